@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* 16-byte identities as text.  They are compared as raw bytes; how to print
+ * them depends on who wrote them.
+ */
+
+#ifndef NBDIMAGE_BASE_UUID_H
+#define NBDIMAGE_BASE_UUID_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define UUID_SIZE 16            /* bytes on disk */
+#define UUID_STRING_SIZE 37     /* with the final NUL */
+
+/* RFC 4122: all fields big-endian. */
+void uuid_to_string (const uint8_t uuid[UUID_SIZE],
+                     char str[UUID_STRING_SIZE]);
+
+/* Microsoft GUID (GPT, VHDX): the first three fields little-endian. */
+void guid_to_string (const uint8_t guid[UUID_SIZE],
+                     char str[UUID_STRING_SIZE]);
+
+bool uuid_is_zero (const uint8_t uuid[UUID_SIZE]);
+
+#endif /* NBDIMAGE_BASE_UUID_H */

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/base/checked.h"
+#include "lib/base/cleanup.h"
+#include "lib/block/block-ops.h"
+
+/* How many zeros are written at once where an implementation has no better
+ * way.
+ */
+#define ZERO_CHUNK (64 * 1024)
+
+int
+block_init (struct block *b, const struct block_ops *ops, const char *name,
+            uint64_t size, bool writable, struct err *err)
+{
+  b->name = strdup (name);
+  if (b->name == NULL)
+    return err_nomem (err);
+  b->ops = ops;
+  b->refs = 1;
+  b->size = size;
+  b->writable = writable;
+  b->sizes = (struct block_sizes) { .minimum = 1 };
+  return 0;
+}
+
+struct block *
+block_ref (struct block *b)
+{
+  __atomic_add_fetch (&b->refs, 1, __ATOMIC_RELAXED);
+  return b;
+}
+
+void
+block_unref (struct block *b)
+{
+  if (b == NULL || __atomic_sub_fetch (&b->refs, 1, __ATOMIC_ACQ_REL) > 0)
+    return;
+  if (b->ops->close)
+    b->ops->close (b);
+  free (b->name);
+  free (b);
+}
+
+void
+block_cleanup (struct block **b)
+{
+  block_unref (*b);
+}
+
+uint64_t
+block_size (const struct block *b)
+{
+  return b->size;
+}
+
+const char *
+block_name (const struct block *b)
+{
+  return b->name;
+}
+
+bool
+block_writable (const struct block *b)
+{
+  return b->writable;
+}
+
+void
+block_get_sizes (const struct block *b, struct block_sizes *sizes)
+{
+  *sizes = b->sizes;
+}
+
+static int
+check_range (const struct block *b, uint64_t len, uint64_t off,
+             struct err *err)
+{
+  if (!range_fits (off, len, b->size))
+    return err_set (err, -EINVAL, "%" PRIu64 " bytes at offset %" PRIu64
+                    " are not inside its %" PRIu64 " bytes",
+                    len, off, b->size);
+  return 0;
+}
+
+static int
+check_write (const struct block *b, uint64_t len, uint64_t off,
+             struct err *err)
+{
+  if (!b->writable)
+    return err_set (err, -EROFS, "is open for reading only");
+  return check_range (b, len, off, err);
+}
+
+int
+block_pread (struct block *b, void *buf, size_t len, uint64_t off,
+             struct err *err)
+{
+  int r = check_range (b, len, off, err);
+
+  if (r < 0 || len == 0)
+    return r;
+  return b->ops->pread (b, buf, len, off, err);
+}
+
+int
+block_pwrite (struct block *b, const void *buf, size_t len, uint64_t off,
+              unsigned flags, struct err *err)
+{
+  int r = check_write (b, len, off, err);
+
+  if (r < 0 || len == 0)
+    return r;
+  return b->ops->pwrite (b, buf, len, off, flags, err);
+}
+
+int
+block_write_zeros (struct block *b, uint64_t len, uint64_t off,
+                   unsigned flags, struct err *err)
+{
+  static const char zeros[ZERO_CHUNK];
+  int r;
+
+  if (flags & BLOCK_FAST)
+    return err_set (err, -ENOTSUP, "no fast way to write zeros");
+  while (len > 0) {
+    size_t n = (size_t) min_u64 (len, sizeof zeros);
+
+    r = b->ops->pwrite (b, zeros, n, off, flags & BLOCK_FUA, err);
+    if (r < 0)
+      return r;
+    len -= n;
+    off += n;
+  }
+  return 0;
+}
+
+int
+block_zero (struct block *b, uint64_t len, uint64_t off, unsigned flags,
+            struct err *err)
+{
+  int r = check_write (b, len, off, err);
+
+  if (r < 0 || len == 0)
+    return r;
+  if (b->ops->zero == NULL)
+    return block_write_zeros (b, len, off, flags, err);
+  return b->ops->zero (b, len, off, flags, err);
+}
+
+int
+block_trim (struct block *b, uint64_t len, uint64_t off, unsigned flags,
+            struct err *err)
+{
+  int r = check_write (b, len, off, err);
+
+  if (r < 0 || len == 0 || b->ops->trim == NULL)
+    return r;
+  return b->ops->trim (b, len, off, flags, err);
+}
+
+int
+block_flush (struct block *b, struct err *err)
+{
+  if (!b->writable || b->ops->flush == NULL)
+    return 0;
+  return b->ops->flush (b, err);
+}
+
+int
+block_extents (struct block *b, uint64_t len, uint64_t off,
+               struct extent_list *list, struct err *err)
+{
+  int r = check_range (b, len, off, err);
+
+  if (r < 0 || len == 0)
+    return r;
+  if (b->ops->extents == NULL)
+    return extent_list_add (list, off, len, EXTENT_DATA, 0, err);
+  return b->ops->extents (b, len, off, list, err);
+}
+
+int
+block_cache (struct block *b, uint64_t len, uint64_t off, struct err *err)
+{
+  int r = check_range (b, len, off, err);
+
+  if (r < 0 || len == 0 || b->ops->cache == NULL)
+    return r;
+  return b->ops->cache (b, len, off, err);
+}

@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+#include <config.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/fs.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/base/checked.h"
+#include "lib/base/cleanup.h"
+#include "lib/base/fdio.h"
+#include "lib/block/block-ops.h"
+#include "lib/block/file.h"
+
+struct file_block {
+  struct block base;
+  int fd;
+
+  /* Each becomes false for ever when the file system says that it can't;
+   * read and written by any thread, relaxed: at worst it is tried again.
+   */
+  bool can_punch, can_zero_range, can_seek_hole;
+};
+
+static const struct block_ops file_ops;
+
+static struct file_block *
+file (struct block *b)
+{
+  return (struct file_block *) b;
+}
+
+static bool
+load_flag (const bool *flag)
+{
+  return __atomic_load_n (flag, __ATOMIC_RELAXED);
+}
+
+static void
+clear_flag (bool *flag)
+{
+  __atomic_store_n (flag, false, __ATOMIC_RELAXED);
+}
+
+static void
+file_close (struct block *b)
+{
+  close (file (b)->fd);
+}
+
+static int
+file_pread (struct block *b, void *buf, size_t len, uint64_t off,
+            struct err *err)
+{
+  return fd_pread (file (b)->fd, buf, len, off, err);
+}
+
+static int
+file_flush (struct block *b, struct err *err)
+{
+  if (fdatasync (file (b)->fd) < 0)
+    return err_sys (err, "fdatasync");
+  return 0;
+}
+
+static int
+flush_if_fua (struct block *b, unsigned flags, struct err *err)
+{
+  return flags & BLOCK_FUA ? file_flush (b, err) : 0;
+}
+
+static int
+file_pwrite (struct block *b, const void *buf, size_t len, uint64_t off,
+             unsigned flags, struct err *err)
+{
+  int r = fd_pwrite (file (b)->fd, buf, len, off, err);
+
+  return r < 0 ? r : flush_if_fua (b, flags, err);
+}
+
+/* Returns 1 when done, 0 when this file can't (*flag is then false for
+ * ever), or a negative errno.
+ */
+static int
+try_fallocate (struct block *b, int mode, uint64_t len, uint64_t off,
+               bool *flag, struct err *err)
+{
+  int r;
+
+  if (!load_flag (flag))
+    return 0;
+  do
+    r = fallocate (file (b)->fd, mode | FALLOC_FL_KEEP_SIZE, (off_t) off,
+                   (off_t) len);
+  while (r < 0 && errno == EINTR);
+  if (r == 0)
+    return 1;
+  if (errno != EOPNOTSUPP && errno != ENODEV && errno != ENOSYS)
+    return err_sys (err, "zeroing %" PRIu64 " bytes at offset %" PRIu64,
+                    len, off);
+  clear_flag (flag);
+  return 0;
+}
+
+static int
+file_zero (struct block *b, uint64_t len, uint64_t off, unsigned flags,
+           struct err *err)
+{
+  int r = 0;
+
+  if (!(flags & BLOCK_NO_HOLE))
+    r = try_fallocate (b, FALLOC_FL_PUNCH_HOLE, len, off,
+                       &file (b)->can_punch, err);
+  if (r == 0)
+    r = try_fallocate (b, FALLOC_FL_ZERO_RANGE, len, off,
+                       &file (b)->can_zero_range, err);
+  if (r == 0)
+    return block_write_zeros (b, len, off, flags, err);
+  return r < 0 ? r : flush_if_fua (b, flags, err);
+}
+
+/* On a device too a hole is punched rather than discarded: the kernel's
+ * promise that it reads as zeros costs nothing where the device can do it.
+ */
+static int
+file_trim (struct block *b, uint64_t len, uint64_t off, unsigned flags,
+           struct err *err)
+{
+  int r = try_fallocate (b, FALLOC_FL_PUNCH_HOLE, len, off,
+                         &file (b)->can_punch, err);
+
+  return r < 0 ? r : flush_if_fua (b, flags, err);
+}
+
+/* lseek moves the descriptor's position, which nothing here relies on. */
+static int
+file_extents (struct block *b, uint64_t len, uint64_t off,
+              struct extent_list *list, struct err *err)
+{
+  uint64_t end = off + len;
+  int r = 0;
+
+  while (r == 0 && off < end && !extent_list_full (list)) {
+    off_t data = -1, hole;
+
+    if (load_flag (&file (b)->can_seek_hole)) {
+      data = lseek (file (b)->fd, (off_t) off, SEEK_DATA);
+      if (data < 0 && errno == ENXIO)   /* a hole up to the end */
+        data = (off_t) end;
+      else if (data < 0 && errno == EINVAL)
+        clear_flag (&file (b)->can_seek_hole);
+      else if (data < 0)
+        return err_sys (err, "looking for data from offset %" PRIu64, off);
+    }
+    if (data < 0)               /* can't tell */
+      return extent_list_add (list, off, end - off, EXTENT_DATA, 0, err);
+
+    if ((uint64_t) data > off) {
+      uint64_t n = min_u64 ((uint64_t) data, end) - off;
+
+      r = extent_list_add (list, off, n, EXTENT_HOLE, 0, err);
+      off += n;
+      continue;
+    }
+    hole = lseek (file (b)->fd, (off_t) off, SEEK_HOLE);
+    if (hole < 0 && errno != ENXIO)
+      return err_sys (err, "looking for a hole from offset %" PRIu64, off);
+    /* A file that changes meanwhile may answer behind where we are. */
+    if (hole < 0 || (uint64_t) hole <= off || (uint64_t) hole > end)
+      hole = (off_t) end;
+    r = extent_list_add (list, off, (uint64_t) hole - off, EXTENT_DATA, 0,
+                         err);
+    off = (uint64_t) hole;
+  }
+  return r;
+}
+
+static int
+file_cache (struct block *b, uint64_t len, uint64_t off, struct err *err)
+{
+  int r = posix_fadvise (file (b)->fd, (off_t) off, (off_t) len,
+                         POSIX_FADV_WILLNEED);
+
+  if (r != 0) {
+    errno = r;
+    return err_sys (err, "posix_fadvise");
+  }
+  return 0;
+}
+
+static const struct block_ops file_ops = {
+  .close = file_close,
+  .pread = file_pread,
+  .pwrite = file_pwrite,
+  .zero = file_zero,
+  .trim = file_trim,
+  .flush = file_flush,
+  .extents = file_extents,
+  .cache = file_cache,
+};
+
+static int
+lock_file (int fd, const char *name, bool writable, struct report *report,
+           struct err *err)
+{
+  struct flock lock = {
+    .l_type = writable ? F_WRLCK : F_RDLCK,
+    .l_whence = SEEK_SET,
+  };
+
+  if (fcntl (fd, F_OFD_SETLK, &lock) == 0)
+    return 0;
+  if (errno == EAGAIN || errno == EACCES)
+    return err_set (err, -EBUSY, writable
+                    ? "is in use by another process, so that it can't be "
+                      "opened for writing"
+                    : "is being written by another process");
+  report_warn (report, "%s: the file system can't lock files (%s); make sure "
+               "that nothing else writes to it", name, strerror (errno));
+  return 0;
+}
+
+static void
+device_sizes (int fd, struct block_sizes *sizes)
+{
+  int logical;
+
+  if (ioctl (fd, BLKSSZGET, &logical) == 0 && logical > 0)
+    sizes->logical = (uint32_t) logical;
+}
+
+int
+block_file_from_fd (int fd, const char *name, unsigned flags,
+                    struct block **out, struct report *report,
+                    struct err *err)
+{
+  bool writable = flags & BLOCK_FILE_WRITE;
+  struct file_block *f;
+  struct stat st;
+  uint64_t size;
+  int r;
+
+  if (fstat (fd, &st) < 0)
+    return err_sys (err, "fstat");
+  if (S_ISDIR (st.st_mode))
+    return err_set (err, -EISDIR, "is a folder, not an image");
+  r = fd_size (fd, &size, err);
+  if (r == 0 && (flags & BLOCK_FILE_LOCK))
+    r = lock_file (fd, name, writable, report, err);
+  if (r < 0)
+    return r;
+  f = calloc (1, sizeof *f);
+  if (f == NULL)
+    return err_nomem (err);
+  r = block_init (&f->base, &file_ops, name, size, writable, err);
+  if (r < 0) {
+    free (f);
+    return r;
+  }
+  f->fd = fd;
+  f->can_punch = f->can_zero_range = f->can_seek_hole = true;
+  if (S_ISBLK (st.st_mode))
+    device_sizes (fd, &f->base.sizes);
+  *out = &f->base;
+  return 0;
+}
+
+int
+block_file_open (const char *path, unsigned flags, struct block **out,
+                 struct report *report, struct err *err)
+{
+  /* O_NONBLOCK: a FIFO is refused rather than waited for. */
+  int oflags = O_CLOEXEC | O_NONBLOCK |
+    (flags & BLOCK_FILE_WRITE ? O_RDWR : O_RDONLY);
+  CLEANUP_CLOSE int fd = open (path, oflags);
+  int r;
+
+  if (fd < 0)
+    return err_sys (err, "can't be opened%s",
+                    flags & BLOCK_FILE_WRITE ? " for writing" : "");
+  r = block_file_from_fd (fd, path, flags, out, report, err);
+  if (r == 0)
+    steal_fd (&fd);
+  return r;
+}
+
+int
+block_file_fd (const struct block *b)
+{
+  return b->ops == &file_ops ? ((const struct file_block *) b)->fd : -1;
+}

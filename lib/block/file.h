@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* Files and block devices as blocks.
+ *
+ * Locks.  With BLOCK_FILE_LOCK a writable file is held by an OFD write lock
+ * and a file opened for reading by an OFD read lock, over the whole file:
+ * two writing processes are refused, and so are a writer beside readers.
+ * The locks vanish with the process.  (A second write lock in one process
+ * fails like one in another: there is one block per file and process.)
+ * Where the file system can't lock, the file opens, with a warning.
+ */
+
+#ifndef NBDIMAGE_BLOCK_FILE_H
+#define NBDIMAGE_BLOCK_FILE_H
+
+#include "lib/block/block.h"
+
+#define BLOCK_FILE_WRITE 1U     /* open for reading and writing */
+#define BLOCK_FILE_LOCK  2U     /* see above; -EBUSY when someone else holds
+                                   it */
+
+/* Open a path.  The name of the block is the path as given.  report gets
+ * the warnings.
+ */
+int block_file_open (const char *path, unsigned flags, struct block **out,
+                     struct report *report, struct err *err);
+
+/* Make a block of a descriptor, which the block takes over when this
+ * succeeds.  flags as above and as the descriptor was opened.
+ */
+int block_file_from_fd (int fd, const char *name, unsigned flags,
+                        struct block **out, struct report *report,
+                        struct err *err);
+
+/* The descriptor of a file block, which keeps it; -1 for other blocks.
+ * For fstat: who wants bytes uses the block.
+ */
+int block_file_fd (const struct block *block);
+
+#endif /* NBDIMAGE_BLOCK_FILE_H */

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* An export of an NBD server as a block, through libnbd.
+ *
+ * Several connections are used where that is safe (the server says
+ * multi-conn, or we only read), opened when requests need them: a request
+ * checks a connection out, runs on it and puts it back, so that requests run
+ * in parallel and no lock is held across I/O.  A connection that broke is
+ * dropped and the request tried once more on a fresh one; then the request
+ * fails with -EIO, and the next one tries again.
+ */
+
+#ifndef NBDIMAGE_BLOCK_NBD_H
+#define NBDIMAGE_BLOCK_NBD_H
+
+#include "lib/block/block.h"
+
+/* Is this a URI that block_nbd_open takes?  nbd:, nbds:, nbd+unix:,
+ * nbds+unix:, nbd+vsock:, nbds+vsock:.
+ */
+bool block_nbd_is_uri (const char *str);
+
+#define BLOCK_NBD_WRITE 1U      /* -EROFS if the export is read-only */
+
+/* Connect.  The name of the block is the URI. */
+int block_nbd_open (const char *uri, unsigned flags, struct block **out,
+                    struct err *err);
+
+/* The description the server gives for the export, or NULL; owned by the
+ * block.  NULL for blocks of other kinds.
+ */
+const char *block_nbd_description (const struct block *block);
+
+#endif /* NBDIMAGE_BLOCK_NBD_H */

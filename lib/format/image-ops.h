@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* What a format driver supplies.  Only drivers and the image core include
+ * this.
+ *
+ * A NULL slot means the format cannot do it; the entry point answers
+ * -ENOTSUP, or the fallback named at the slot.  An image whose open sets
+ * img->disk needs none of the slots from pread to cache.  Ranges are inside the image
+ * and len is not 0; writing operations are called on writable images only.
+ * An operation does all of it or fails.  pread and extents may run in
+ * parallel with anything but close; a driver that writes takes its own lock
+ * for its own tables, and holds none across I/O.
+ */
+
+#ifndef NBDIMAGE_FORMAT_IMAGE_OPS_H
+#define NBDIMAGE_FORMAT_IMAGE_OPS_H
+
+#include "lib/format/image.h"
+
+/* Both ends of a block, read once and shown to every driver's probe. */
+#define PROBE_HEAD_SIZE (288 * 1024)    /* the descriptors of an ISO's first
+                                           64 sectors, and more */
+#define PROBE_TAIL_SIZE 4096
+
+struct probe {
+  struct block *block;          /* a probe may read more, if it must */
+  uint64_t size;                /* of the block */
+  const uint8_t *head;          /* the first head_len bytes */
+  size_t head_len;              /* min (size, PROBE_HEAD_SIZE) */
+  const uint8_t *tail;          /* the last tail_len bytes */
+  size_t tail_len;              /* min (size, PROBE_TAIL_SIZE) */
+};
+
+/* How sure a probe is. */
+enum {
+  PROBE_NO = 0,
+  PROBE_FALLBACK = 1,           /* raw: anything is that */
+  PROBE_MAYBE = 50,
+  PROBE_YES = 100,              /* a signature where it belongs */
+};
+
+struct image_ops {
+  const char *name;             /* "vhd": in --format and in info */
+  size_t state_size;            /* zeroed and freed by image.c */
+
+  int (*probe) (const struct probe *probe);
+
+  /* Decode and validate everything that reading relies on; set img->size,
+   * sizes, readonly_reason.  Must not write.  A driver that can't write this
+   * image and is asked to (img->writable) fails with -EROFS and the reason.
+   */
+  int (*open) (struct image *img, const struct image_options *options,
+               struct report *report, struct err *err);
+  void (*close) (struct image *img);    /* also after a failed open; NULL */
+
+  int (*pread) (struct image *img, void *buf, size_t len, uint64_t off,
+                struct err *err);
+  int (*pwrite) (struct image *img, const void *buf, size_t len,
+                 uint64_t off, unsigned flags, struct err *err);
+  int (*zero) (struct image *img, uint64_t len, uint64_t off,
+               unsigned flags, struct err *err);   /* NULL: -ENOTSUP */
+  int (*trim) (struct image *img, uint64_t len, uint64_t off,
+               unsigned flags, struct err *err);   /* NULL: do nothing */
+  int (*flush) (struct image *img, struct err *err);      /* NULL: the block */
+  int (*extents) (struct image *img, uint64_t len, uint64_t off,
+                  struct extent_list *list,
+                  struct err *err);                /* NULL: data */
+  int (*cache) (struct image *img, uint64_t len, uint64_t off,
+                struct err *err);                  /* NULL: do nothing */
+
+  /* The core has set file_size; layers is filled with the image itself by
+   * the core when the driver added none.
+   */
+  int (*info) (struct image *img, struct image_info *info,
+               struct err *err);                   /* NULL: nothing to add */
+};
+
+struct image {
+  const struct image_ops *ops;
+  unsigned refs;                /* atomic */
+  struct block *block;          /* what it lies on; a reference */
+
+  /* Where the bytes of the disk lie in one piece (raw, ISO, fixed VHD), open
+   * sets this to that piece, a reference, and the core reads and writes
+   * there instead of calling the driver.  It may be longer than size.
+   */
+  struct block *disk;
+
+  uint64_t size;                /* bytes of the disk; set by open */
+  bool writable;                /* as asked for; the driver may refuse */
+  char *readonly_reason;        /* owned; NULL: could be written */
+  struct block_sizes sizes;     /* of the disk; core: the block's */
+  void *state;                  /* the driver's */
+};
+
+/* All drivers in the order in which they are asked; ends with NULL. */
+extern const struct image_ops *const image_formats[];
+
+extern const struct image_ops raw_image_ops;
+
+#endif /* NBDIMAGE_FORMAT_IMAGE_OPS_H */

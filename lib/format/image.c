@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* The part of an image that is the same for all formats: opening, counting
+ * references, checking ranges once for all drivers.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/base/checked.h"
+#include "lib/base/cleanup.h"
+#include "lib/block/file.h"
+#include "lib/format/probe.h"
+
+static const struct image_options default_options;
+
+int
+image_size_rule_parse (const char *str, enum image_size_rule *rule,
+                       struct err *err)
+{
+  static const char *const names[] = {
+    [IMAGE_SIZE_AUTO] = "auto",
+    [IMAGE_SIZE_CURRENT] = "current",
+    [IMAGE_SIZE_CHS] = "chs",
+  };
+
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; ++i)
+    if (strcmp (names[i], str) == 0) {
+      *rule = (enum image_size_rule) i;
+      return 0;
+    }
+  return err_set (err, -EINVAL, "‘%s’ is not a rule for the size; expected "
+                  "auto, current or chs", str);
+}
+
+static int
+open_block (const char *name, const struct image_options *options,
+            struct block **out, struct report *report, struct err *err)
+{
+  unsigned flags = 0;
+
+  if (options->writable)
+    flags |= BLOCK_FILE_WRITE;
+  if (options->lock)
+    flags |= BLOCK_FILE_LOCK;
+  return block_file_open (name, flags, out, report, err);
+}
+
+int
+image_open (const char *name, const struct image_options *options,
+            struct image **out, struct report *report, struct err *err)
+{
+  CLEANUP_BLOCK struct block *block = NULL;
+  int r;
+
+  if (options == NULL)
+    options = &default_options;
+  r = open_block (name, options, &block, report, err);
+  if (r < 0)
+    return r;
+  return image_open_block (block, options, out, report, err);
+}
+
+int
+image_open_block (struct block *block, const struct image_options *options,
+                  struct image **out, struct report *report, struct err *err)
+{
+  CLEANUP_IMAGE struct image *img = NULL;
+  const struct image_ops *ops;
+  int r;
+
+  if (options == NULL)
+    options = &default_options;
+  r = probe_format (block, options->format, &ops, err);
+  if (r < 0)
+    return r;
+  img = calloc (1, sizeof *img);
+  if (img == NULL)
+    return err_nomem (err);
+  img->ops = ops;
+  img->refs = 1;
+  img->block = block_ref (block);
+  img->writable = options->writable;
+  block_get_sizes (block, &img->sizes);
+  img->state = calloc (1, ops->state_size > 0 ? ops->state_size : 1);
+  if (img->state == NULL)
+    return err_nomem (err);
+  if (options->writable && !block_writable (block))
+    return err_set (err, -EROFS, "is open for reading only");
+  if (options->writable && options->ignore_checksums)
+    return err_set (err, -EROFS, "an image whose checksums are ignored "
+                    "can't be opened for writing");
+  r = ops->open (img, options, report, err);
+  if (r < 0)
+    return r;
+  *out = steal_ptr (&img);
+  return 0;
+}
+
+struct image *
+image_ref (struct image *img)
+{
+  __atomic_add_fetch (&img->refs, 1, __ATOMIC_RELAXED);
+  return img;
+}
+
+void
+image_unref (struct image *img)
+{
+  if (img == NULL || __atomic_sub_fetch (&img->refs, 1, __ATOMIC_ACQ_REL) > 0)
+    return;
+  if (img->ops->close && img->state)
+    img->ops->close (img);
+  block_unref (img->disk);
+  block_unref (img->block);
+  free (img->readonly_reason);
+  free (img->state);
+  free (img);
+}
+
+void
+image_cleanup (struct image **img)
+{
+  image_unref (*img);
+}
+
+const char *
+image_name (const struct image *img)
+{
+  return block_name (img->block);
+}
+
+const char *
+image_format (const struct image *img)
+{
+  return img->ops->name;
+}
+
+uint64_t
+image_size (const struct image *img)
+{
+  return img->size;
+}
+
+bool
+image_writable (const struct image *img)
+{
+  return img->writable;
+}
+
+const char *
+image_readonly_reason (const struct image *img)
+{
+  return img->readonly_reason;
+}
+
+void
+image_get_sizes (const struct image *img, struct block_sizes *sizes)
+{
+  *sizes = img->sizes;
+}
+
+struct block *
+image_block (const struct image *img)
+{
+  return img->block;
+}
+
+static int
+check_range (const struct image *img, uint64_t len, uint64_t off,
+             struct err *err)
+{
+  if (!range_fits (off, len, img->size))
+    return err_set (err, -EINVAL, "%" PRIu64 " bytes at offset %" PRIu64
+                    " are not inside the disk of %" PRIu64 " bytes",
+                    len, off, img->size);
+  return 0;
+}
+
+static int
+check_write (const struct image *img, uint64_t len, uint64_t off,
+             struct err *err)
+{
+  if (!img->writable)
+    return err_set (err, -EROFS, "%s", img->readonly_reason
+                    ? img->readonly_reason : "the image is open for reading "
+                    "only");
+  return check_range (img, len, off, err);
+}
+
+int
+image_pread (struct image *img, void *buf, size_t len, uint64_t off,
+             struct err *err)
+{
+  int r = check_range (img, len, off, err);
+
+  if (r < 0 || len == 0)
+    return r;
+  if (img->disk)
+    return block_pread (img->disk, buf, len, off, err);
+  return img->ops->pread (img, buf, len, off, err);
+}
+
+int
+image_pwrite (struct image *img, const void *buf, size_t len, uint64_t off,
+              unsigned flags, struct err *err)
+{
+  int r = check_write (img, len, off, err);
+
+  if (r < 0 || len == 0)
+    return r;
+  if (img->disk)
+    return block_pwrite (img->disk, buf, len, off, flags, err);
+  return img->ops->pwrite (img, buf, len, off, flags, err);
+}
+
+int
+image_zero (struct image *img, uint64_t len, uint64_t off, unsigned flags,
+            struct err *err)
+{
+  int r = check_write (img, len, off, err);
+
+  if (r < 0 || len == 0)
+    return r;
+  if (img->disk)
+    return block_zero (img->disk, len, off, flags, err);
+  if (img->ops->zero == NULL)
+    return err_set (err, -ENOTSUP, "the %s format has no way to write zeros",
+                    img->ops->name);
+  return img->ops->zero (img, len, off, flags, err);
+}
+
+int
+image_trim (struct image *img, uint64_t len, uint64_t off, unsigned flags,
+            struct err *err)
+{
+  int r = check_write (img, len, off, err);
+
+  if (r < 0 || len == 0)
+    return r;
+  if (img->disk)
+    return block_trim (img->disk, len, off, flags, err);
+  if (img->ops->trim == NULL)
+    return 0;
+  return img->ops->trim (img, len, off, flags, err);
+}
+
+int
+image_flush (struct image *img, struct err *err)
+{
+  if (!img->writable)
+    return 0;
+  if (img->disk || img->ops->flush == NULL)
+    return block_flush (img->block, err);
+  return img->ops->flush (img, err);
+}
+
+int
+image_cache (struct image *img, uint64_t len, uint64_t off, struct err *err)
+{
+  int r = check_range (img, len, off, err);
+
+  if (r < 0 || len == 0)
+    return r;
+  if (img->disk)
+    return block_cache (img->disk, len, off, err);
+  if (img->ops->cache == NULL)
+    return 0;
+  return img->ops->cache (img, len, off, err);
+}
+
+int
+image_extents (struct image *img, uint64_t len, uint64_t off,
+               struct extent_list *list, struct err *err)
+{
+  int r = check_range (img, len, off, err);
+
+  if (r < 0 || len == 0)
+    return r;
+  if (img->disk)
+    return block_extents (img->disk, len, off, list, err);
+  if (img->ops->extents == NULL)
+    return extent_list_add (list, off, len, EXTENT_DATA, 0, err);
+  return img->ops->extents (img, len, off, list, err);
+}

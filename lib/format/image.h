@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* A disk image: a block (a file, most often) that holds a disk in some
+ * format.  struct image is the disk; reads, writes and extents are in bytes
+ * of the disk.
+ *
+ * Images are reference-counted; there is one for each file and process,
+ * shared by all that use it.  All operations but the last image_unref may be
+ * called from many threads at once.  No lock is held across I/O.
+ *
+ * Errors are those of lib/base/err.h.  Messages do not name the image itself
+ * (the caller has its name); they do name a parent or another file when it
+ * is the one at fault.
+ */
+
+#ifndef NBDIMAGE_FORMAT_IMAGE_H
+#define NBDIMAGE_FORMAT_IMAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/base/err.h"
+#include "lib/base/report.h"
+#include "lib/base/vector.h"
+#include "lib/block/block.h"
+
+struct image;
+
+/* Which of the sizes that a VHD states is the disk's. */
+enum image_size_rule {
+  IMAGE_SIZE_AUTO,              /* by creator: ../vhd/vhd-geometry.c */
+  IMAGE_SIZE_CURRENT,           /* the footer's current size */
+  IMAGE_SIZE_CHS,               /* cylinders × heads × sectors */
+};
+
+/* "auto", "current", "chs" → *rule; -EINVAL. */
+int image_size_rule_parse (const char *str, enum image_size_rule *rule,
+                           struct err *err);
+
+struct image_options {
+  const char *format;           /* a driver's name; NULL: by content */
+
+  /* Folders besides the child's own, colon-separated, in which the parents
+   * of differencing disks may lie, at any depth; NULL: none.
+   */
+  const char *parent_path;
+
+  enum image_size_rule size_rule;
+  bool ignore_checksums;        /* of metadata; the image is then read-only */
+  bool writable;                /* fail (-EROFS, -ENOTSUP) rather than open
+                                   read-only */
+  bool lock;                    /* hold files against others: block/file.h */
+};
+
+/* Open an image: a path, or an NBD URI whose bytes are an image.  The name
+ * of the image is the path or URI as given.  NULL options: defaults, reading
+ * only.  Warnings go to report.
+ */
+int image_open (const char *name, const struct image_options *options,
+                struct image **out, struct report *report, struct err *err);
+
+/* The same on a block, which gets referenced.  It must be writable if the
+ * image is to be.  A block that is not a file has no folder, so that a
+ * differencing disk on it finds parents in options->parent_path only.
+ */
+int image_open_block (struct block *block,
+                      const struct image_options *options,
+                      struct image **out, struct report *report,
+                      struct err *err);
+
+struct image *image_ref (struct image *img);
+void image_unref (struct image *img);           /* NULL is fine */
+
+#define CLEANUP_IMAGE __attribute__ ((__cleanup__ (image_cleanup)))
+void image_cleanup (struct image **img);
+
+const char *image_name (const struct image *img);
+const char *image_format (const struct image *img);     /* "vhd", "iso", … */
+uint64_t image_size (const struct image *img);          /* of the disk */
+bool image_writable (const struct image *img);
+
+/* Why the image can't be written, as a sentence, when that is for another
+ * reason than how it was opened ("dynamic VHDs are read-only"); NULL if it
+ * could be opened for writing.  Owned by the image.
+ */
+const char *image_readonly_reason (const struct image *img);
+
+/* Sector and preferred sizes of the disk. */
+void image_get_sizes (const struct image *img, struct block_sizes *sizes);
+
+/* The block the image lies on; not referenced, lives as long as img. */
+struct block *image_block (const struct image *img);
+
+/* As the functions of block.h with the same names; flags are BLOCK_*. */
+int image_pread (struct image *img, void *buf, size_t len, uint64_t off,
+                 struct err *err);
+int image_pwrite (struct image *img, const void *buf, size_t len,
+                  uint64_t off, unsigned flags, struct err *err);
+int image_zero (struct image *img, uint64_t len, uint64_t off,
+                unsigned flags, struct err *err);
+int image_trim (struct image *img, uint64_t len, uint64_t off,
+                unsigned flags, struct err *err);
+int image_flush (struct image *img, struct err *err);
+int image_cache (struct image *img, uint64_t len, uint64_t off,
+                 struct err *err);
+
+/* Append the extents of the range, front to back, each with its layer; may
+ * end early at the limit of the list, but not before it covers something.
+ */
+int image_extents (struct image *img, uint64_t len, uint64_t off,
+                   struct extent_list *list, struct err *err);
+
+/* The disk as a block.  The block references the image, has its name and is
+ * writable if the image is.
+ */
+int image_to_block (struct image *img, struct block **out, struct err *err);
+
+/*--- What `info` shows -----------------------------------------------------*/
+
+/* One file of a chain, the image itself first. */
+struct image_layer {
+  char *name;                   /* path or URI */
+  char *format;                 /* "vhd" */
+  char *type;                   /* "dynamic"; NULL if the format has one */
+  char *id;                     /* as text; NULL if the format has none */
+};
+
+/* What else a format has to say: key in lower case with dashes (for
+ * programs, stable), label and value for people, value for both.
+ */
+struct image_property {
+  char *key;
+  char *label;
+  char *value;
+};
+
+/* A way to boot the image as it says itself: an El Torito entry. */
+struct image_boot_entry {
+  char *platform;               /* "BIOS", "UEFI", "PowerPC", "Mac" */
+  char *media;                  /* "no emulation", "1.44M floppy", … */
+  bool bootable;
+  uint64_t off;                 /* bytes */
+  uint64_t len;                 /* bytes; 0: not stated */
+};
+
+DEFINE_VECTOR (image_layer_vector, struct image_layer);
+DEFINE_VECTOR (image_property_vector, struct image_property);
+DEFINE_VECTOR (image_boot_vector, struct image_boot_entry);
+
+struct image_info {
+  char *type;                   /* "dynamic", "fixed", "UDF bridge"; or NULL */
+  char *creator;                /* program that wrote it; NULL: not said */
+  char *label;                  /* volume id; NULL if none */
+  int64_t created;              /* seconds since 1970, -1: not said */
+  uint64_t file_size;           /* bytes of the block the image lies on */
+  uint64_t allocation_size;     /* bytes in a unit of allocation; 0: none */
+  bool is_optical;              /* presents itself as a CD or DVD */
+  struct image_layer_vector layers;
+  struct image_property_vector properties;
+  struct image_boot_vector boot;
+};
+
+/* Fill *info, which the caller frees with image_info_free. */
+int image_get_info (struct image *img, struct image_info *info,
+                    struct err *err);
+void image_info_free (struct image_info *info);
+
+#define CLEANUP_IMAGE_INFO __attribute__ ((__cleanup__ (image_info_free)))
+
+/* For drivers: append a copy.  value is a printf format. */
+int image_info_add (struct image_info *info, const char *key,
+                    const char *label, struct err *err,
+                    const char *value, ...)
+  __attribute__ ((__format__ (__printf__, 5, 6)));
+
+#endif /* NBDIMAGE_FORMAT_IMAGE_H */

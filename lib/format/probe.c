@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* Which format is this?  By content only, never by the name's ending. */
+
+#include <config.h>
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/base/checked.h"
+#include "lib/base/cleanup.h"
+#include "lib/format/probe.h"
+
+const struct image_ops *const image_formats[] = {
+  &raw_image_ops,
+  NULL
+};
+
+static const struct image_ops *
+find_by_name (const char *name)
+{
+  for (size_t i = 0; image_formats[i] != NULL; ++i)
+    if (strcmp (image_formats[i]->name, name) == 0)
+      return image_formats[i];
+  return NULL;
+}
+
+static int
+name_unknown (const char *name, struct err *err)
+{
+  char known[128] = "";
+
+  for (size_t i = 0; image_formats[i] != NULL; ++i) {
+    size_t len = strlen (known);
+
+    snprintf (known + len, sizeof known - len, "%s%s", i ? ", " : "",
+              image_formats[i]->name);
+  }
+  return err_set (err, -EINVAL, "‘%s’ is not a format we know; expected one "
+                  "of %s", name, known);
+}
+
+int
+probe_format (struct block *block, const char *format,
+              const struct image_ops **ops, struct err *err)
+{
+  struct probe probe = { .block = block, .size = block_size (block) };
+  CLEANUP_FREE uint8_t *head = NULL, *tail = NULL;
+  int best = PROBE_NO, r;
+
+  if (format) {
+    *ops = find_by_name (format);
+    return *ops ? 0 : name_unknown (format, err);
+  }
+  probe.head_len = (size_t) min_u64 (probe.size, PROBE_HEAD_SIZE);
+  probe.tail_len = (size_t) min_u64 (probe.size, PROBE_TAIL_SIZE);
+  probe.head = head = malloc (probe.head_len + 1);
+  probe.tail = tail = malloc (probe.tail_len + 1);
+  if (head == NULL || tail == NULL)
+    return err_nomem (err);
+  r = block_pread (block, head, probe.head_len, 0, err);
+  if (r == 0)
+    r = block_pread (block, tail, probe.tail_len,
+                     probe.size - probe.tail_len, err);
+  if (r < 0)
+    return r;
+
+  for (size_t i = 0; image_formats[i] != NULL; ++i) {
+    int score = image_formats[i]->probe (&probe);
+
+    if (score > best) {
+      best = score;
+      *ops = image_formats[i];
+    }
+  }
+  /* raw takes everything. */
+  return 0;
+}

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* Running nbdkit with our plugin.
+ *
+ * nbdkit is the NBD server; this composes its command line, starts it,
+ * watches it and ends it.  It knows nothing of formats: what is wrong with
+ * an image the plugin says, and nbdkit's sentence comes back in err.
+ *
+ * The listening socket is made here and handed to nbdkit (socket
+ * activation), so that the address is ours before nbdkit runs and stays ours
+ * when nbdkit has to be started again.
+ *
+ * A struct server belongs to one thread.
+ */
+
+#ifndef NBDIMAGE_SERVER_SERVER_H
+#define NBDIMAGE_SERVER_SERVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "lib/base/err.h"
+
+#define SERVER_DEFAULT_ADDRESS "127.0.0.1"
+#define SERVER_DEFAULT_PORT "10809"
+
+struct server_config {
+  /* What is served: images (paths or NBD URIs), each an export, or a
+   * folder.
+   */
+  const char *const *images;
+  size_t nr_images;
+  const char *folder;
+
+  /* Parameters for the plugin as they are, "format=vhd"; NULL-terminated;
+   * NULL: none.
+   */
+  const char *const *parameters;
+
+  bool writable;                /* otherwise nbdkit -r */
+  bool throw_away;              /* writes go to a temporary overlay (nbdkit's
+                                   cow filter), gone with the server */
+
+  /* Where: a Unix socket (which must not exist), or TCP. */
+  const char *unix_socket;      /* NULL: TCP */
+  const char *address;          /* NULL: SERVER_DEFAULT_ADDRESS */
+  const char *port;             /* NULL: SERVER_DEFAULT_PORT; "0": any free */
+
+  /* nbdkit's messages; -1: our stderr. */
+  int log_fd;
+  bool verbose;                 /* nbdkit -v */
+
+  /* End nbdkit when the calling process dies, however it dies. */
+  bool die_with_us;
+};
+
+#define SERVER_CONFIG_INIT { .log_fd = -1 }
+
+struct server;
+
+/* Start nbdkit and return when it accepts connections.  The strings in
+ * config are copied.  When nbdkit refuses, err has its sentence (-EINVAL);
+ * nothing is left behind.  -ENOENT: nbdkit or the plugin is not installed.
+ */
+int server_start (const struct server_config *config, struct server **out,
+                  struct err *err);
+
+pid_t server_pid (const struct server *server);         /* of nbdkit */
+
+/* The URI of an export ("" is the default one), percent-encoded: the caller
+ * frees it; NULL when out of memory.
+ */
+char *server_uri (const struct server *server, const char *export_name);
+
+/* A descriptor that becomes readable when nbdkit has ended (pidfd). */
+int server_fd (const struct server *server);
+
+/* End nbdkit (SIGTERM, then SIGKILL after 10 s), remove the socket, free. */
+void server_stop (struct server *server);               /* NULL is fine */
+
+/* Free the struct and leave nbdkit and its socket alone: somebody else now
+ * answers for them, by pid and path.
+ */
+void server_release (struct server *server);
+
+#endif /* NBDIMAGE_SERVER_SERVER_H */

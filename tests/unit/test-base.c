@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+#include <config.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <errno.h>
+
+#include <cmocka.h>
+
+#include "lib/base/bytes.h"
+#include "lib/base/checked.h"
+#include "lib/base/crc32.h"
+#include "lib/base/err.h"
+#include "lib/base/report.h"
+#include "lib/base/size.h"
+#include "lib/base/utf16.h"
+#include "lib/base/uuid.h"
+
+static void
+an_error_grows_prefixes_on_its_way_up (void **state)
+{
+  struct err err = ERR_INIT;
+
+  (void) state;
+  assert_int_equal (err_set (&err, -EBADMSG, "checksum is %d", 7), -EBADMSG);
+  assert_int_equal (err_in (&err, "%s", "a.vhd"), -EBADMSG);
+  assert_string_equal (err.msg, "a.vhd: checksum is 7");
+  errno = ENOENT;
+  assert_int_equal (err_sys (&err, "opening"), -ENOENT);
+  assert_string_equal (err.msg, "opening: No such file or directory");
+}
+
+static void
+an_error_that_is_too_long_is_cut_not_overrun (void **state)
+{
+  struct err err = ERR_INIT;
+  char long_text[2 * ERR_MSG_SIZE];
+
+  (void) state;
+  memset (long_text, 'x', sizeof long_text - 1);
+  long_text[sizeof long_text - 1] = '\0';
+  err_set (&err, -EIO, "%s", long_text);
+  err_in (&err, "%s", long_text);
+  errno = EIO;
+  err_sys (&err, "%s", long_text);
+  assert_int_equal (strlen (err.msg), ERR_MSG_SIZE - 1);
+}
+
+static void
+nobody_needs_to_want_the_error (void **state)
+{
+  (void) state;
+  assert_int_equal (err_set (NULL, -EINVAL, "x"), -EINVAL);
+  errno = ENOSPC;
+  assert_int_equal (err_sys (NULL, "x"), -ENOSPC);
+}
+
+static void
+integers_keep_their_byte_order (void **state)
+{
+  const uint8_t b[8] = { 1, 2, 3, 4, 5, 6, 7, 8 };
+  uint8_t out[8];
+
+  (void) state;
+  assert_int_equal (get_be16 (b), 0x0102);
+  assert_int_equal (get_le32 (b), 0x04030201);
+  assert_true (get_be64 (b) == UINT64_C (0x0102030405060708));
+  put_le64 (out, UINT64_C (0x0807060504030201));
+  assert_memory_equal (out, b, 8);
+}
+
+static void
+ranges_do_not_overflow (void **state)
+{
+  (void) state;
+  assert_true (range_fits (0, 0, 0));
+  assert_true (range_fits (10, 0, 10));
+  assert_false (range_fits (10, 1, 10));
+  assert_false (range_fits (UINT64_MAX, 2, 10));
+  assert_false (range_fits (5, UINT64_MAX, 10));
+  assert_true (div_round_up (UINT64_MAX, 2) == UINT64_C (1) << 63);
+}
+
+static void
+sizes_are_read_and_written (void **state)
+{
+  static const struct { const char *str; uint64_t bytes; } good[] = {
+    { "0", 0 }, { "512", 512 }, { "4K", 4096 }, { "4KiB", 4096 },
+    { "1m", 1048576 }, { "2T", UINT64_C (2199023255552) }, { "7B", 7 },
+  };
+  static const char *const bad[] = {
+    "", "K", "-1", "1.5G", "4KB", "4X", " 4", "99999999999999999999", "16E",
+  };
+  char s[SIZE_STRING_SIZE];
+  uint64_t n;
+
+  (void) state;
+  for (size_t i = 0; i < sizeof good / sizeof good[0]; ++i) {
+    assert_int_equal (size_parse (good[i].str, &n, NULL), 0);
+    assert_true (n == good[i].bytes);
+  }
+  for (size_t i = 0; i < sizeof bad / sizeof bad[0]; ++i)
+    assert_int_equal (size_parse (bad[i], &n, NULL), -EINVAL);
+  assert_string_equal (size_to_string (511, s), "511 B");
+  assert_string_equal (size_to_string (10485760, s), "10 MiB");
+  assert_string_equal (size_to_string (1536, s), "1.5 KiB");
+  assert_string_equal (size_to_string (UINT64_MAX, s), "15.9 EiB");
+}
+
+static void
+utf16_becomes_utf8 (void **state)
+{
+  static const uint8_t be[] = { 0, 'a', 0x20, 0xAC, 0xD8, 0x3D, 0xDE, 0x00,
+                                0, 0, 0, 'x' };
+  static const uint8_t lone[] = { 0x3D, 0xD8, 'b', 0 };
+  char *s;
+
+  (void) state;
+  s = utf16_to_utf8 (be, sizeof be, UTF16_BE);
+  assert_string_equal (s, "a\xE2\x82\xAC\xF0\x9F\x98\x80");
+  free (s);
+  s = utf16_to_utf8 (lone, sizeof lone, UTF16_LE);
+  assert_string_equal (s, "\xEF\xBF\xBD" "b");
+  free (s);
+  s = utf16_to_utf8 (be, 3, UTF16_BE);
+  assert_string_equal (s, "a");
+  free (s);
+}
+
+static void
+crc32_is_that_of_the_gpt (void **state)
+{
+  (void) state;
+  assert_int_equal (crc32_update (0, "123456789", 9), 0xCBF43926);
+  assert_int_equal (crc32_update (crc32_update (0, "1234", 4), "56789", 5),
+                    0xCBF43926);
+}
+
+static void
+identities_are_printed_in_both_orders (void **state)
+{
+  static const uint8_t u[UUID_SIZE] = { 0, 1, 2, 3, 4, 5, 6, 7,
+                                        8, 9, 10, 11, 12, 13, 14, 15 };
+  char s[UUID_STRING_SIZE];
+
+  (void) state;
+  uuid_to_string (u, s);
+  assert_string_equal (s, "00010203-0405-0607-0809-0a0b0c0d0e0f");
+  guid_to_string (u, s);
+  assert_string_equal (s, "03020100-0504-0706-0809-0a0b0c0d0e0f");
+  assert_false (uuid_is_zero (u));
+}
+
+static void
+a_report_keeps_each_sentence_once (void **state)
+{
+  struct report a = REPORT_INIT, b = REPORT_INIT;
+
+  (void) state;
+  report_warn (&a, "one");
+  report_warn (&b, "two %d", 2);
+  report_warn (&b, "one");
+  report_move (&a, &b);
+  assert_int_equal (a.lines.len, 2);
+  assert_int_equal (b.lines.len, 0);
+  assert_string_equal (a.lines.ptr[1], "two 2");
+  report_free (&a);
+  report_warn (NULL, "nobody listens");
+}
+
+int
+main (void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test (an_error_grows_prefixes_on_its_way_up),
+    cmocka_unit_test (an_error_that_is_too_long_is_cut_not_overrun),
+    cmocka_unit_test (nobody_needs_to_want_the_error),
+    cmocka_unit_test (integers_keep_their_byte_order),
+    cmocka_unit_test (ranges_do_not_overflow),
+    cmocka_unit_test (sizes_are_read_and_written),
+    cmocka_unit_test (utf16_becomes_utf8),
+    cmocka_unit_test (crc32_is_that_of_the_gpt),
+    cmocka_unit_test (identities_are_printed_in_both_orders),
+    cmocka_unit_test (a_report_keeps_each_sentence_once),
+  };
+
+  return cmocka_run_group_tests (tests, NULL, NULL);
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* One command of `nbdimage COMMAND`.
+ *
+ * Each lives in tools/cmd-NAME.c, which defines one const struct command
+ * and lists it in main.c's table.  Its run function is three steps: parse
+ * into a struct, check the struct, act.  Options are a table, so that
+ * --help, completion and the documentation test read it too.
+ */
+
+#ifndef NBDIMAGE_TOOLS_COMMAND_H
+#define NBDIMAGE_TOOLS_COMMAND_H
+
+#include <stddef.h>
+
+#include "lib/base/err.h"
+
+/* Exit status. */
+enum {
+  STATUS_DONE = 0,
+  STATUS_FAILED = 1,
+  STATUS_USAGE = 2,
+  STATUS_DAMAGED = 3,           /* the image is damaged (-EBADMSG) */
+};
+
+enum option_kind {
+  OPTION_FLAG,                  /* bool: set to true */
+  OPTION_STRING,                /* const char *: points into argv */
+  OPTION_UNSIGNED,              /* unsigned */
+  OPTION_SIZE,                  /* uint64_t bytes, "4K" */
+  OPTION_SECONDS,               /* unsigned; "30" or "30s" */
+};
+
+struct option_spec {
+  const char *name;             /* without "--" */
+  char letter;                  /* 'r' for -r; 0: none */
+  enum option_kind kind;
+  const char *argument;         /* "SECONDS"; NULL for flags */
+  const char *help;             /* one line */
+  size_t offset;                /* of the value in the command's struct */
+};
+
+#define OPTION_END { NULL, 0, OPTION_FLAG, NULL, NULL, 0 }
+
+/* What every command that opens images takes; the command's struct has a
+ * struct image_option_values, and its table the line IMAGE_OPTIONS (struct
+ * its_struct, that_member).
+ */
+struct image_option_values {
+  const char *format;
+  const char *parent_path;
+  const char *size;
+  _Bool ignore_checksums;
+};
+
+#define IMAGE_OPTIONS(type, member)                                     \
+  { "format", 'f', OPTION_STRING, "FORMAT",                             \
+    "the format of the image, instead of finding out",                  \
+    offsetof (type, member.format) },                                   \
+  { "parent-path", 0, OPTION_STRING, "FOLDER[:FOLDER…]",                \
+    "where parents of differencing disks may lie besides",              \
+    offsetof (type, member.parent_path) },                              \
+  { "size", 0, OPTION_STRING, "auto|current|chs",                       \
+    "which of the sizes that a VHD states to believe",                  \
+    offsetof (type, member.size) },                                     \
+  { "ignore-checksums", 0, OPTION_FLAG, NULL,                           \
+    "open an image whose metadata fail their checksums, read-only",     \
+    offsetof (type, member.ignore_checksums) }
+
+struct command {
+  const char *name;             /* "attach" */
+  const char *operands;         /* "IMAGE [/dev/nbdX]" */
+  const char *summary;          /* one line, no full stop */
+  const struct option_spec *options;    /* ends with OPTION_END */
+  int (*run) (int argc, char *argv[]);  /* argv[0] is the command's name;
+                                           returns an exit status */
+};
+
+/* Parse the options into *values (set to the defaults by the caller) and
+ * leave the operands in argv[*first] to argv[argc-1].  `--` ends options;
+ * options and operands may be mixed.  --help prints the help and exits 0;
+ * a usage error prints one sentence and exits STATUS_USAGE.
+ */
+void command_parse (const struct command *command, int argc, char *argv[],
+                    void *values, int *first);
+
+/* One sentence about wrong usage and where the help is; exits. */
+void command_usage_error (const struct command *command,
+                          const char *fmt, ...)
+  __attribute__ ((__format__ (__printf__, 2, 3), __noreturn__));
+
+#endif /* NBDIMAGE_TOOLS_COMMAND_H */
