@@ -5,9 +5,9 @@
  * Image formats lie on blocks; a disk inside an image becomes a block again
  * with image_to_block (lib/format/image.h), so that everything stacks.
  *
- * All offsets and lengths are bytes; any alignment is accepted.  Blocks are
- * reference-counted.  All operations but block_unref's last may be called
- * from many threads at once; none holds a lock across I/O.
+ * All offsets and lengths are bytes.  Blocks are reference-counted.  All
+ * operations but block_unref's last may be called from many threads at once;
+ * none holds a lock across I/O.
  *
  * Errors are those of lib/base/err.h.  An operation does all of it or fails,
  * and a message does not name the block: whoever called puts
@@ -57,7 +57,10 @@ void block_get_sizes (const struct block *block, struct block_sizes *sizes);
 int block_pread (struct block *block, void *buf, size_t len, uint64_t off,
                  struct err *err);
 
-/* -EROFS when the block is not writable.  A block does not grow. */
+/* -EROFS when the block is not writable.  A block does not grow.  Where the
+ * minimum size is not 1, writes and zeroes of other than whole units of it
+ * are -EINVAL; reads, extents and hints take any alignment everywhere.
+ */
 int block_pwrite (struct block *block, const void *buf, size_t len,
                   uint64_t off, unsigned flags, struct err *err);
 

@@ -14,6 +14,7 @@
 #include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
 #include "lib/block/file.h"
+#include "lib/block/nbd.h"
 #include "lib/format/probe.h"
 
 static const struct image_options default_options;
@@ -43,6 +44,9 @@ open_block (const char *name, const struct image_options *options,
 {
   unsigned flags = 0;
 
+  if (block_nbd_is_uri (name))
+    return block_nbd_open (name, options->writable ? BLOCK_NBD_WRITE : 0,
+                           out, err);
   if (options->writable)
     flags |= BLOCK_FILE_WRITE;
   if (options->lock)
