@@ -131,10 +131,12 @@ reconnect (struct nbd_block *n, struct nbd_handle **out, struct err *err)
 {
   struct nbd_handle *h;
   int64_t size;
-  int r = connect_handle (n->base.name, &h, err);
 
-  if (r < 0)
-    return r;
+  if (connect_handle (n->base.name, &h, err) < 0) {
+    if (err)
+      err->code = -EIO;         /* for a request the medium failed */
+    return -EIO;
+  }
   size = nbd_get_size (h);
   if (size < 0 || (uint64_t) size != n->base.size) {
     nbd_close (h);
