@@ -277,7 +277,8 @@ block_file_open (const char *path, unsigned flags, struct block **out,
 {
   /* O_NONBLOCK: a FIFO is refused rather than waited for. */
   int oflags = O_CLOEXEC | O_NONBLOCK |
-    (flags & BLOCK_FILE_WRITE ? O_RDWR : O_RDONLY);
+    (flags & BLOCK_FILE_WRITE ? O_RDWR : O_RDONLY) |
+    (flags & BLOCK_FILE_NOFOLLOW ? O_NOFOLLOW : 0);
   CLEANUP_CLOSE int fd = open (path, oflags);
   int r;
 

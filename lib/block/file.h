@@ -19,6 +19,9 @@
 #define BLOCK_FILE_LOCK  2U     /* see above; -EBUSY when someone else holds
                                    it */
 
+#define BLOCK_FILE_NOFOLLOW 4U  /* -ELOOP when the last part of the path is a
+                                   symbolic link; block_file_open only */
+
 /* Open a path.  The name of the block is the path as given.  report gets
  * the warnings.
  */

@@ -38,6 +38,9 @@ enum image_size_rule {
 int image_size_rule_parse (const char *str, enum image_size_rule *rule,
                            struct err *err);
 
+/* The name of the n-th format that is compiled in, NULL behind the last. */
+const char *image_format_name (size_t n);
+
 struct image_options {
   const char *format;           /* a driver's name; NULL: by content */
 

@@ -17,6 +17,16 @@ const struct image_ops *const image_formats[] = {
   NULL
 };
 
+const char *
+image_format_name (size_t n)
+{
+  size_t i = 0;
+
+  while (i < n && image_formats[i] != NULL)
+    ++i;
+  return image_formats[i] ? image_formats[i]->name : NULL;
+}
+
 static const struct image_ops *
 find_by_name (const char *name)
 {

@@ -331,6 +331,35 @@ an_unknown_format_is_refused_with_those_we_know (void **state)
 }
 
 static void
+a_symbolic_link_is_followed_unless_told_not_to (void **state)
+{
+  CLEANUP_BLOCK struct block *b = NULL;
+  struct block *refused = NULL;
+  char link_path[sizeof path + 8];
+
+  (void) state;
+  snprintf (link_path, sizeof link_path, "%s.link", path);
+  assert_int_equal (symlink (path, link_path), 0);
+  assert_int_equal (block_file_open (link_path, BLOCK_FILE_NOFOLLOW, &refused,
+                                     NULL, NULL), -ELOOP);
+  assert_int_equal (block_file_open (link_path, 0, &b, NULL, NULL), 0);
+  assert_int_equal (unlink (link_path), 0);
+}
+
+static void
+formats_are_counted_by_name (void **state)
+{
+  bool raw = false;
+  size_t n;
+
+  (void) state;
+  for (n = 0; image_format_name (n) != NULL; ++n)
+    raw = raw || strcmp (image_format_name (n), "raw") == 0;
+  assert_true (raw);
+  assert_null (image_format_name (n + 1));
+}
+
+static void
 uris_are_told_from_paths (void **state)
 {
   (void) state;
@@ -357,10 +386,12 @@ main (void)
     on_a_file (extents_of_a_file_cover_it_and_are_true),
     on_a_file (a_second_writer_and_a_reader_beside_a_writer_are_refused),
     on_a_file (what_is_not_a_file_is_refused),
+    on_a_file (a_symbolic_link_is_followed_unless_told_not_to),
     cmocka_unit_test (neighbours_of_one_kind_are_one_extent),
     cmocka_unit_test (a_full_list_takes_no_more),
     on_a_file (a_raw_image_is_its_file),
     on_a_file (an_unknown_format_is_refused_with_those_we_know),
+    cmocka_unit_test (formats_are_counted_by_name),
     cmocka_unit_test (uris_are_told_from_paths),
   };
 
