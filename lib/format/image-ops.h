@@ -5,11 +5,11 @@
  *
  * A NULL slot means the format cannot do it; the entry point answers
  * -ENOTSUP, or the fallback named at the slot.  An image whose open sets
- * img->disk needs none of the slots from pread to cache.  Ranges are inside the image
- * and len is not 0; writing operations are called on writable images only.
- * An operation does all of it or fails.  pread and extents may run in
- * parallel with anything but close; a driver that writes takes its own lock
- * for its own tables, and holds none across I/O.
+ * img->disk needs none of the slots from pread to cache.  Ranges are inside
+ * the image and len is not 0; writing operations are called on writable
+ * images only.  An operation does all of it or fails.  pread and extents may
+ * run in parallel with anything but close; a driver that writes takes its own
+ * lock for its own tables, and holds none across I/O.
  */
 
 #ifndef NBDIMAGE_FORMAT_IMAGE_OPS_H

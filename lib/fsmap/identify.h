@@ -11,8 +11,9 @@
 #include "lib/block/block.h"
 
 struct fs_identity {
-  char *type;                   /* "ext4", "ntfs", "vfat", "swap", "LVM2_member",
-                                   "crypto_LUKS"; NULL: nothing known found */
+  char *type;                   /* "ext4", "ntfs", "vfat", "swap",
+                                   "LVM2_member", "crypto_LUKS"; NULL: nothing
+                                   known found */
   char *usage;                  /* "filesystem", "raid", "crypto", "other" */
   char *label;                  /* UTF-8; NULL: none */
   char *uuid;                   /* NULL: none */
