@@ -51,13 +51,24 @@ struct server_config {
   int log_fd;
   bool verbose;                 /* nbdkit -v */
 
-  /* End nbdkit when the calling process dies, however it dies. */
+  /* End nbdkit when the calling thread dies, however it dies. */
   bool die_with_us;
+
+  /* When this becomes readable while nbdkit is starting (a signalfd), give
+   * up with -EINTR; -1: none.
+   */
+  int cancel_fd;
 };
 
-#define SERVER_CONFIG_INIT { .log_fd = -1 }
+#define SERVER_CONFIG_INIT { .log_fd = -1, .cancel_fd = -1 }
 
 struct server;
+
+/* Does the name of an address stay within this machine?  -EINVAL when it
+ * can't be resolved.
+ */
+int server_address_is_loopback (const char *address, bool *is_loopback,
+                                struct err *err);
 
 /* Start nbdkit and return when it accepts connections.  The strings in
  * config are copied.  When nbdkit refuses, err has its sentence (-EINVAL);
@@ -73,8 +84,21 @@ pid_t server_pid (const struct server *server);         /* of nbdkit */
  */
 char *server_uri (const struct server *server, const char *export_name);
 
-/* A descriptor that becomes readable when nbdkit has ended (pidfd). */
+/* A descriptor that becomes readable when nbdkit has ended (pidfd).  A
+ * restart replaces it.
+ */
 int server_fd (const struct server *server);
+
+/* How nbdkit ended, "was ended by signal 11 (Segmentation fault)"; NULL
+ * while it runs.  Owned by server.
+ */
+const char *server_ended (struct server *server);
+
+/* Start nbdkit again on the same socket, ending it first if it runs.
+ * Clients that connect meanwhile wait.  When this fails, the socket is still
+ * ours: try again or stop.
+ */
+int server_restart (struct server *server, struct err *err);
 
 /* End nbdkit (SIGTERM, then SIGKILL after 10 s), remove the socket, free. */
 void server_stop (struct server *server);               /* NULL is fine */

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* nbdkit's command line.  Every name of a file is passed as file=NAME or
+ * dir=NAME, so that whatever it begins with or contains, nbdkit takes it for
+ * neither an option nor another parameter.
+ */
+
+#include <config.h>
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/base/cleanup.h"
+#include "server/internal.h"
+
+void
+string_vector_free (struct string_vector *v)
+{
+  for (size_t i = 0; i < v->len; ++i)
+    free (v->ptr[i]);
+  vector_free (v);
+}
+
+static int add (struct string_vector *argv, struct err *err,
+                const char *fmt, ...)
+  __attribute__ ((__format__ (__printf__, 3, 4)));
+
+static int
+add (struct string_vector *argv, struct err *err, const char *fmt, ...)
+{
+  CLEANUP_FREE char *str = NULL;
+  va_list ap;
+  int r;
+
+  va_start (ap, fmt);
+  r = vasprintf (&str, fmt, ap);
+  va_end (ap);
+  if (r < 0) {
+    str = NULL;
+    return err_nomem (err);
+  }
+  if (vector_append (argv, &str) < 0)
+    return err_nomem (err);
+  str = NULL;
+  return 0;
+}
+
+/* The first nbdkit in $PATH, or the one configure found. */
+static int
+find_nbdkit (char **out, struct err *err)
+{
+  CLEANUP_FREE char *path = NULL;
+  const char *env = getenv ("PATH");
+  char *saved = NULL;
+
+  path = strdup (env ? env : "");
+  if (path == NULL)
+    return err_nomem (err);
+  for (char *dir = strtok_r (path, ":", &saved); dir;
+       dir = strtok_r (NULL, ":", &saved)) {
+    CLEANUP_FREE char *program = NULL;
+
+    if (asprintf (&program, "%s/nbdkit", dir) < 0) {
+      program = NULL;
+      return err_nomem (err);
+    }
+    if (access (program, X_OK) == 0) {
+      *out = steal_ptr (&program);
+      return 0;
+    }
+  }
+  if (access (NBDKIT_PROGRAM, X_OK) < 0)
+    return err_set (err, -ENOENT, "the program nbdkit is neither in $PATH "
+                    "nor at " NBDKIT_PROGRAM ": is the package nbdkit "
+                    "installed?");
+  *out = strdup (NBDKIT_PROGRAM);
+  return *out ? 0 : err_nomem (err);
+}
+
+/* nbdkit takes a word with a slash for the file of a plugin. */
+static int
+find_plugin (char **out, struct err *err)
+{
+  const char *plugin = getenv ("NBDIMAGE_PLUGIN");
+
+  if (plugin == NULL || *plugin == '\0')
+    plugin = PLUGINDIR "/nbdkit-image-plugin.so";
+  if (access (plugin, R_OK) < 0)
+    return err_sys (err, "nbdkit's plugin for images is not at %s", plugin);
+  *out = realpath (plugin, NULL);
+  return *out ? 0 : err_sys (err, "%s", plugin);
+}
+
+/* "key=value", as nbdkit understands it. */
+static bool
+is_parameter (const char *str)
+{
+  size_t n = 0;
+
+  if (!isalpha ((unsigned char) str[0]))
+    return false;
+  while (isalnum ((unsigned char) str[n]) || (str[n] && strchr ("._-", str[n])))
+    n++;
+  return str[n] == '=';
+}
+
+static int
+add_parameters (struct string_vector *argv,
+                const struct server_config *config, struct err *err)
+{
+  int r = 0;
+
+  for (size_t i = 0; i < config->nr_images && r == 0; ++i)
+    r = add (argv, err, "file=%s", config->images[i]);
+  if (config->folder && r == 0)
+    r = add (argv, err, "dir=%s", config->folder);
+  for (size_t i = 0; config->parameters && config->parameters[i] && r == 0;
+       ++i) {
+    if (!is_parameter (config->parameters[i]))
+      return err_set (err, -EINVAL, "‘%s’ is not a parameter for nbdkit: "
+                      "expected KEY=VALUE", config->parameters[i]);
+    r = add (argv, err, "%s", config->parameters[i]);
+  }
+  return r;
+}
+
+static int
+add_options (struct string_vector *argv, const struct server_config *config,
+             struct err *err)
+{
+  int r;
+
+  r = add (argv, err, "--foreground");
+  if (r == 0)
+    r = add (argv, err, "--pidfile=/dev/fd/%d", CHILD_READY_FD);
+  if (r == 0 && config->die_with_us)
+    r = add (argv, err, "--exit-with-parent");
+  if (r == 0 && config->verbose)
+    r = add (argv, err, "--verbose");
+  if (r == 0 && config->throw_away)
+    r = add (argv, err, "--filter=cow");
+  else if (r == 0 && !config->writable)
+    r = add (argv, err, "--readonly");
+  return r;
+}
+
+int
+server_command (struct server *server, const struct server_config *config,
+                struct err *err)
+{
+  CLEANUP_FREE char *nbdkit = NULL;
+  CLEANUP_FREE char *plugin = NULL;
+  struct string_vector *argv = &server->argv;
+  char *const end = NULL;
+  int r;
+
+  r = find_nbdkit (&nbdkit, err);
+  if (r == 0)
+    r = find_plugin (&plugin, err);
+  if (r == 0)
+    r = add (argv, err, "%s", nbdkit);
+  if (r == 0)
+    r = add_options (argv, config, err);
+  if (r == 0)
+    r = add (argv, err, "%s", plugin);
+  if (r == 0)
+    r = add_parameters (argv, config, err);
+  if (r == 0 && vector_append (argv, &end) < 0)
+    r = err_nomem (err);
+  return r;
+}
