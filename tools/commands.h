@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* All commands, each defined in its cmd-NAME.c; main.c has their table. */
+
+#ifndef NBDIMAGE_TOOLS_COMMANDS_H
+#define NBDIMAGE_TOOLS_COMMANDS_H
+
+#include "tools/command.h"
+
+extern const struct command command_serve;
+
+#endif /* NBDIMAGE_TOOLS_COMMANDS_H */

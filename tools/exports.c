@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+#include <config.h>
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <libnbd.h>
+
+#include "tools/exports.h"
+
+/* libnbd's text is "FUNCTION: what happened". */
+static int
+err_nbd (struct err *err, int code)
+{
+  const char *text = nbd_get_error ();
+  const char *rest = text ? strstr (text, ": ") : NULL;
+
+  return err_set (err, code, "%s", rest ? rest + 2
+                  : text ? text : "unknown error of libnbd");
+}
+
+static int
+one_export (void *opaque, const char *name, const char *description)
+{
+  struct export_vector *exports = opaque;
+  struct export e = { .name = strdup (name) };
+
+  if (*description)
+    e.description = strdup (description);
+  if (e.name && exports->len < EXPORTS_MAX &&
+      vector_append (exports, &e) == 0)
+    return 0;
+  free (e.name);
+  free (e.description);
+  return 0;
+}
+
+static void
+ask_size (struct nbd_handle *nbd, struct export *e)
+{
+  int64_t size;
+
+  if (nbd_set_export_name (nbd, e->name) < 0 || nbd_opt_info (nbd) < 0)
+    return;
+  size = nbd_get_size (nbd);
+  if (size < 0)
+    return;
+  e->size = (uint64_t) size;
+  e->has_size = true;
+  e->read_only = nbd_is_read_only (nbd) > 0;
+}
+
+static int
+ask (struct nbd_handle *nbd, const char *uri, bool with_sizes,
+     struct export_vector *exports, struct err *err)
+{
+  if (nbd_set_uri_allow_local_file (nbd, true) < 0 ||
+      nbd_set_opt_mode (nbd, true) < 0 || nbd_connect_uri (nbd, uri) < 0)
+    return err_nbd (err, -EIO);
+  if (nbd_aio_is_negotiating (nbd) != 1)
+    return err_set (err, -ENOTSUP, "the server speaks the old protocol, "
+                    "without export names");
+  if (nbd_opt_list (nbd, (nbd_list_callback) { .callback = one_export,
+                                               .user_data = exports }) < 0)
+    return err_nbd (err, -ENOTSUP);
+  for (size_t i = 0; with_sizes && i < exports->len; ++i)
+    ask_size (nbd, &exports->ptr[i]);
+  nbd_opt_abort (nbd);
+  return 0;
+}
+
+int
+exports_list (const char *uri, bool with_sizes,
+              struct export_vector *exports, struct err *err)
+{
+  struct export_vector found = VECTOR_INIT;
+  struct nbd_handle *nbd = nbd_create ();
+  int r;
+
+  if (nbd == NULL)
+    return err_nbd (err, -ENOMEM);
+  r = ask (nbd, uri, with_sizes, &found, err);
+  nbd_close (nbd);
+  if (r < 0) {
+    exports_free (&found);
+    return r;
+  }
+  *exports = found;
+  return 0;
+}
+
+void
+exports_free (struct export_vector *exports)
+{
+  for (size_t i = 0; i < exports->len; ++i) {
+    free (exports->ptr[i].name);
+    free (exports->ptr[i].description);
+  }
+  vector_free (exports);
+}

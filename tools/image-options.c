@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+#include <config.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tools/image-options.h"
+
+int
+image_options_from_values (const struct image_option_values *values,
+                           struct image_options *options, struct err *err)
+{
+  memset (options, 0, sizeof *options);
+  options->format = values->format;
+  options->parent_path = values->parent_path;
+  options->ignore_checksums = values->ignore_checksums;
+  if (values->size)
+    return image_size_rule_parse (values->size, &options->size_rule, err);
+  return 0;
+}
+
+static int
+add (struct image_parameters *parameters, size_t *n, const char *key,
+     const char *value, struct err *err)
+{
+  if (value == NULL)
+    return 0;
+  if (asprintf (&parameters->strings[*n], "%s=%s", key, value) < 0) {
+    parameters->strings[*n] = NULL;
+    return err_nomem (err);
+  }
+  ++*n;
+  return 0;
+}
+
+int
+image_parameters_new (const struct image_option_values *values,
+                      struct image_parameters *parameters, struct err *err)
+{
+  size_t n = 0;
+  int r;
+
+  memset (parameters, 0, sizeof *parameters);
+  r = add (parameters, &n, "format", values->format, err);
+  if (r == 0)
+    r = add (parameters, &n, "parent-path", values->parent_path, err);
+  if (r == 0)
+    r = add (parameters, &n, "size", values->size, err);
+  if (r == 0)
+    r = add (parameters, &n, "ignore-checksums",
+             values->ignore_checksums ? "true" : NULL, err);
+  if (r < 0)
+    image_parameters_free (parameters);
+  return r;
+}
+
+void
+image_parameters_free (struct image_parameters *parameters)
+{
+  for (size_t i = 0; parameters->strings[i]; ++i)
+    free (parameters->strings[i]);
+  memset (parameters, 0, sizeof *parameters);
+}

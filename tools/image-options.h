@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* The options that say how an image is opened: for the library, and as
+ * parameters for a server of ours.
+ */
+
+#ifndef NBDIMAGE_TOOLS_IMAGE_OPTIONS_H
+#define NBDIMAGE_TOOLS_IMAGE_OPTIONS_H
+
+#include "lib/format/image.h"
+#include "tools/command.h"
+
+/* *options gets what was typed, and reading only.  -EINVAL. */
+int image_options_from_values (const struct image_option_values *values,
+                               struct image_options *options,
+                               struct err *err);
+
+/* Parameters of the plugin, for struct server_config. */
+struct image_parameters {
+  char *strings[5];             /* ends with NULL */
+};
+
+int image_parameters_new (const struct image_option_values *values,
+                          struct image_parameters *parameters,
+                          struct err *err);
+void image_parameters_free (struct image_parameters *parameters);
+
+#define CLEANUP_IMAGE_PARAMETERS \
+  __attribute__ ((__cleanup__ (image_parameters_free)))
+
+#endif /* NBDIMAGE_TOOLS_IMAGE_OPTIONS_H */

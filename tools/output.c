@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+#include <config.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/base/cleanup.h"
+#include "tools/command.h"
+#include "tools/output.h"
+#include "tools/report.h"
+
+void
+output_text (const char *str)
+{
+  const unsigned char *p = (const unsigned char *) str;
+
+  for (; *p; ++p) {
+    if (*p < ' ' || *p == 0x7f)
+      putchar ('?');
+    else if (p[0] == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0) {
+      putchar ('?');            /* U+0080 to U+009F steer terminals too */
+      ++p;
+    }
+    else
+      putchar (*p);
+  }
+}
+
+/* Bytes of the UTF-8 sequence at p as its first byte has it; 0 for a byte
+ * that begins none.  Whether the sequence is whole, jansson checks.
+ */
+static size_t
+sequence_length (const unsigned char *p)
+{
+  if (p[0] < 0x80)
+    return 1;
+  if (p[0] >= 0xc2 && p[0] < 0xe0)
+    return 2;
+  if (p[0] >= 0xe0 && p[0] < 0xf0)
+    return 3;
+  if (p[0] >= 0xf0 && p[0] < 0xf5)
+    return 4;
+  return 0;
+}
+
+/* Every sequence that jansson refuses becomes U+FFFD. */
+static json_t *
+mended (const char *str)
+{
+  static const char replacement[] = "\xef\xbf\xbd";
+  CLEANUP_FREE char *out = malloc (3 * strlen (str) + 1);
+  char *to = out;
+
+  if (out == NULL)
+    return NULL;
+  while (*str) {
+    size_t n = sequence_length ((const unsigned char *) str);
+    json_t *piece = NULL;
+
+    if (n > 0 && strnlen (str, n) == n)
+      piece = json_stringn (str, n);
+    if (piece) {
+      memcpy (to, str, n);
+      to += n;
+      str += n;
+      json_decref (piece);
+    }
+    else {
+      memcpy (to, replacement, 3);
+      to += 3;
+      str++;
+    }
+  }
+  *to = '\0';
+  return json_string (out);
+}
+
+json_t *
+output_json_text (const char *str)
+{
+  json_t *json;
+
+  if (str == NULL)
+    return json_null ();
+  json = json_string (str);
+  return json ? json : mended (str);
+}
+
+int
+output_json (json_t *json)
+{
+  int r;
+
+  if (json == NULL) {
+    tool_error ("out of memory");
+    return STATUS_FAILED;
+  }
+  r = json_dumpf (json, stdout, JSON_INDENT (2));
+  json_decref (json);
+  putchar ('\n');
+  if (r < 0 || fflush (stdout) != 0) {
+    tool_error ("writing the output failed");
+    return STATUS_FAILED;
+  }
+  return STATUS_DONE;
+}

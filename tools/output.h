@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* Results on stdout: text out of files made harmless, and JSON. */
+
+#ifndef NBDIMAGE_TOOLS_OUTPUT_H
+#define NBDIMAGE_TOOLS_OUTPUT_H
+
+#include <jansson.h>
+
+/* Print a string that came from a file or a server: control characters
+ * become question marks.
+ */
+void output_text (const char *str);
+
+/* A JSON string of any bytes: what is not UTF-8 becomes U+FFFD.  JSON null
+ * for NULL.
+ */
+json_t *output_json_text (const char *str);
+
+/* Print an object or array, indented, with its keys in the order in which
+ * they were set, and drop the reference.  Returns the exit status.
+ */
+int output_json (json_t *json);
+
+#endif /* NBDIMAGE_TOOLS_OUTPUT_H */

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+#include <config.h>
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/base/cleanup.h"
+#include "tools/command.h"
+#include "tools/report.h"
+
+/* Names and labels come from files: what would steer the terminal is shown
+ * as a question mark.
+ */
+static void
+put_sentence (const char *prefix, const char *name, const char *sentence)
+{
+  CLEANUP_FREE char *line = NULL;
+
+  if (asprintf (&line, "nbdimage: %s%s%s%s\n", prefix, name ? name : "",
+                name ? ": " : "", sentence) < 0) {
+    line = NULL;
+    return;
+  }
+  for (char *p = line; p[0] && p[1]; ++p)
+    if ((unsigned char) *p < ' ' || *p == 0x7f)
+      *p = '?';
+  fflush (stdout);
+  fputs (line, stderr);
+}
+
+int
+tool_fail (const char *name, const struct err *err)
+{
+  put_sentence ("", name, err->msg);
+  return err->code == -EBADMSG ? STATUS_DAMAGED : STATUS_FAILED;
+}
+
+static void __attribute__ ((__format__ (__printf__, 2, 0)))
+put_formatted (const char *prefix, const char *fmt, va_list ap)
+{
+  CLEANUP_FREE char *sentence = NULL;
+
+  if (vasprintf (&sentence, fmt, ap) < 0)
+    sentence = NULL;
+  put_sentence (prefix, NULL, sentence ? sentence : "out of memory");
+}
+
+void
+tool_error (const char *fmt, ...)
+{
+  va_list ap;
+
+  va_start (ap, fmt);
+  put_formatted ("", fmt, ap);
+  va_end (ap);
+}
+
+void
+tool_warning (const char *fmt, ...)
+{
+  va_list ap;
+
+  va_start (ap, fmt);
+  put_formatted ("warning: ", fmt, ap);
+  va_end (ap);
+}
+
+void
+tool_warnings (const char *name, struct report *report)
+{
+  for (size_t i = 0; i < report->lines.len; ++i)
+    put_sentence ("warning: ", name, report->lines.ptr[i]);
+  report_free (report);
+}
