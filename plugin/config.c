@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* nbdkit changes its directory before it serves, so all paths become
+ * absolute here.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define NBDKIT_API_VERSION 2
+#include <nbdkit-plugin.h>
+
+#include "lib/base/cleanup.h"
+#include "plugin/config.h"
+#include "plugin/report.h"
+
+struct config config;
+
+static int
+add_file (const char *value)
+{
+  struct err err = ERR_INIT;
+  struct source source;
+
+  if (source_new (value, &source, &err) < 0)
+    return plugin_fail (*value ? value : "file", &err);
+  for (size_t i = 0; i < config.files.len; ++i) {
+    const struct source *other = &config.files.ptr[i];
+
+    if (strcmp (other->name, source.name) == 0) {
+      nbdkit_error ("‘%s’ and ‘%s’ would both be the export ‘%s’; serve them "
+                    "by two servers, or rename one", other->shown,
+                    source.shown, source.name);
+      source_free (&source);
+      return -1;
+    }
+  }
+  if (vector_append (&config.files, &source) < 0) {
+    source_free (&source);
+    nbdkit_error ("out of memory");
+    return -1;
+  }
+  return 0;
+}
+
+/* *path was not given before; what is given must be a folder. */
+static int
+set_folder (const char *key, const char *value, char **path)
+{
+  struct stat st;
+
+  if (*path) {
+    nbdkit_error ("%s= is given twice", key);
+    return -1;
+  }
+  *path = realpath (value, NULL);
+  if (*path == NULL) {
+    nbdkit_error ("%s=%s: %s", key, value, strerror (errno));
+    return -1;
+  }
+  if (stat (*path, &st) < 0 || !S_ISDIR (st.st_mode)) {
+    nbdkit_error ("%s=%s: is not a folder", key, value);
+    return -1;
+  }
+  return 0;
+}
+
+/* Append one folder to the colon-separated parent_path. */
+static int
+add_parent_folder (const char *folder)
+{
+  CLEANUP_FREE char *path = NULL;
+  char *joined = NULL;
+  int r;
+
+  if (set_folder ("parent-path", folder, &path) < 0)
+    return -1;
+  if (strchr (path, ':')) {
+    nbdkit_error ("parent-path=%s: the name of the folder, ‘%s’, has a ‘:’ in "
+                  "it, which separates folders", folder, path);
+    return -1;
+  }
+  if (config.options.parent_path)
+    r = asprintf (&joined, "%s:%s", config.options.parent_path, path);
+  else
+    r = asprintf (&joined, "%s", path);
+  if (r < 0) {
+    nbdkit_error ("out of memory");
+    return -1;
+  }
+  free ((char *) config.options.parent_path);
+  config.options.parent_path = joined;
+  return 0;
+}
+
+static int
+add_parent_path (const char *value)
+{
+  CLEANUP_FREE char *copy = strdup (value);
+  char *save = NULL;
+
+  if (copy == NULL) {
+    nbdkit_error ("out of memory");
+    return -1;
+  }
+  for (char *folder = strtok_r (copy, ":", &save); folder;
+       folder = strtok_r (NULL, ":", &save))
+    if (add_parent_folder (folder) < 0)
+      return -1;
+  return 0;
+}
+
+static int
+set_format (const char *value)
+{
+  free ((char *) config.options.format);
+  config.options.format = strdup (value);
+  if (config.options.format == NULL) {
+    nbdkit_error ("out of memory");
+    return -1;
+  }
+  for (size_t i = 0; image_format_name (i) != NULL; ++i)
+    if (strcmp (image_format_name (i), value) == 0)
+      return 0;
+  nbdkit_error ("format=%s: is not a format we know; ‘nbdkit --dump-plugin "
+                "image’ lists them as image_formats", value);
+  return -1;
+}
+
+static int
+set_size_rule (const char *value)
+{
+  struct err err = ERR_INIT;
+
+  if (image_size_rule_parse (value, &config.options.size_rule, &err) < 0)
+    return plugin_fail ("size", &err);
+  return 0;
+}
+
+static int
+set_ignore_checksums (const char *value)
+{
+  int r = nbdkit_parse_bool (value);
+
+  if (r < 0)
+    return -1;
+  config.options.ignore_checksums = r;
+  return 0;
+}
+
+int
+config_set (const char *key, const char *value)
+{
+  if (strcmp (key, "file") == 0)
+    return add_file (value);
+  if (strcmp (key, "dir") == 0)
+    return set_folder (key, value, &config.folder);
+  if (strcmp (key, "format") == 0)
+    return set_format (value);
+  if (strcmp (key, "parent-path") == 0)
+    return add_parent_path (value);
+  if (strcmp (key, "size") == 0)
+    return set_size_rule (value);
+  if (strcmp (key, "ignore-checksums") == 0)
+    return set_ignore_checksums (value);
+  nbdkit_error ("unknown parameter ‘%s’ (a FILE with a ‘=’ in its name is "
+                "given as file=NAME)", key);
+  return -1;
+}
+
+int
+config_complete (void)
+{
+  if (config.files.len == 0 && config.folder == NULL) {
+    nbdkit_error ("nothing to serve: give a FILE, or dir=FOLDER");
+    return -1;
+  }
+  if (config.files.len > 0 && config.folder) {
+    nbdkit_error ("FILE and dir= can't be used together");
+    return -1;
+  }
+  /* A folder holds images of several formats, and other files. */
+  if (config.folder && config.options.format) {
+    nbdkit_error ("format= is for a FILE; the images in a folder are "
+                  "recognised by their contents");
+    return -1;
+  }
+  return 0;
+}
+
+void
+config_free (void)
+{
+  for (size_t i = 0; i < config.files.len; ++i)
+    source_free (&config.files.ptr[i]);
+  vector_free (&config.files);
+  free (config.folder);
+  free ((char *) config.options.format);
+  free ((char *) config.options.parent_path);
+  memset (&config, 0, sizeof config);
+}

@@ -1,0 +1,463 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* Locks.  The registry's lock guards the list of exports and what clients
+ * may ask about all of them; it is held for moments only.  Each export has
+ * a lock that is held while its image is opened or closed, so that two
+ * clients open it once, and other exports don't wait.  They are never taken
+ * both.
+ *
+ * The exports of FILEs are made at the start and stay.  Those in a folder
+ * are made when a client names them and go with their last connection;
+ * nothing of the client's name is used before folder_name_ok liked it.
+ */
+
+#include <config.h>
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define NBDKIT_API_VERSION 2
+#include <nbdkit-plugin.h>
+
+#include "lib/base/cleanup.h"
+#include "plugin/config.h"
+#include "plugin/describe.h"
+#include "plugin/export.h"
+#include "plugin/folder.h"
+#include "plugin/report.h"
+#include "plugin/source.h"
+#include "plugin/text.h"
+
+struct export {
+  struct source source;         /* does not change */
+
+  /* Under the registry's lock. */
+  struct export *next;
+  unsigned refs;                /* connections, and who is just making one;
+                                   the registry itself for a FILE */
+  char *description;            /* FILE: as it was seen last */
+
+  pthread_mutex_t lock;         /* guards what follows */
+  struct image *image;          /* NULL: not open */
+  unsigned users;               /* connections that have it */
+  struct identity identity;     /* of the image when users became 0 */
+  struct report said;           /* warnings, each said once */
+};
+
+static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct export *exports;
+
+/*--- the list --------------------------------------------------------------*/
+
+/* Takes the source over. */
+static struct export *
+export_new (struct source *source)
+{
+  struct export *e = calloc (1, sizeof *e);
+
+  if (e == NULL)
+    return NULL;
+  e->source = *source;
+  memset (source, 0, sizeof *source);
+  e->refs = 1;
+  pthread_mutex_init (&e->lock, NULL);
+  return e;
+}
+
+static void
+export_free (struct export *e)
+{
+  image_unref (e->image);
+  source_free (&e->source);
+  report_free (&e->said);
+  free (e->description);
+  pthread_mutex_destroy (&e->lock);
+  free (e);
+}
+
+/* "a.vhd, b.iso, c.img, …" */
+static void
+names_of_exports (char *buf, size_t size)
+{
+  size_t len = 0;
+
+  buf[0] = '\0';
+  for (const struct export *e = exports; e && len < size; e = e->next)
+    len += (size_t) snprintf (buf + len, size - len, "%s%s",
+                              len ? ", " : "", e->source.name);
+}
+
+/* Under the registry's lock, like the next two. */
+static struct export *
+find (const char *name)
+{
+  for (struct export *e = exports; e; e = e->next)
+    if (strcmp (e->source.name, name) == 0)
+      return e;
+  return NULL;
+}
+
+static int
+find_file (const char *name, struct export **out, struct err *err)
+{
+  char names[TEXT_NAME_SIZE], clean[TEXT_NAME_SIZE];
+  struct export *e = find (name);
+
+  if (e == NULL && name[0] == '\0' && exports->next == NULL)
+    e = exports;
+  if (e) {
+    e->refs++;
+    *out = e;
+    return 0;
+  }
+  names_of_exports (names, sizeof names);
+  if (name[0] == '\0')
+    return err_set (err, -ENOENT, "the client named no export; there are "
+                    "several: %s", names);
+  return err_set (err, -ENOENT, "the client asked for ‘%s’; the exports are: "
+                  "%s", text_clean (name, clean, sizeof clean), names);
+}
+
+static int
+find_or_make_in_folder (const char *name, struct export **out,
+                        struct err *err)
+{
+  struct export *e = find (name);
+  struct source source;
+  int r;
+
+  if (e) {
+    e->refs++;
+    *out = e;
+    return 0;
+  }
+  r = source_in_folder (config.folder, name, &source, err);
+  if (r < 0)
+    return r;
+  e = export_new (&source);
+  if (e == NULL) {
+    source_free (&source);
+    return err_nomem (err);
+  }
+  e->next = exports;
+  exports = e;
+  *out = e;
+  return 0;
+}
+
+static int
+get_export (const char *name, struct export **out, struct err *err)
+{
+  char clean[TEXT_NAME_SIZE];
+
+  if (config.folder && !folder_name_ok (name))
+    return name[0] == '\0'
+      ? err_set (err, -ENOENT, "the client named no export, and in the folder "
+                 "is not exactly one image")
+      : err_set (err, -ENOENT, "the client asked for ‘%s’, which can't be the "
+                 "name of an image in the folder",
+                 text_clean (name, clean, sizeof clean));
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&registry_lock);
+  return config.folder ? find_or_make_in_folder (name, out, err)
+    : find_file (name, out, err);
+}
+
+static void
+put_export (struct export *e)
+{
+  struct export **p;
+
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&registry_lock);
+    if (--e->refs > 0)
+      return;
+    for (p = &exports; *p != e; p = &(*p)->next)
+      ;
+    *p = e->next;
+  }
+  export_free (e);
+}
+
+/*--- one image -------------------------------------------------------------*/
+
+static void
+set_description (struct export *e, struct image *img)
+{
+  char *description = describe_image (img);
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&registry_lock);
+  free (e->description);
+  e->description = description;
+}
+
+/* Is the image that nobody uses at the moment what a client would get by
+ * opening it?  It may have been replaced or written to, or may have been
+ * opened for reading for another reason than that it can't be written.
+ */
+static bool
+still_good (const struct export *e, bool readonly)
+{
+  struct identity now;
+  struct stat st;
+
+  if (!readonly && !image_writable (e->image) &&
+      image_readonly_reason (e->image) == NULL)
+    return false;
+  if (stat (e->source.path, &st) < 0)
+    return false;
+  identity_of_stat (&st, &now);
+  return identity_same_state (&now, &e->identity);
+}
+
+static int
+open_image (struct export *e, bool readonly, struct err *err)
+{
+  CLEANUP_REPORT struct report report = REPORT_INIT;
+  char reason[SOURCE_REASON_SIZE];
+  int r = source_open (&e->source, readonly, true, &e->image, reason, &report,
+                       err);
+
+  plugin_warnings (e->source.shown, &e->said, &report);
+  if (r < 0)
+    return r;
+  if (!image_writable (e->image) && reason[0] != '\0')
+    nbdkit_debug ("%s: is served read-only: %s", e->source.shown, reason);
+  return 0;
+}
+
+/* Under the lock of the export. */
+static int
+start_using (struct export *e, bool readonly, struct err *err)
+{
+  int r;
+
+  if (e->image && e->users == 0 && !still_good (e, readonly)) {
+    image_unref (e->image);
+    e->image = NULL;
+  }
+  if (e->image == NULL) {
+    r = open_image (e, readonly, err);
+    if (r < 0)
+      return r;
+  }
+  e->users++;
+  return 0;
+}
+
+static void
+stop_using (struct export *e)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&e->lock);
+
+  assert (e->users > 0);
+  if (--e->users > 0)
+    return;
+  identity_of_image (e->image, &e->identity);
+  /* A device may change its size, a server go away: they are opened anew. */
+  if (e->source.in_folder || !e->identity.is_file) {
+    image_unref (e->image);
+    e->image = NULL;
+  }
+}
+
+/*--- connections -----------------------------------------------------------*/
+
+struct connection *
+export_connect (const char *name, bool readonly, struct err *err)
+{
+  struct connection *conn = calloc (1, sizeof *conn);
+  struct export *e;
+  int r;
+
+  if (conn == NULL) {
+    err_nomem (err);
+    return NULL;
+  }
+  if (get_export (name, &e, err) < 0) {
+    free (conn);
+    return NULL;
+  }
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&e->lock);
+    r = start_using (e, readonly, err);
+    if (r == 0)
+      conn->image = image_ref (e->image);
+  }
+  if (r < 0) {
+    err_in (err, "%s", e->source.shown);
+    put_export (e);
+    free (conn);
+    return NULL;
+  }
+  conn->export = e;
+  conn->name = e->source.name;
+  conn->description = describe_image (conn->image);
+  set_description (e, conn->image);
+  return conn;
+}
+
+void
+export_disconnect (struct connection *conn)
+{
+  struct export *e = conn->export;
+
+  image_unref (conn->image);
+  stop_using (e);
+  put_export (e);
+  free (conn->description);
+  free (conn);
+}
+
+/*--- all of them -----------------------------------------------------------*/
+
+struct visit {
+  export_fn fn;
+  void *opaque;
+};
+
+static int
+visit_item (void *opaque, const struct folder_item *item)
+{
+  const struct visit *v = opaque;
+
+  return v->fn (v->opaque, item->name, item->description);
+}
+
+int
+exports_list (export_fn fn, void *opaque, struct err *err)
+{
+  struct visit v = { fn, opaque };
+  int r = 0;
+
+  if (config.folder)
+    return folder_list (visit_item, &v, err);
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&registry_lock);
+  for (const struct export *e = exports; r == 0 && e; e = e->next)
+    r = fn (opaque, e->source.name, e->description);
+  return r;
+}
+
+/* Stops at the second. */
+static int
+keep_only (void *opaque, const char *name, const char *description)
+{
+  char **only = opaque;
+
+  (void) description;
+  if (*only) {
+    free (*only);
+    *only = NULL;
+    return 1;
+  }
+  *only = strdup (name);
+  return *only ? 0 : -ENOMEM;
+}
+
+char *
+exports_only_name (void)
+{
+  char *only = NULL;
+
+  if (exports_list (keep_only, &only, NULL) != 0)
+    return NULL;
+  return only;
+}
+
+/* Two exports of one file could not lock it. */
+static int
+check_not_served_twice (const struct export *e)
+{
+  for (const struct export *other = exports; other != e; other = other->next)
+    if (identity_same_file (&other->identity, &e->identity)) {
+      nbdkit_error ("‘%s’ and ‘%s’ are the same file", other->source.shown,
+                    e->source.shown);
+      return -1;
+    }
+  return 0;
+}
+
+static int
+prepare_file (struct export *e)
+{
+  CLEANUP_REPORT struct report report = REPORT_INIT;
+  CLEANUP_IMAGE struct image *img = NULL;
+  char reason[SOURCE_REASON_SIZE];
+  struct err err = ERR_INIT;
+  int r = source_open (&e->source, true, false, &img, reason, &report, &err);
+
+  plugin_warnings (e->source.shown, &e->said, &report);
+  if (r == -EISDIR) {
+    nbdkit_error ("%s: is a folder; serve the images in it with dir=%s",
+                  e->source.shown, e->source.shown);
+    return -1;
+  }
+  if (r < 0)
+    return plugin_fail (e->source.shown, &err);
+  identity_of_image (img, &e->identity);
+  set_description (e, img);
+  return check_not_served_twice (e);
+}
+
+static int
+prepare_files (void)
+{
+  struct export **end = &exports;
+
+  for (size_t i = 0; i < config.files.len; ++i) {
+    struct export *e = export_new (&config.files.ptr[i]);
+
+    if (e == NULL) {
+      nbdkit_error ("out of memory");
+      return -1;
+    }
+    *end = e;
+    end = &e->next;
+    if (prepare_file (e) < 0)
+      return -1;
+  }
+  return 0;
+}
+
+static int
+warn_of_bad_image (void *opaque, const struct folder_item *item)
+{
+  (void) opaque;
+  if (item->is_bad)
+    nbdkit_error ("warning: %s: %s", item->name, item->description);
+  return 0;
+}
+
+/* A bad image does not keep the others of the folder from being served. */
+static int
+prepare_folder (void)
+{
+  struct err err = ERR_INIT;
+
+  if (folder_list (warn_of_bad_image, NULL, &err) < 0)
+    return plugin_fail (config.folder, &err);
+  return 0;
+}
+
+int
+exports_prepare (void)
+{
+  return config.folder ? prepare_folder () : prepare_files ();
+}
+
+void
+exports_free (void)
+{
+  while (exports) {
+    struct export *e = exports;
+
+    exports = e->next;
+    export_free (e);
+  }
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* The exports: images under names, and who uses them.
+ *
+ * There is one struct image for each export, shared by all connections to
+ * it.  It is opened with its locks when the first client comes.  The image
+ * of a FILE stays open when the last client has gone, so that the next need
+ * not wait; the image in a folder is closed, because there may be many.
+ */
+
+#ifndef NBDIMAGE_PLUGIN_EXPORT_H
+#define NBDIMAGE_PLUGIN_EXPORT_H
+
+#include <stdbool.h>
+
+#include "lib/base/err.h"
+#include "lib/format/image.h"
+
+/* What a client has: nbdkit's handle. */
+struct connection {
+  struct export *export;
+  struct image *image;          /* a reference */
+  const char *name;             /* of the export, for messages */
+  char *description;            /* NULL: out of memory */
+};
+
+/* Before nbdkit forks: open all that is to be served once, so that what is
+ * missing or damaged is said at once.  0 or -1, spoken.
+ */
+int exports_prepare (void);
+
+/* A name as the client sent it.  Failures are described in err, which names
+ * the export.
+ */
+struct connection *export_connect (const char *name, bool readonly,
+                                   struct err *err);
+void export_disconnect (struct connection *conn);
+
+/* Call fn for each export in order; fn stops it by returning something else
+ * than 0, which is returned.  A negative errno otherwise.
+ */
+typedef int (*export_fn) (void *opaque, const char *name,
+                          const char *description);
+int exports_list (export_fn fn, void *opaque, struct err *err);
+
+/* The name of the only export, for the caller to free; NULL when there are
+ * none or several.
+ */
+char *exports_only_name (void);
+
+void exports_free (void);
+
+#endif /* NBDIMAGE_PLUGIN_EXPORT_H */

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+#include <config.h>
+
+#include <errno.h>
+
+#define NBDKIT_API_VERSION 2
+#include <nbdkit-plugin.h>
+
+#include "plugin/report.h"
+#include "plugin/text.h"
+
+/* NBD has few numbers, and nbdkit sends EINVAL ("the client asked for
+ * nonsense") for all that it does not know.  Of what is left, a damaged
+ * image and a lost connection are EIO: the data can't be had.
+ */
+static int
+number_for_client (int code)
+{
+  switch (-code) {
+  case EPERM:
+  case EACCES:
+  case EROFS:
+    return EPERM;
+  case ENOSPC:
+  case EDQUOT:
+  case EFBIG:
+    return ENOSPC;
+  case EINVAL:
+  case ENOMEM:
+  case EOVERFLOW:
+  case ESHUTDOWN:
+  case ENOTSUP:
+    return -code;
+  default:
+    return EIO;
+  }
+}
+
+/* Sentences may quote what a file says, so they are cleaned. */
+int
+plugin_fail (const char *name, const struct err *err)
+{
+  char msg[ERR_MSG_SIZE];
+
+  text_clean (err->msg, msg, sizeof msg);
+  if (name)
+    nbdkit_error ("%s: %s", name, msg);
+  else
+    nbdkit_error ("%s", msg);
+  nbdkit_set_error (number_for_client (err->code));
+  return -1;
+}
+
+int
+plugin_fail_quietly (const char *name, const struct err *err)
+{
+  char msg[ERR_MSG_SIZE];
+
+  nbdkit_debug ("%s: %s", name, text_clean (err->msg, msg, sizeof msg));
+  nbdkit_set_error (number_for_client (err->code));
+  return -1;
+}
+
+void
+plugin_warnings (const char *name, struct report *said, struct report *fresh)
+{
+  char line[ERR_MSG_SIZE];
+  size_t before = said->lines.len;
+
+  report_move (said, fresh);
+  for (size_t i = before; i < said->lines.len; ++i)
+    nbdkit_error ("warning: %s: %s", name,
+                  text_clean (said->lines.ptr[i], line, sizeof line));
+}

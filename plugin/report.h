@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* The place where the plugin speaks: nbdkit's messages, and the error number
+ * that goes to the client.
+ */
+
+#ifndef NBDIMAGE_PLUGIN_REPORT_H
+#define NBDIMAGE_PLUGIN_REPORT_H
+
+#include "lib/base/err.h"
+#include "lib/base/report.h"
+
+/* Say "NAME: sentence" (name NULL: without) and set the number for the
+ * client.  Returns -1, which is what nbdkit's callbacks return.
+ */
+int plugin_fail (const char *name, const struct err *err);
+
+/* Set the number for the client and say nothing above debug: for answers
+ * that are no failure, like a refused fast zero.
+ */
+int plugin_fail_quietly (const char *name, const struct err *err);
+
+/* Say the lines of fresh that are not yet in said, and move them there. */
+void plugin_warnings (const char *name, struct report *said,
+                      struct report *fresh);
+
+#endif /* NBDIMAGE_PLUGIN_REPORT_H */

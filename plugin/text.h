@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* Text that a client, a file or a folder chose, on its way to a log or to
+ * another client.
+ */
+
+#ifndef NBDIMAGE_PLUGIN_TEXT_H
+#define NBDIMAGE_PLUGIN_TEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Well-formed UTF-8 without control characters? */
+bool text_is_clean (const char *str);
+
+/* Copy str to buf, which has size bytes and becomes a string; what is not
+ * clean becomes '?', and what does not fit is left out.  Returns buf.
+ */
+const char *text_clean (const char *str, char *buf, size_t size);
+
+/* Enough for a name in a message. */
+#define TEXT_NAME_SIZE 256
+
+#endif /* NBDIMAGE_PLUGIN_TEXT_H */
