@@ -6,16 +6,16 @@ dnl Debian packages, instead of stopping at the first.
 dnl NBDIMAGE_NEED_MODULE (PREFIX, PKG-CONFIG MODULES, DEBIAN PACKAGE)
 AC_DEFUN([NBDIMAGE_NEED_MODULE],
 [PKG_CHECK_MODULES([$1], [$2], [],
-  [AC_MSG_RESULT([no])
-   nbdimage_missing="$nbdimage_missing $3"])])
+  [nbdimage_missing="$nbdimage_missing $3"])])
 
-dnl NBDIMAGE_NEED_PROGRAM (VARIABLE, PROGRAM, DEBIAN PACKAGE)
+dnl NBDIMAGE_NEED_PROGRAM (VARIABLE, PROGRAMS, DEBIAN PACKAGE): one of them
 AC_DEFUN([NBDIMAGE_NEED_PROGRAM],
-[AC_PATH_PROG([$1], [$2], [], [$PATH$PATH_SEPARATOR/usr/sbin])
+[AC_PATH_PROGS([$1], [$2], [], [$PATH$PATH_SEPARATOR/usr/sbin])
 AS_IF([test -z "$$1"], [nbdimage_missing="$nbdimage_missing $3"])])
 
 AC_DEFUN([NBDIMAGE_REPORT_MISSING],
 [AS_IF([test -n "$nbdimage_missing"],
-  [nbdimage_missing=`echo $nbdimage_missing | tr ' ' '\n' | sort -u | tr '\n' ' '`
+  [nbdimage_missing=`echo $nbdimage_missing | tr ' ' '\n' | sort -u`
+   nbdimage_missing=`echo $nbdimage_missing`
    AC_MSG_ERROR([these Debian packages are missing: ${nbdimage_missing}
-install them with: apt-get install ${nbdimage_missing}])])])
+Install them with: apt-get install ${nbdimage_missing}])])])
