@@ -45,8 +45,10 @@ struct part_table {
 
 /* Read the table of a disk.  sector_size: as the disk says; 0 tries 512 and
  * 4096.  A damaged copy of a GPT is reported and the good one used; entries
- * that lie outside the disk are reported and kept out.  No table at all is
- * not an error (PART_NONE).  -EIO when the disk can't be read.
+ * that do not lie wholly inside the disk are reported and kept out (Linux
+ * cuts them off).  No table at all is not an error (PART_NONE), nor is a GPT
+ * of which no copy is good: that is reported.  -EIO when the disk can't be
+ * read.  Names come from the disk and may hold any character.
  */
 int part_read (struct block *disk, uint32_t sector_size,
                struct part_table *table, struct report *report,

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* Shows what the library reads out of a disk, for scripts that compare it
+ * with what other programs say:
+ *
+ *   show part FILE SECTOR-SIZE   one partition on a line
+ */
+
+#include <config.h>
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/block/file.h"
+#include "lib/part/part.h"
+
+static int
+show_part (struct block *block, const char *sector_size,
+           struct report *report, struct err *err)
+{
+  CLEANUP_PART_TABLE struct part_table table = { .scheme = PART_NONE };
+  int r = part_read (block, (uint32_t) strtoul (sector_size, NULL, 0), &table,
+                     report, err);
+
+  if (r < 0)
+    return r;
+  printf ("%s %s %" PRIu32 "\n", part_scheme_to_string (table.scheme),
+          table.id ? table.id : "-", table.sector_size);
+  for (size_t i = 0; i < table.parts.len; ++i) {
+    const struct partition *p = &table.parts.ptr[i];
+
+    printf ("%u %" PRIu64 " %" PRIu64 " %s %s %s [%s]\n", p->number,
+            p->off / table.sector_size, p->len / table.sector_size, p->type,
+            p->uuid, p->bootable ? "boot" : "-", p->name ? p->name : "");
+  }
+  return 0;
+}
+
+int
+main (int argc, char *argv[])
+{
+  CLEANUP_BLOCK struct block *block = NULL;
+  CLEANUP_REPORT struct report report = REPORT_INIT;
+  struct err err = ERR_INIT;
+  int r = -1;
+
+  if (argc < 3) {
+    fprintf (stderr, "usage: show part FILE SECTOR-SIZE\n");
+    return 99;
+  }
+  r = block_file_open (argv[2], 0, &block, &report, &err);
+  if (r == 0 && strcmp (argv[1], "part") == 0)
+    r = show_part (block, argc > 3 ? argv[3] : "0", &report, &err);
+  for (size_t i = 0; i < report.lines.len; ++i)
+    fprintf (stderr, "warning: %s\n", report.lines.ptr[i]);
+  if (r < 0)
+    fprintf (stderr, "show: %s: %s\n", argv[2], err.msg);
+  return r < 0;
+}
