@@ -12,8 +12,8 @@ cd "$abs_top_srcdir"
 problems=$tmp/problems
 : >"$problems"
 
-find . \( -name .git -o -name autom4te.cache -o -name build-aux \
-          -o -name 'build*' -o -name 'nbdimage-*' \) -prune -o -type f \
+find . \( -name .git -o -name autom4te.cache -o -path './build*' \
+          -o -path './nbdimage-*' \) -prune -o -type f \
      \( -name '*.[ch]' -o -name '*.sh' -o -name '*.am' -o -name '*.ac' \
         -o -name '*.pod' -o -name '*.py' -o -name 'nbdimage-*.m4' \
         -o -path ./demo -o -path ./check -o -path ./.ci/run \
