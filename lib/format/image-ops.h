@@ -97,5 +97,6 @@ struct image {
 extern const struct image_ops *const image_formats[];
 
 extern const struct image_ops raw_image_ops;
+extern const struct image_ops vhd_image_ops;
 
 #endif /* NBDIMAGE_FORMAT_IMAGE_OPS_H */

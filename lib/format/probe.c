@@ -13,6 +13,7 @@
 #include "lib/format/probe.h"
 
 const struct image_ops *const image_formats[] = {
+  &vhd_image_ops,
   &raw_image_ops,
   NULL
 };

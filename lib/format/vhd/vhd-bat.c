@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* The block allocation table: for each block of the disk the sector of the
+ * file where it begins, or that it is absent.
+ *
+ * Up to 16 MiB of it are read in one go and every entry is checked before a
+ * byte is served: that the block is inside the file, that it lies over
+ * nothing else, and that no two blocks overlap.  A larger table (blocks of
+ * less than 512 KiB on a disk of terabytes) stays in the file and each entry
+ * is checked, except for overlaps, when it is looked up.
+ *
+ * Only the entries that the disk needs are looked at: those that some
+ * writers have after them describe nothing that can be read.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/base/bytes.h"
+#include "lib/base/checked.h"
+#include "lib/base/cleanup.h"
+#include "lib/format/vhd/vhd.h"
+
+#define MAX_HELD (16 * 1024 * 1024 / VHD_BAT_ENTRY_SIZE)
+
+/* An entry takes at most this many sectors after the first, so sums of two
+ * of these numbers never overflow.
+ */
+static uint64_t
+span (const struct vhd_bat *bat)
+{
+  return ((uint64_t) bat->bitmap_size + bat->block_size) / VHD_SECTOR_SIZE;
+}
+
+static int
+does_not_fit (const struct vhd_bat *bat, uint64_t index, uint32_t sector,
+              struct err *err)
+{
+  return err_set (err, -EBADMSG, "BAT entry %" PRIu64 " (at offset %" PRIu64
+                  ") is sector %" PRIu32 ": the block would end after offset %"
+                  PRIu64 ", where the data of the file ends", index,
+                  bat->table_offset + index * VHD_BAT_ENTRY_SIZE, sector,
+                  bat->file_end);
+}
+
+static int
+lies_over (const struct vhd_bat *bat, uint64_t index, uint32_t sector,
+           const struct vhd_reserved *res, struct err *err)
+{
+  return err_set (err, -EBADMSG, "BAT entry %" PRIu64 " (at offset %" PRIu64
+                  ") is sector %" PRIu32 ": the block would overlap %s at "
+                  "offset %" PRIu64, index,
+                  bat->table_offset + index * VHD_BAT_ENTRY_SIZE, sector,
+                  res->what, res->off);
+}
+
+/* The last block may be cut off where the disk ends. */
+static int
+check_entry (const struct vhd_bat *bat, uint64_t index, uint32_t sector,
+             struct err *err)
+{
+  uint64_t start = (uint64_t) sector * VHD_SECTOR_SIZE;
+  uint64_t data = min_u64 (bat->block_size,
+                           bat->disk_end - index * bat->block_size);
+  uint64_t len = bat->bitmap_size + data;
+
+  if (!range_fits (start, len, bat->file_end))
+    return does_not_fit (bat, index, sector, err);
+  if (start >= bat->reserved_end)
+    return 0;
+  for (size_t i = 0; i < bat->nr_reserved; ++i) {
+    const struct vhd_reserved *res = &bat->reserved[i];
+
+    if (start < res->off + res->len && res->off < start + len)
+      return lies_over (bat, index, sector, res, err);
+  }
+  return 0;
+}
+
+/*--- Overlaps between blocks ------------------------------------------------*/
+
+/* Sorts by two passes over 16 bits each: time and memory in proportion to
+ * the number of blocks whatever their order.  tmp has room for nr.
+ */
+static int
+sort_sectors (uint32_t *sectors, uint32_t *tmp, size_t nr)
+{
+  CLEANUP_FREE uint32_t *count = malloc (65537 * sizeof *count);
+
+  if (count == NULL)
+    return -ENOMEM;
+  for (int shift = 0; shift < 32; shift += 16) {
+    uint32_t *swap = sectors;
+
+    memset (count, 0, 65537 * sizeof *count);
+    for (size_t i = 0; i < nr; ++i)
+      count[(sectors[i] >> shift & 0xFFFF) + 1]++;
+    for (size_t i = 1; i < 65536; ++i)
+      count[i] += count[i - 1];
+    for (size_t i = 0; i < nr; ++i)
+      tmp[count[sectors[i] >> shift & 0xFFFF]++] = sectors[i];
+    sectors = tmp;
+    tmp = swap;
+  }
+  /* Two passes: sorted where it was. */
+  return 0;
+}
+
+static uint64_t
+find_entry (const struct vhd_bat *bat, uint64_t from, uint32_t sector)
+{
+  while (from < bat->nr_entries && bat->entries[from] != sector)
+    from++;
+  return from;
+}
+
+static int
+overlap (const struct vhd_bat *bat, uint32_t a, uint32_t b, struct err *err)
+{
+  uint64_t i = find_entry (bat, 0, a);
+  uint64_t j = find_entry (bat, a == b ? i + 1 : 0, b);
+
+  return err_set (err, -EBADMSG, "BAT entries %" PRIu64 " (sector %" PRIu32
+                  ") and %" PRIu64 " (sector %" PRIu32 ") overlap: a block "
+                  "takes %" PRIu64 " sectors", i, a, j, b, span (bat));
+}
+
+static int
+check_sorted (const struct vhd_bat *bat, const uint32_t *sectors, size_t nr,
+              struct err *err)
+{
+  for (size_t i = 1; i < nr; ++i)
+    if (sectors[i] - sectors[i - 1] < span (bat))
+      return overlap (bat, sectors[i - 1], sectors[i], err);
+  return 0;
+}
+
+/* Most images were filled front to back, or have few blocks out of order:
+ * when each block comes after the one before there is nothing to sort.
+ */
+static bool
+is_in_order (const struct vhd_bat *bat, size_t *nr)
+{
+  uint64_t next = 0;
+  bool in_order = true;
+
+  *nr = 0;
+  for (uint64_t i = 0; i < bat->nr_entries; ++i) {
+    uint32_t sector = bat->entries[i];
+
+    if (sector == VHD_BAT_ABSENT)
+      continue;
+    (*nr)++;
+    in_order = in_order && sector >= next;
+    next = sector + span (bat);
+  }
+  return in_order;
+}
+
+static int
+check_overlaps (const struct vhd_bat *bat, struct err *err)
+{
+  CLEANUP_FREE uint32_t *sectors = NULL;
+  size_t nr, n = 0;
+
+  if (is_in_order (bat, &nr))
+    return 0;
+  sectors = malloc (2 * nr * sizeof *sectors);
+  if (sectors == NULL)
+    return err_nomem (err);
+  for (uint64_t i = 0; i < bat->nr_entries; ++i)
+    if (bat->entries[i] != VHD_BAT_ABSENT)
+      sectors[n++] = bat->entries[i];
+  if (sort_sectors (sectors, sectors + nr, nr) < 0)
+    return err_nomem (err);
+  return check_sorted (bat, sectors, nr, err);
+}
+
+/*--- Opening ----------------------------------------------------------------*/
+
+static void
+reserve (struct vhd_bat *bat, const char *what, uint64_t off, uint64_t len)
+{
+  if (len == 0)
+    return;
+  bat->reserved[bat->nr_reserved++] = (struct vhd_reserved) { what, off, len };
+  bat->reserved_end = max_u64 (bat->reserved_end, off + len);
+}
+
+/* All of these were found to be inside the file, but for locators, which
+ * only count when they are.
+ */
+static void
+reserve_all (const struct vhd_layer *layer, struct vhd_bat *bat)
+{
+  const struct vhd_header *h = &layer->header;
+
+  reserve (bat, "the copy of the footer", 0, VHD_FOOTER_SIZE);
+  reserve (bat, "the dynamic header", layer->footers.footer.data_offset,
+           VHD_HEADER_SIZE);
+  reserve (bat, "the BAT", h->table_offset, vhd_header_table_size (h));
+  if (layer->batmap.present) {
+    reserve (bat, "the header of the batmap", layer->batmap.header_off,
+             VHD_BATMAP_SIZE);
+    reserve (bat, "the batmap", layer->batmap.off, layer->batmap.len);
+  }
+  for (int i = 0; i < VHD_NR_LOCATORS; ++i)
+    if (h->locators[i].code != VHD_LOCATOR_NONE &&
+        range_fits (h->locators[i].off, h->locators[i].len, bat->file_end))
+      reserve (bat, "the data of a parent locator", h->locators[i].off,
+               h->locators[i].len);
+}
+
+static int
+read_entries (struct vhd_layer *layer, struct vhd_bat *bat, struct err *err)
+{
+  size_t len = (size_t) bat->nr_entries * VHD_BAT_ENTRY_SIZE;
+  int r;
+
+  bat->entries = malloc (len > 0 ? len : 1);
+  if (bat->entries == NULL)
+    return err_nomem (err);
+  r = block_pread (layer->block, bat->entries, len, bat->table_offset, err);
+  if (r < 0)
+    return r;
+  for (uint64_t i = 0; i < bat->nr_entries; ++i) {
+    uint32_t sector = get_be32 (&bat->entries[i]);
+
+    bat->entries[i] = sector;
+    if (sector != VHD_BAT_ABSENT)
+      r = check_entry (bat, i, sector, err);
+    if (r < 0)
+      return r;
+  }
+  return check_overlaps (bat, err);
+}
+
+int
+vhd_bat_open (struct vhd_layer *layer, struct err *err)
+{
+  const struct vhd_header *h = &layer->header;
+  uint64_t current = layer->footers.footer.current_size;
+  uint64_t most = (uint64_t) h->max_entries * h->block_size;
+  struct vhd_bat *bat = &layer->bat;
+  uint64_t bitmap_bytes = h->block_size / VHD_SECTOR_SIZE / 8;
+
+  bat->table_offset = h->table_offset;
+  bat->block_size = h->block_size;
+  bat->bitmap_size = (uint32_t) round_up (max_u64 (bitmap_bytes, 1),
+                                          VHD_SECTOR_SIZE);
+  bat->file_end = layer->footers.end;
+  bat->disk_end = min_u64 (max_u64 (layer->size, current), most);
+  bat->nr_entries = div_round_up (bat->disk_end, bat->block_size);
+  reserve_all (layer, bat);
+  if (bat->nr_entries <= MAX_HELD)
+    return read_entries (layer, bat, err);
+  if (bat->table_offset % VHD_BAT_ENTRY_SIZE != 0)
+    return err_set (err, -ENOTSUP, "the BAT of %" PRIu64 " entries begins at "
+                    "offset %" PRIu64 ", expected a multiple of %d",
+                    bat->nr_entries, bat->table_offset, VHD_BAT_ENTRY_SIZE);
+  return 0;
+}
+
+void
+vhd_bat_close (struct vhd_bat *bat)
+{
+  free (bat->entries);
+  bat->entries = NULL;
+}
+
+/*--- Lookup -----------------------------------------------------------------*/
+
+int
+vhd_bat_lookup (struct vhd_layer *layer, uint64_t index, uint32_t *sector,
+                struct err *err)
+{
+  const struct vhd_bat *bat = &layer->bat;
+  uint64_t off = bat->table_offset + index * VHD_BAT_ENTRY_SIZE;
+  uint8_t bytes[VHD_SECTOR_SIZE];
+  uint32_t found;
+  int r;
+
+  if (bat->entries) {
+    *sector = bat->entries[index];
+    return 0;
+  }
+  r = vhd_cache_read (layer->cache, layer->block, layer->number,
+                      off / VHD_SECTOR_SIZE, bytes, err);
+  if (r < 0)
+    return r;
+  found = get_be32 (bytes + off % VHD_SECTOR_SIZE);
+  if (found != VHD_BAT_ABSENT) {
+    r = check_entry (bat, index, found, err);
+    if (r < 0)
+      return r;
+  }
+  *sector = found;
+  return 0;
+}
+
+/* The same for a table in the file, a good piece of it at a time: this is
+ * how the extents of a whole disk are found.
+ */
+static int
+absent_run_in_file (struct vhd_layer *layer, uint64_t index, uint64_t max,
+                    uint64_t *nr, struct err *err)
+{
+  uint64_t off = layer->bat.table_offset + index * VHD_BAT_ENTRY_SIZE, n = 0;
+  uint8_t bytes[2048 * VHD_BAT_ENTRY_SIZE];
+  int r;
+
+  while (n < max) {
+    size_t len = (size_t) min_u64 (sizeof bytes,
+                                   (max - n) * VHD_BAT_ENTRY_SIZE);
+
+    r = block_pread (layer->block, bytes, len,
+                     off + n * VHD_BAT_ENTRY_SIZE, err);
+    if (r < 0)
+      return r;
+    for (size_t i = 0; i < len; i += VHD_BAT_ENTRY_SIZE, ++n)
+      if (get_be32 (bytes + i) != VHD_BAT_ABSENT) {
+        *nr = n;
+        return 0;
+      }
+  }
+  *nr = n;
+  return 0;
+}
+
+int
+vhd_bat_absent_run (struct vhd_layer *layer, uint64_t index, uint64_t max,
+                    uint64_t *nr, struct err *err)
+{
+  const uint32_t *entries = layer->bat.entries;
+  uint64_t n = 0;
+
+  if (entries == NULL)
+    return absent_run_in_file (layer, index, max, nr, err);
+  while (n < max && entries[index + n] == VHD_BAT_ABSENT)
+    n++;
+  *nr = n;
+  return 0;
+}

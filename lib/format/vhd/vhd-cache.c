@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* A table of sectors that were read lately.
+ *
+ * A sector has one slot where it may be (direct-mapped): a lookup is one
+ * comparison, a new sector replaces what was there, and nothing else needs
+ * to be kept in order.  One sector of bitmap describes 2 MiB of disk, so
+ * that the table covers 8 GiB of a disk with the usual blocks.  Slots are
+ * touched only when used, and so is their memory.
+ *
+ * Locks: each slot is guarded by one of a few mutexes, held while 512 bytes
+ * are copied and never while reading the file.  Two threads that miss the
+ * same sector both read it; the files do not change, so it does not matter
+ * who comes last.
+ */
+
+#include <config.h>
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/base/checked.h"
+#include "lib/base/cleanup.h"
+#include "lib/format/vhd/vhd.h"
+
+#define SLOT_BITS 12
+#define NR_SLOTS (1U << SLOT_BITS)
+#define NR_LOCKS 64U
+#define LAYER_BITS 7            /* VHD_MAX_LAYERS fits */
+
+struct slot {
+  uint64_t key;                 /* of layer and sector; 0: empty */
+  uint8_t bytes[VHD_SECTOR_SIZE];
+};
+
+struct vhd_cache {
+  pthread_mutex_t locks[NR_LOCKS];      /* slot i by lock i % NR_LOCKS */
+  struct slot *slots;
+};
+
+struct vhd_cache *
+vhd_cache_new (void)
+{
+  CLEANUP_FREE struct vhd_cache *cache = calloc (1, sizeof *cache);
+
+  if (cache == NULL)
+    return NULL;
+  cache->slots = calloc (NR_SLOTS, sizeof cache->slots[0]);
+  if (cache->slots == NULL)
+    return NULL;
+  for (unsigned i = 0; i < NR_LOCKS; ++i)
+    pthread_mutex_init (&cache->locks[i], NULL);
+  return steal_ptr (&cache);
+}
+
+void
+vhd_cache_free (struct vhd_cache *cache)
+{
+  if (cache == NULL)
+    return;
+  for (unsigned i = 0; i < NR_LOCKS; ++i)
+    pthread_mutex_destroy (&cache->locks[i]);
+  free (cache->slots);
+  free (cache);
+}
+
+/* Never 0.  Files end before 2^63 bytes, so that sectors have 54 bits. */
+static uint64_t
+make_key (unsigned layer, uint64_t sector)
+{
+  return (sector << LAYER_BITS | layer) + 1;
+}
+
+/* Multiplying by 2^64 divided by the golden ratio spreads keys at regular
+ * distances, which is how bitmaps lie in a file.
+ */
+static unsigned
+slot_of (uint64_t key)
+{
+  return (unsigned) ((key * UINT64_C (0x9E3779B97F4A7C15)) >>
+                     (64 - SLOT_BITS));
+}
+
+static bool
+get (struct vhd_cache *cache, uint64_t key, uint8_t buf[VHD_SECTOR_SIZE])
+{
+  unsigned i = slot_of (key);
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&cache->locks[i % NR_LOCKS]);
+
+  if (cache->slots[i].key != key)
+    return false;
+  memcpy (buf, cache->slots[i].bytes, VHD_SECTOR_SIZE);
+  return true;
+}
+
+static void
+put (struct vhd_cache *cache, uint64_t key,
+     const uint8_t buf[VHD_SECTOR_SIZE])
+{
+  unsigned i = slot_of (key);
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&cache->locks[i % NR_LOCKS]);
+
+  cache->slots[i].key = key;
+  memcpy (cache->slots[i].bytes, buf, VHD_SECTOR_SIZE);
+}
+
+int
+vhd_cache_read (struct vhd_cache *cache, struct block *block, unsigned layer,
+                uint64_t sector, uint8_t buf[VHD_SECTOR_SIZE],
+                struct err *err)
+{
+  uint64_t off = sector * VHD_SECTOR_SIZE, key = make_key (layer, sector);
+  size_t len;
+  int r;
+
+  assert (layer < 1U << LAYER_BITS);
+  assert (off < block_size (block));
+  if (get (cache, key, buf))
+    return 0;
+  len = (size_t) min_u64 (VHD_SECTOR_SIZE, block_size (block) - off);
+  r = block_pread (block, buf, len, off, err);
+  if (r < 0)
+    return r;
+  memset (buf + len, 0, VHD_SECTOR_SIZE - len);
+  put (cache, key, buf);
+  return 0;
+}

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* The footer: 512 bytes at the end of every VHD, and a copy at offset 0 of
+ * dynamic and differencing ones.
+ *
+ * The one at the end is authoritative when it is whole.  Otherwise the copy
+ * is used, with a warning: writers that were interrupted lose the end, not
+ * the beginning.  A fixed VHD has no copy; what looks like one at its offset
+ * 0 is the contents of its disk, such as another VHD.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "lib/base/bytes.h"
+#include "lib/format/vhd/vhd.h"
+
+/* One of the places where a footer may be. */
+struct place {
+  uint8_t bytes[VHD_FOOTER_SIZE];
+  uint64_t off;
+  bool cookie;                  /* there is something to talk about */
+  bool valid;                   /* its checksum is right */
+};
+
+static bool
+has_cookie (const uint8_t *p)
+{
+  return memcmp (p, VHD_FOOTER_COOKIE, VHD_COOKIE_SIZE) == 0;
+}
+
+/* In which files the footer has 511 bytes. */
+static bool
+may_be_old (uint64_t size)
+{
+  return size % VHD_SECTOR_SIZE == VHD_FOOTER_OLD_SIZE;
+}
+
+bool
+vhd_footer_probe (const uint8_t *head, size_t head_len,
+                  const uint8_t *tail, size_t tail_len, uint64_t size)
+{
+  if (head_len >= VHD_COOKIE_SIZE && has_cookie (head))
+    return true;
+  if (tail_len >= VHD_FOOTER_SIZE &&
+      has_cookie (tail + tail_len - VHD_FOOTER_SIZE))
+    return true;
+  return may_be_old (size) && tail_len >= VHD_FOOTER_OLD_SIZE &&
+    has_cookie (tail + tail_len - VHD_FOOTER_OLD_SIZE);
+}
+
+uint32_t
+vhd_checksum (const uint8_t *p, size_t len, size_t checksum_at)
+{
+  uint32_t sum = 0;
+
+  for (size_t i = 0; i < len; ++i)
+    if (i < checksum_at || i >= checksum_at + 4)
+      sum += p[i];
+  return ~sum;
+}
+
+static void
+decode (const uint8_t *p, struct vhd_footer *f)
+{
+  f->version = get_be32 (p + VHD_FOOTER_VERSION);
+  f->data_offset = get_be64 (p + VHD_FOOTER_DATA_OFFSET);
+  f->timestamp = get_be32 (p + VHD_FOOTER_TIMESTAMP);
+  memcpy (f->creator, p + VHD_FOOTER_CREATOR, sizeof f->creator);
+  f->creator_version = get_be32 (p + VHD_FOOTER_CREATOR_VERSION);
+  memcpy (f->creator_os, p + VHD_FOOTER_CREATOR_OS, sizeof f->creator_os);
+  f->original_size = get_be64 (p + VHD_FOOTER_ORIGINAL_SIZE);
+  f->current_size = get_be64 (p + VHD_FOOTER_CURRENT_SIZE);
+  f->cylinders = get_be16 (p + VHD_FOOTER_CYLINDERS);
+  f->heads = p[VHD_FOOTER_HEADS];
+  f->sectors = p[VHD_FOOTER_SECTORS];
+  f->type = get_be32 (p + VHD_FOOTER_TYPE);
+  f->checksum = get_be32 (p + VHD_FOOTER_CHECKSUM);
+  memcpy (f->id, p + VHD_FOOTER_ID, sizeof f->id);
+  f->saved_state = p[VHD_FOOTER_SAVED_STATE] != 0;
+  f->hidden = p[VHD_FOOTER_HIDDEN] != 0;
+}
+
+static int
+validate (const struct vhd_footer *f, uint64_t off, struct err *err)
+{
+  if (f->version >> 16 != VHD_VERSION_MAJOR)
+    return err_set (err, -ENOTSUP, "the VHD footer at offset %" PRIu64
+                    " has format version %" PRIu32 ".%" PRIu32
+                    ", expected %d.x", off, f->version >> 16,
+                    f->version & 0xFFFF, VHD_VERSION_MAJOR);
+  if (f->type != VHD_FIXED && f->type != VHD_DYNAMIC &&
+      f->type != VHD_DIFFERENCING)
+    return err_set (err, -ENOTSUP, "the VHD footer at offset %" PRIu64
+                    " has disk type %" PRIu32 ", expected 2 (fixed), "
+                    "3 (dynamic) or 4 (differencing)", off, f->type);
+  if (f->current_size > INT64_MAX)
+    return err_set (err, -EBADMSG, "the VHD footer at offset %" PRIu64
+                    " states a size of %" PRIu64 " bytes, expected at most "
+                    "%" PRId64, off, f->current_size, INT64_MAX);
+  return 0;
+}
+
+/* tapdisk 0.1 and 1.1 set the byte that marks a hidden image and left the
+ * checksum as it was.
+ */
+static bool
+checksum_is_right (const uint8_t p[VHD_FOOTER_SIZE])
+{
+  uint32_t stored = get_be32 (p + VHD_FOOTER_CHECKSUM);
+  uint32_t sum = vhd_checksum (p, VHD_FOOTER_SIZE, VHD_FOOTER_CHECKSUM);
+
+  if (stored == sum)
+    return true;
+  return memcmp (p + VHD_FOOTER_CREATOR, "tap\0", 4) == 0 &&
+    stored == sum + p[VHD_FOOTER_HIDDEN];
+}
+
+static int
+read_place (struct block *block, uint64_t off, size_t len, struct place *out,
+            struct err *err)
+{
+  int r;
+
+  memset (out, 0, sizeof *out);
+  out->off = off;
+  r = block_pread (block, out->bytes, len, off, err);
+  if (r < 0)
+    return r;
+  out->cookie = has_cookie (out->bytes);
+  out->valid = out->cookie && checksum_is_right (out->bytes);
+  return 0;
+}
+
+/* Reads the footer at the end; end->off is where it begins, if it has its
+ * cookie.
+ */
+static int
+read_end (struct block *block, struct place *end, struct err *err)
+{
+  uint64_t size = block_size (block);
+  int r = 0;
+
+  memset (end, 0, sizeof *end);
+  if (size >= VHD_FOOTER_SIZE)
+    r = read_place (block, size - VHD_FOOTER_SIZE, VHD_FOOTER_SIZE, end, err);
+  if (r < 0 || end->cookie || !may_be_old (size))
+    return r;
+  return read_place (block, size - VHD_FOOTER_OLD_SIZE, VHD_FOOTER_OLD_SIZE,
+                     end, err);
+}
+
+static int
+read_copy (struct block *block, struct place *copy, struct err *err)
+{
+  memset (copy, 0, sizeof *copy);
+  if (block_size (block) < VHD_FOOTER_SIZE)
+    return 0;
+  return read_place (block, 0, VHD_FOOTER_SIZE, copy, err);
+}
+
+static uint32_t
+type_at (const struct place *place)
+{
+  return get_be32 (place->bytes + VHD_FOOTER_TYPE);
+}
+
+static int
+bad_checksum (const struct place *place, struct err *err)
+{
+  return err_set (err, -EBADMSG, "the VHD footer at offset %" PRIu64
+                  " has checksum %08" PRIx32 ", computed %08" PRIx32,
+                  place->off, get_be32 (place->bytes + VHD_FOOTER_CHECKSUM),
+                  vhd_checksum (place->bytes, VHD_FOOTER_SIZE,
+                                VHD_FOOTER_CHECKSUM));
+}
+
+static int
+fixed_at_start (const struct place *end, struct err *err)
+{
+  return err_set (err, -EBADMSG, "the file begins with the footer of a fixed "
+                  "VHD, which belongs to its end, and there is %s",
+                  end->cookie ? "a damaged one" : "none");
+}
+
+/* The end is not valid, the copy is.  May we go by it? */
+static int
+accept_copy (struct block *block, const struct place *end,
+             const struct place *copy, bool ignore_checksums,
+             struct report *report, struct err *err)
+{
+  if (type_at (copy) == VHD_FIXED)
+    return fixed_at_start (end, err);
+  /* A damaged fixed VHD whose disk holds another VHD? */
+  if (end->cookie && type_at (end) != type_at (copy) && !ignore_checksums)
+    return err_set (err, -EBADMSG, "the VHD footer at offset %" PRIu64
+                    " is damaged and of type %" PRIu32 ", the copy at offset "
+                    "0 is whole and of type %" PRIu32 ": which is right "
+                    "can't be known", end->off, type_at (end),
+                    type_at (copy));
+  if (end->cookie)
+    report_warn (report, "%s: the VHD footer at offset %" PRIu64 " has a "
+                 "wrong checksum; using the copy at offset 0",
+                 block_name (block), end->off);
+  else
+    report_warn (report, "%s: there is no VHD footer at the end, the file "
+                 "may have been cut off; using the copy at offset 0",
+                 block_name (block));
+  return 0;
+}
+
+/* The end is valid and not of a fixed VHD.  Say if the copy differs. */
+static void
+compare_copy (struct block *block, const struct place *end,
+              const struct place *copy, struct report *report)
+{
+  if (!copy->valid)
+    report_warn (report, "%s: the copy of the VHD footer at offset 0 is %s; "
+                 "using the footer at offset %" PRIu64, block_name (block),
+                 copy->cookie ? "damaged" : "missing", end->off);
+  else if (memcmp (end->bytes, copy->bytes, VHD_FOOTER_SIZE) != 0)
+    report_warn (report, "%s: the VHD footer at offset %" PRIu64 " and its "
+                 "copy at offset 0 differ; using the former",
+                 block_name (block), end->off);
+}
+
+/* Neither is valid. */
+static int
+choose_damaged (struct block *block, const struct place *end,
+                const struct place *copy, bool ignore_checksums,
+                const struct place **chosen, struct report *report,
+                struct err *err)
+{
+  const struct place *place = end->cookie ? end : copy;
+
+  if (!place->cookie)
+    return err_set (err, -EBADMSG, "there is no VHD footer (“%s”), neither "
+                    "at the end nor at offset 0", VHD_FOOTER_COOKIE);
+  if (!ignore_checksums)
+    return bad_checksum (place, err);
+  if (place == copy && type_at (copy) == VHD_FIXED)
+    return fixed_at_start (end, err);
+  report_warn (report, "%s: the VHD footer at offset %" PRIu64 " has a wrong "
+               "checksum, which is ignored as you asked", block_name (block),
+               place->off);
+  *chosen = place;
+  return 0;
+}
+
+int
+vhd_footer_read (struct block *block, bool ignore_checksums,
+                 struct vhd_footers *out, struct report *report,
+                 struct err *err)
+{
+  struct vhd_footers found = { .end = block_size (block) };
+  const struct place *chosen;
+  struct place end, copy;
+  int r;
+
+  r = read_end (block, &end, err);
+  if (r == 0)
+    r = read_copy (block, &copy, err);
+  if (r < 0)
+    return r;
+  if (end.valid) {
+    chosen = &end;
+    if (type_at (&end) != VHD_FIXED)
+      compare_copy (block, &end, &copy, report);
+  }
+  else if (copy.valid) {
+    chosen = &copy;
+    r = accept_copy (block, &end, &copy, ignore_checksums, report, err);
+  }
+  else
+    r = choose_damaged (block, &end, &copy, ignore_checksums, &chosen,
+                        report, err);
+  if (r < 0)
+    return r;
+  decode (chosen->bytes, &found.footer);
+  r = validate (&found.footer, chosen->off, err);
+  if (r < 0)
+    return r;
+  found.from_copy = chosen == &copy;
+  found.bad_checksum = !chosen->valid;
+  if (end.valid || chosen == &end)
+    found.end = end.off;
+  *out = found;
+  return 0;
+}

@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* The VHD driver inside.  A disk is a chain of layers: the image itself
+ * (layer 0) and, if it is differencing, its parents.  Each layer is one
+ * file, opened front to back:
+ *
+ *   footer      vhd-footer.c     where it is, is it whole, which type
+ *   header      vhd-header.c     of dynamic and differencing layers
+ *   batmap      vhd-batmap.c     XenServer's addition, never used by us
+ *   locators    vhd-locator.c    what the file says about its parent's name
+ *   BAT         vhd-bat.c        where each block of the disk lies
+ *   bitmaps     vhd-bitmap.c     which sectors of a block are in it
+ *
+ * vhd-layer.c puts these together, vhd-parent.c finds the next layer in the
+ * folders of vhd-folder.c, vhd-io.c reads through the whole chain and
+ * vhd-info.c describes it.  vhd-open.c is the driver's table.
+ *
+ * After opening, everything but the cache (which locks for itself) is
+ * constant, so that reading takes no other lock.
+ */
+
+#ifndef NBDIMAGE_FORMAT_VHD_H
+#define NBDIMAGE_FORMAT_VHD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "lib/base/uuid.h"
+#include "lib/base/vector.h"
+#include "lib/block/block.h"
+#include "lib/format/image.h"
+#include "lib/format/vhd/vhd-disk.h"
+
+/* Files in a chain, the image itself included. */
+#define VHD_MAX_LAYERS 64
+
+/*--- vhd-footer.c -----------------------------------------------------------*/
+
+struct vhd_footer {
+  uint64_t data_offset;
+  uint32_t timestamp;           /* since VHD_EPOCH */
+  char creator[4];              /* not a string */
+  uint32_t creator_version;
+  char creator_os[4];           /* not a string */
+  uint64_t original_size, current_size;         /* bytes */
+  uint16_t cylinders;
+  uint8_t heads, sectors;
+  uint32_t version;
+  uint32_t type;                /* enum vhd_type once validated */
+  uint32_t checksum;
+  uint8_t id[UUID_SIZE];
+  bool saved_state, hidden;
+};
+
+/* The footer we go by, and what there was to choose from. */
+struct vhd_footers {
+  struct vhd_footer footer;
+  uint64_t end;                 /* where the footer at the end begins, or the
+                                   size of the file if there is none */
+  bool from_copy;               /* the one at the end is damaged or missing */
+  bool bad_checksum;            /* ... and was ignored, as asked */
+};
+
+/* Is there a footer's cookie in a file of this size whose first and last
+ * bytes these are?
+ */
+bool vhd_footer_probe (const uint8_t *head, size_t head_len,
+                       const uint8_t *tail, size_t tail_len, uint64_t size);
+
+/* Find, check and decode.  -EBADMSG, -ENOTSUP, or why reading failed. */
+int vhd_footer_read (struct block *block, bool ignore_checksums,
+                     struct vhd_footers *out, struct report *report,
+                     struct err *err);
+
+/* The checksum of footer and header: of all bytes but its own four. */
+uint32_t vhd_checksum (const uint8_t *p, size_t len, size_t checksum_at);
+
+/*--- vhd-geometry.c ---------------------------------------------------------*/
+
+/* What the geometry in the footer multiplies to, in bytes. */
+uint64_t vhd_geometry_size (const struct vhd_footer *footer);
+
+/* Which of the sizes in the footer is the disk's, by rule; *used is then
+ * IMAGE_SIZE_CURRENT or IMAGE_SIZE_CHS.
+ */
+uint64_t vhd_disk_size (const struct vhd_footer *footer,
+                        enum image_size_rule rule,
+                        enum image_size_rule *used);
+
+bool vhd_creator_is (const struct vhd_footer *footer, const char *code);
+
+/* "Windows 10.0 (win )": the caller frees it; NULL when out of memory. */
+char *vhd_creator_to_string (const struct vhd_footer *footer);
+
+const char *vhd_type_to_string (uint32_t type);
+
+/*--- vhd-header.c -----------------------------------------------------------*/
+
+struct vhd_locator {
+  uint32_t code;
+  uint32_t len;                 /* bytes */
+  uint64_t off;                 /* bytes, in the file */
+};
+
+struct vhd_header {
+  uint64_t table_offset;
+  uint32_t version;
+  uint32_t max_entries;
+  uint32_t block_size;          /* bytes */
+  uint32_t checksum;
+  uint8_t parent_id[UUID_SIZE];
+  uint32_t parent_timestamp;    /* since VHD_EPOCH; 0: not said */
+  uint8_t parent_name[VHD_PARENT_NAME_SIZE];    /* as on disk */
+  struct vhd_locator locators[VHD_NR_LOCATORS];
+  bool bad_checksum;            /* ... and was ignored, as asked */
+};
+
+/* size is that of the disk, which the BAT must be able to hold. */
+int vhd_header_read (struct block *block, const struct vhd_footers *footers,
+                     uint64_t size, bool ignore_checksums,
+                     struct vhd_header *out, struct report *report,
+                     struct err *err);
+
+/* Bytes of the BAT that the header announces. */
+uint64_t vhd_header_table_size (const struct vhd_header *header);
+
+/*--- vhd-batmap.c -----------------------------------------------------------*/
+
+struct vhd_batmap {
+  bool present;
+  uint64_t header_off;          /* bytes, in the file */
+  uint64_t off, len;            /* of the map */
+};
+
+/* Only XenServer writes one.  -ENOTSUP if it says that the data in the
+ * blocks is encrypted.
+ */
+int vhd_batmap_read (struct block *block, const struct vhd_footers *footers,
+                     const struct vhd_header *header, struct vhd_batmap *out,
+                     struct report *report, struct err *err);
+
+/*--- vhd-cache.c ------------------------------------------------------------*/
+
+/* Sectors of metadata (bitmaps, and BATs that are too big for memory) that
+ * were read lately, for all layers of a chain.  About 2 MiB, whatever the
+ * disk; safe from many threads, no lock is held while reading.
+ */
+struct vhd_cache;
+
+struct vhd_cache *vhd_cache_new (void);         /* NULL: out of memory */
+void vhd_cache_free (struct vhd_cache *cache);  /* NULL is fine */
+
+/* Copy out the sector; bytes past the end of the block are zeros. */
+int vhd_cache_read (struct vhd_cache *cache, struct block *block,
+                    unsigned layer, uint64_t sector,
+                    uint8_t buf[VHD_SECTOR_SIZE], struct err *err);
+
+/*--- vhd-bat.c --------------------------------------------------------------*/
+
+/* A range of the file that no block may touch. */
+struct vhd_reserved {
+  const char *what;
+  uint64_t off, len;
+};
+
+/* Copy, header, BAT, batmap and its map, locators. */
+#define VHD_MAX_RESERVED (5 + VHD_NR_LOCATORS)
+
+struct vhd_bat {
+  uint32_t *entries;            /* all that the disk needs, or NULL: too many
+                                   to hold, looked up through the cache */
+  uint64_t nr_entries;          /* that the disk needs */
+  uint64_t table_offset;
+  uint64_t disk_end;            /* bytes of the disk that entries describe */
+  uint64_t file_end;            /* blocks end here at the latest */
+  uint32_t block_size;          /* bytes */
+  uint32_t bitmap_size;         /* bytes, whole sectors */
+  struct vhd_reserved reserved[VHD_MAX_RESERVED];
+  size_t nr_reserved;
+  uint64_t reserved_end;        /* nothing is reserved from here on */
+};
+
+struct vhd_layer;
+
+/* Fill layer->bat from what is known of the layer, read the table and check
+ * every entry, if it is small enough to be held.
+ */
+int vhd_bat_open (struct vhd_layer *layer, struct err *err);
+void vhd_bat_close (struct vhd_bat *bat);
+
+/* Sector number of a block that the disk has, or VHD_BAT_ABSENT. */
+int vhd_bat_lookup (struct vhd_layer *layer, uint64_t index,
+                    uint32_t *sector, struct err *err);
+
+/* How many blocks from index on are absent, counting no more than max. */
+int vhd_bat_absent_run (struct vhd_layer *layer, uint64_t index, uint64_t max,
+                        uint64_t *nr, struct err *err);
+
+/*--- vhd-bitmap.c -----------------------------------------------------------*/
+
+/* How many sectors from first on have the same bit; at least 1, at most
+ * max.  bits are of nr_bits bits, of which first+max are looked at.
+ */
+unsigned vhd_bits_run (const uint8_t *bits, unsigned first, unsigned max,
+                       bool *bit);
+
+/* The same for a block that is in the file at `sector`, by its bitmap; the
+ * run may be shorter than what follows of it.
+ */
+int vhd_bitmap_run (struct vhd_layer *layer, uint32_t block_sector,
+                    unsigned first, unsigned max, unsigned *nr, bool *here,
+                    struct err *err);
+
+/*--- vhd-folder.c -----------------------------------------------------------*/
+
+/* A folder in which parents may lie. */
+struct vhd_folder {
+  int fd;                       /* -1: none */
+  char *path;                   /* as given; for messages */
+  char *real_path;              /* absolute, without symbolic links */
+};
+
+#define VHD_FOLDER_INIT { -1, NULL, NULL }
+
+DEFINE_VECTOR (vhd_folder_vector, struct vhd_folder);
+
+int vhd_folder_open (const char *path, struct vhd_folder *out,
+                     struct err *err);
+void vhd_folder_close (struct vhd_folder *folder);
+
+/* If path, absolute and without "..", is inside the folder: its rest. */
+const char *vhd_folder_inside (const struct vhd_folder *folder,
+                               const char *path);
+
+DEFINE_VECTOR (vhd_names, char *);
+
+void vhd_names_free (struct vhd_names *names);
+
+/* The names in the folder that path (relative) leads to whose last part
+ * differs from that of path in the case of ASCII letters only, as paths
+ * relative to the folder.
+ */
+int vhd_folder_similar (const struct vhd_folder *folder, const char *path,
+                        struct vhd_names *out, struct err *err);
+
+/*--- vhd-locator.c ----------------------------------------------------------*/
+
+/* What a child says about where its parent is, as POSIX paths: relative to
+ * the child's folder, or absolute ("/..."), in the order in which they
+ * should be tried.  Locators that make no sense are reported and left out.
+ */
+int vhd_locator_names (const struct vhd_layer *child, struct vhd_names *out,
+                       struct report *report, struct err *err);
+
+/* The conversions, on strings that they change: '\' to '/', without drive
+ * letter; and a file URL.  *leaf_only is set where only the last part of the
+ * path can mean anything here.
+ */
+char *vhd_path_from_windows (char *path, bool *leaf_only);
+char *vhd_path_from_url (char *url);
+
+/*--- vhd-layer.c ------------------------------------------------------------*/
+
+struct vhd_layer {
+  struct block *block;          /* a reference */
+  unsigned number;              /* 0: the image itself */
+  struct vhd_footers footers;
+  enum image_size_rule size_rule;       /* the rule that gave size */
+  uint64_t size;                /* bytes of disk in this layer */
+  bool size_is_doubtful;        /* fixed: not what the file's size says */
+  struct vhd_header header;     /* not of fixed layers; the rest neither */
+  struct vhd_batmap batmap;
+  struct vhd_bat bat;
+  struct vhd_cache *cache;      /* the chain's */
+  struct vhd_folder folder;     /* where it lies; while opening only */
+  struct vhd_layer *parent;     /* owned; NULL unless differencing */
+};
+
+/* A layer on this block, its footer read and checked, nothing else. */
+int vhd_layer_new (struct block *block, const struct image_options *options,
+                   struct vhd_layer **out, struct report *report,
+                   struct err *err);
+
+/* Everything else: the layer can be read, except through its parent. */
+int vhd_layer_open (struct vhd_layer *layer, enum image_size_rule rule,
+                    const struct image_options *options,
+                    struct report *report, struct err *err);
+
+/* With its parents; NULL is fine. */
+void vhd_layer_free (struct vhd_layer *layer);
+
+static inline bool
+vhd_layer_is_fixed (const struct vhd_layer *layer)
+{
+  return layer->footers.footer.type == VHD_FIXED;
+}
+
+/*--- vhd-parent.c -----------------------------------------------------------*/
+
+/* Find and open the parents of leaf, up to the one that has none. */
+int vhd_chain_open (struct vhd_layer *leaf,
+                    const struct image_options *options,
+                    struct report *report, struct err *err);
+
+/*--- vhd-io.c ---------------------------------------------------------------*/
+
+int vhd_layer_pread (struct vhd_layer *layer, void *buf, size_t len,
+                     uint64_t off, struct err *err);
+int vhd_layer_extents (struct vhd_layer *layer, uint64_t len, uint64_t off,
+                       struct extent_list *list, struct err *err);
+int vhd_layer_cache (struct vhd_layer *layer, uint64_t len, uint64_t off,
+                     struct err *err);
+
+/*--- vhd-info.c -------------------------------------------------------------*/
+
+int vhd_info (struct image *img, struct image_info *info, struct err *err);
+
+/*--- vhd-open.c -------------------------------------------------------------*/
+
+/* The state of an image. */
+struct vhd {
+  struct vhd_layer *leaf;
+  struct vhd_cache *cache;
+};
+
+#endif /* NBDIMAGE_FORMAT_VHD_H */
