@@ -82,7 +82,7 @@ static int
 check_name (const struct source *source, struct err *err)
 {
   if (source->name[0] == '\0')
-    return err_set (err, -EINVAL, "is not the name of a file");
+    return err_set (err, -EINVAL, "is the name of a folder, not of a file");
   if (!text_is_clean (source->name))
     return err_set (err, -EINVAL, "the name of the export must be UTF-8 "
                     "without control characters");
@@ -93,13 +93,14 @@ int
 source_new (const char *file, struct source *source, struct err *err)
 {
   bool is_uri = block_nbd_is_uri (file);
-  struct source s = {
-    .name = is_uri ? name_of_uri (file) : name_of_path (file),
-    .shown = strdup (file),
-    .path = is_uri ? strdup (file) : absolute (file),
-  };
+  struct source s = { NULL };
   int r;
 
+  if (file[0] == '\0')
+    return err_set (err, -EINVAL, "is empty, expected the name of a file");
+  s.name = is_uri ? name_of_uri (file) : name_of_path (file);
+  s.shown = strdup (file);
+  s.path = is_uri ? strdup (file) : absolute (file);
   if (s.name == NULL || s.shown == NULL || s.path == NULL)
     r = err_nomem (err);
   else

@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+# dir=FOLDER: each image in it, and nothing that is not one or not in it.
+
+. "$(dirname "$0")/../functions.sh"
+set -e
+set -x
+
+requires nbdinfo
+requires jq
+requires sfdisk --version
+
+d=$tmp/folder
+mkdir -p "$d/sub"
+truncate -s 3M "$d/table" "$d/plain.img" "$d/plain.raw" "$d/blank"
+echo 'start=1MiB' | sfdisk -q "$d/table"
+echo "Read me." >"$d/README"
+echo "Not of whole sectors." >"$d/text.img"
+: >"$d/empty.img"
+cp "$d/table" "$d/.hidden.img"
+cp "$d/table" "$d/sub/inner.img"
+cp "$d/table" "$tmp/outside.img"
+ln -s ../outside.img "$d/out.img"
+ln -s table "$d/in.img"
+mkfifo "$d/fifo.img"
+cp "$d/table" "$d/"$'new\nline.img'
+cp "$d/table" "$d/"$'latin\xe4.img'
+
+names ()
+{
+    nbdinfo --list --json "$uri" | jq -r '.exports[]."export-name"' | xargs
+}
+size_of ()
+{
+    nbdinfo --size "$(export_uri "$1")"
+}
+
+start_nbdkit image dir="$d"
+same list "$(names)" "plain.img plain.raw table"
+same size "$(size_of table)" 3145728
+refuses nbdinfo --size "$uri"
+contains "$nbdkit_log" "the client named no export"
+
+# Every name of what is there and is not served, and ways around.
+for name in README text.img empty.img blank .hidden.img sub sub/inner.img \
+    out.img in.img fifo.img new%0aline.img latin%e4.img ../outside.img \
+    ..%2foutside.img . .. / /etc/passwd "/$d/table" ./table table/ missing \
+    "$(printf 'x%.0s' {1..300})"; do
+    refuses size_of "$name"
+done
+contains "$nbdkit_log" "README: is not recognised as an image"
+contains "$nbdkit_log" "out.img: is a symbolic link"
+contains "$nbdkit_log" \
+    "the client asked for ‘../outside.img’, which can't be the name"
+
+# Images come and go.
+truncate -s 5M "$d/new.img"
+same "list with one more" "$(names)" "new.img plain.img plain.raw table"
+same "size of the new one" "$(size_of new.img)" 5242880
+truncate -s 6M "$d/new.img"
+same "size after growing" "$(size_of new.img)" 6291456
+rm "$d/plain.img" "$d/plain.raw" "$d/table"
+same "list with less" "$(names)" "new.img"
+refuses size_of table
+
+# The only one is the default.
+same "size of the only one" "$(nbdinfo --size "$uri")" 6291456
+same "its name" \
+    "$(nbdinfo --json "$uri" | jq -r '.exports[0]."export-name"')" new.img
+rm "$d/new.img"
+same "empty list" "$(names)" ""
+refuses nbdinfo --size "$uri"

@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+# One image for all connections; other processes are kept out; a file that
+# was replaced is noticed.
+
+. "$(dirname "$0")/../functions.sh"
+set -e
+set -x
+
+requires qemu-io --version
+client=$abs_top_builddir/tests/plugin/client
+
+# hold URI: have a client connected, until let_go.
+hold ()
+{
+    rm -f "$tmp/fifo" "$tmp/held"
+    mkfifo "$tmp/fifo"
+    "$client" hold "$1" <"$tmp/fifo" >"$tmp/held" &
+    held=$!
+    exec 9>"$tmp/fifo"
+    for ((i = 0; i < 100; i++)); do
+        [ ! -s "$tmp/held" ] || return 0
+        sleep 0.1
+    done
+    fail "no connection"
+}
+let_go ()
+{
+    exec 9>&-
+    wait "$held"
+}
+
+truncate -s 1M "$tmp/disk.img"
+start_nbdkit image "$tmp/disk.img"
+server=$uri
+hold "$server"
+
+# Another connection of this server shares the image.
+qemu-io -f raw -c 'write -P 0x55 0 512' "$server"
+qemu-io -f raw -c 'read -P 0x55 0 512' "$server" >"$tmp/log"
+refuses grep failed "$tmp/log"
+
+# Another server may not even read it while this one writes, and its client
+# is told so, but it starts.
+start_nbdkit image "$tmp/disk.img"
+refuses nbdinfo --size "$uri"
+contains "$nbdkit_log" "disk.img: is being written by another process"
+stop_nbdkit
+let_go
+
+# Replace the file while nobody has it.
+truncate -s 2M "$tmp/new.img"
+mv "$tmp/new.img" "$tmp/disk.img"
+same "size of the new file" "$(nbdinfo --size "$server")" 2097152
+truncate -s 3M "$tmp/disk.img"
+same "size after growing" "$(nbdinfo --size "$server")" 3145728
+
+# While somebody has it, it stays what it was.
+hold "$server"
+truncate -s 4M "$tmp/new.img"
+mv "$tmp/new.img" "$tmp/disk.img"
+same "size while in use" "$(nbdinfo --size "$server")" 3145728
+let_go
+same "size afterwards" "$(nbdinfo --size "$server")" 4194304

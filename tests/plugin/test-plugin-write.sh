@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+# Writing to a raw image: what is written is there, and nothing else.
+
+. "$(dirname "$0")/../functions.sh"
+set -e
+set -x
+
+requires qemu-io --version
+client=$abs_top_builddir/tests/plugin/client
+
+# qemu-io does the same to the export and to a plain file.
+cat >"$tmp/commands" <<'END'
+write -P 0x11 0 1M
+write -f -P 0x22 12345 6789
+write -z 65536 4096
+write -z -u 131072 65536
+write -P 0x33 1048575 2
+discard 262144 65536
+flush
+write -z -f 300000 100001
+write -P 0x44 10485759 1
+END
+head -c 10M /dev/urandom >"$tmp/local.img"
+cp "$tmp/local.img" "$tmp/served.img"
+start_nbdkit image "$tmp/served.img"
+qemu-io -f raw "$tmp/local.img" <"$tmp/commands" >/dev/null
+qemu-io -f raw "$uri" <"$tmp/commands" >"$tmp/qemu-io.log"
+refuses grep -i -e error -e failed "$tmp/qemu-io.log"
+stop_nbdkit
+same_bytes "$tmp/served.img" "$tmp/local.img"
+
+# Random requests of any alignment.
+truncate -s 5000001 "$tmp/random.img"
+start_nbdkit image "$tmp/random.img"
+"$client" random "$uri" $RANDOM 1500 "$tmp/model"
+"$client" nonsense "$uri"
+stop_nbdkit
+same_bytes "$tmp/random.img" "$tmp/model"
+
+# A flush and a write with FUA reach the disk before they are answered.
+requires strace
+requires strace -o "$tmp/true.log" true
+rm "$tmp/true.log"
+[ -z "${NBDIMAGE_ASAN:-}" ] || skip "strace and the sanitizers don't mix"
+truncate -s 1M "$tmp/sync.img"
+synced ()
+{
+    strace -f -o "$tmp/strace.log" -e trace=fdatasync,fsync,pwrite64 \
+        nbdkit -f -U - image "$tmp/sync.img" \
+        --run "'$client' write \$uri $1"
+    grep -cE 'f(data)?sync\(' "$tmp/strace.log" || true
+}
+same "syncs without flush" "$(synced)" 0
+same "syncs with FUA" "$(synced fua)" 1
+same "syncs with a flush" "$(synced flush)" 1
