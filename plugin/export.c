@@ -223,7 +223,7 @@ open_image (struct export *e, bool readonly, struct err *err)
   int r = source_open (&e->source, readonly, true, &e->image, reason, &report,
                        err);
 
-  plugin_warnings (e->source.shown, &e->said, &report);
+  plugin_warnings (&e->said, &report);
   if (r < 0)
     return r;
   if (!image_writable (e->image) && reason[0] != '\0')
@@ -392,7 +392,7 @@ prepare_file (struct export *e)
   struct err err = ERR_INIT;
   int r = source_open (&e->source, true, false, &img, reason, &report, &err);
 
-  plugin_warnings (e->source.shown, &e->said, &report);
+  plugin_warnings (&e->said, &report);
   if (r == -EISDIR) {
     nbdkit_error ("%s: is a folder; serve the images in it with dir=%s",
                   e->source.shown, e->source.shown);

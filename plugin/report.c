@@ -63,13 +63,13 @@ plugin_fail_quietly (const char *name, const struct err *err)
 }
 
 void
-plugin_warnings (const char *name, struct report *said, struct report *fresh)
+plugin_warnings (struct report *said, struct report *fresh)
 {
   char line[ERR_MSG_SIZE];
   size_t before = said->lines.len;
 
   report_move (said, fresh);
   for (size_t i = before; i < said->lines.len; ++i)
-    nbdkit_error ("warning: %s: %s", name,
+    nbdkit_error ("warning: %s",
                   text_clean (said->lines.ptr[i], line, sizeof line));
 }

@@ -20,8 +20,9 @@ int plugin_fail (const char *name, const struct err *err);
  */
 int plugin_fail_quietly (const char *name, const struct err *err);
 
-/* Say the lines of fresh that are not yet in said, and move them there. */
-void plugin_warnings (const char *name, struct report *said,
-                      struct report *fresh);
+/* Say the lines of fresh that are not yet in said, and move them there.  The
+ * library has put the file's name into each.
+ */
+void plugin_warnings (struct report *said, struct report *fresh);
 
 #endif /* NBDIMAGE_PLUGIN_REPORT_H */
