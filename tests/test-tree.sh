@@ -12,7 +12,7 @@ cd "$abs_top_srcdir"
 problems=$tmp/problems
 : >"$problems"
 
-find . \( -name .git -o -name autom4te.cache -o -path './build*' \
+find . \( -name .git -o -name autom4te.cache -o -path './build*' -o -path './_*' \
           -o -path './nbdimage-*' \) -prune -o -type f \
      \( -name '*.[ch]' -o -name '*.sh' -o -name '*.am' -o -name '*.ac' \
         -o -name '*.pod' -o -name '*.py' -o -name 'nbdimage-*.m4' \
