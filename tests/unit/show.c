@@ -3,7 +3,8 @@
 /* Shows what the library reads out of a disk, for scripts that compare it
  * with what other programs say:
  *
- *   show part FILE SECTOR-SIZE   one partition on a line
+ *   show part FILE [SECTOR-SIZE]         one partition on a line
+ *   show fs FILE [OFFSET LENGTH]         as `blkid -p -o export'
  */
 
 #include <config.h>
@@ -14,6 +15,8 @@
 #include <string.h>
 
 #include "lib/block/file.h"
+#include "lib/block/window.h"
+#include "lib/fsmap/identify.h"
 #include "lib/part/part.h"
 
 static int
@@ -38,6 +41,35 @@ show_part (struct block *block, const char *sector_size,
   return 0;
 }
 
+static void
+show_value (const char *name, const char *value)
+{
+  if (value)
+    printf ("%s=%s\n", name, value);
+}
+
+static int
+show_fs (struct block *block, const char *off, const char *len,
+         struct err *err)
+{
+  CLEANUP_FS_IDENTITY struct fs_identity id = { .type = NULL };
+  CLEANUP_BLOCK struct block *window = NULL;
+  int r = block_window_new (block, off ? strtoull (off, NULL, 0) : 0,
+                            len ? strtoull (len, NULL, 0)
+                            : block_size (block), &window, err);
+
+  if (r == 0)
+    r = fs_identify (window, &id, err);
+  if (r < 0)
+    return r;
+  show_value ("LABEL", id.label);
+  show_value ("TYPE", id.type);
+  show_value ("USAGE", id.usage);
+  show_value ("UUID", id.uuid);
+  show_value ("VERSION", id.version);
+  return 0;
+}
+
 int
 main (int argc, char *argv[])
 {
@@ -47,12 +79,15 @@ main (int argc, char *argv[])
   int r = -1;
 
   if (argc < 3) {
-    fprintf (stderr, "usage: show part FILE SECTOR-SIZE\n");
+    fprintf (stderr, "usage: show WHAT FILE …\n");
     return 99;
   }
   r = block_file_open (argv[2], 0, &block, &report, &err);
   if (r == 0 && strcmp (argv[1], "part") == 0)
     r = show_part (block, argc > 3 ? argv[3] : "0", &report, &err);
+  else if (r == 0 && strcmp (argv[1], "fs") == 0)
+    r = show_fs (block, argc > 4 ? argv[3] : NULL, argc > 4 ? argv[4] : NULL,
+                 &err);
   for (size_t i = 0; i < report.lines.len; ++i)
     fprintf (stderr, "warning: %s\n", report.lines.ptr[i]);
   if (r < 0)
