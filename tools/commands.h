@@ -7,6 +7,9 @@
 
 #include "tools/command.h"
 
+extern const struct command command_attach;
+extern const struct command command_attached;
+extern const struct command command_detach;
 extern const struct command command_serve;
 
 #endif /* NBDIMAGE_TOOLS_COMMANDS_H */

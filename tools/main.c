@@ -17,6 +17,9 @@
 #include "tools/report.h"
 
 static const struct command *const commands[] = {
+  &command_attach,
+  &command_attached,
+  &command_detach,
   &command_serve,
 };
 

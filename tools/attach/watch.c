@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+#include <config.h>
+
+#include "tools/attach/watch.h"
+
+/* The limit passes up to one look before it is noticed, and a second is
+ * plenty to end everything then.
+ */
+#define OVERHEAD (WATCH_TICK + 1000)
+
+/* Seconds.  The kernel rounds its timers up to whole seconds, twice. */
+#define KERNEL_LATENESS 2
+
+unsigned
+watch_kernel_timeout (unsigned timeout)
+{
+  return timeout - KERNEL_LATENESS;
+}
+
+void
+watch_init (struct watch *watch, unsigned timeout, uint64_t now)
+{
+  watch->limit = (uint64_t) timeout * 1000 - OVERHEAD;
+  watch->kernel_limit = (uint64_t) watch_kernel_timeout (timeout) * 1000;
+  watch->completed = 0;
+  watch->progress_at = watch->since = now;
+  watch->suspicious = false;
+  watch->idle = true;
+}
+
+bool
+watch_stalled (struct watch *watch, const struct device_activity *activity,
+               uint64_t now)
+{
+  bool busy;
+
+  if (activity->completed != watch->completed) {
+    watch->completed = activity->completed;
+    watch->progress_at = watch->since = now;
+    watch->suspicious = false;
+  }
+  busy = activity->inflight > 0 || watch->suspicious;
+  /* Once is not enough: a request that moves from a dead connection to
+   * another is not under way for a moment.
+   */
+  if (!busy && watch->idle)
+    watch->since = now;
+  watch->idle = !busy;
+  return busy && now - watch->since >= watch->limit;
+}
+
+/* A flush on its own is not among the requests that the kernel counts as
+ * under way, so that the only sign of a server that does not answer it is
+ * the kernel's own timeout, at which the connection ends.
+ */
+bool
+watch_connection_lost (struct watch *watch, uint64_t now)
+{
+  /* Progress is seen up to one look late. */
+  if (now - watch->progress_at + WATCH_TICK < watch->kernel_limit)
+    return false;
+  watch->suspicious = true;
+  if (now - watch->since < watch->kernel_limit)
+    watch->since = now - watch->kernel_limit;
+  return true;
+}

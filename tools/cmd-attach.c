@@ -1,0 +1,440 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* nbdimage attach: an image or an export as /dev/nbdX.
+ *
+ * A local image is served by an nbdkit of its own on a Unix socket; from
+ * there on it is the same as for the URI of an export.  The image is opened
+ * here once before, which gives the same sentences and exit status as the
+ * other commands.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/base/cleanup.h"
+#include "lib/base/size.h"
+#include "lib/block/nbd.h"
+#include "tools/attach/connect.h"
+#include "tools/attach/device.h"
+#include "tools/attach/holders.h"
+#include "tools/attach/netlink.h"
+#include "tools/attach/partitions.h"
+#include "tools/attach/process.h"
+#include "tools/attach/state.h"
+#include "tools/attach/supervisor.h"
+#include "tools/attach/watch.h"
+#include "tools/commands.h"
+#include "tools/image-options.h"
+#include "tools/output.h"
+#include "tools/report.h"
+
+#define WAIT_MODPROBE 20000     /* milliseconds */
+
+struct attach {
+  struct image_option_values image;
+  unsigned connections;
+  unsigned timeout;
+  bool write;
+  bool json;
+
+  const char *name;             /* as typed */
+  int index;                    /* -1: any */
+  char *source;                 /* URI, or absolute path; owned */
+  char *parent_path;            /* --parent-path made absolute; owned */
+  bool private_server;
+};
+
+static const struct option_spec attach_options[] = {
+  { "write", 'w', OPTION_FLAG, NULL,
+    "the device can be written to, which changes the image",
+    offsetof (struct attach, write) },
+  { "connections", 'c', OPTION_UNSIGNED, "N",
+    "connections to the server [up to 4, as it allows]",
+    offsetof (struct attach, connections) },
+  { "timeout", 't', OPTION_SECONDS, "SECONDS",
+    "when the server is gone, all I/O fails within this time [30]",
+    offsetof (struct attach, timeout) },
+  IMAGE_OPTIONS (struct attach, image),
+  { "json", 0, OPTION_FLAG, NULL,
+    "print device and partitions as JSON", offsetof (struct attach, json) },
+  OPTION_END
+};
+
+static volatile bool interrupted;
+
+/*--- parse and check -------------------------------------------------------*/
+
+static void
+parse (struct attach *a, int argc, char *argv[])
+{
+  struct err err = ERR_INIT;
+  unsigned index;
+  int first;
+
+  command_parse (&command_attach, argc, argv, a, &first);
+  if (argc - first < 1)
+    command_usage_error (&command_attach, "expected an image");
+  if (argc - first > 2)
+    command_usage_error (&command_attach, "expected one image and perhaps "
+                         "a device");
+  a->name = argv[first];
+  if (argc - first == 2) {
+    if (device_parse (argv[first + 1], &index, &err) < 0)
+      command_usage_error (&command_attach, "%s", err.msg);
+    a->index = (int) index;
+  }
+  if (a->connections > CONNECT_MAX_CONNECTIONS)
+    command_usage_error (&command_attach, "--connections: expected 1 to %d",
+                         CONNECT_MAX_CONNECTIONS);
+  if (a->timeout < WATCH_MIN_TIMEOUT || a->timeout > WATCH_MAX_TIMEOUT)
+    command_usage_error (&command_attach, "--timeout: expected %u to %u "
+                         "seconds", WATCH_MIN_TIMEOUT, WATCH_MAX_TIMEOUT);
+}
+
+/* What a person who can't have a device can do instead. */
+static void
+offer_nbdfuse (const struct attach *a)
+{
+  if (block_nbd_is_uri (a->name))
+    tool_error ("without a kernel device: nbdfuse FOLDER '%s'", a->name);
+  else
+    tool_error ("without a kernel device: nbdfuse FOLDER [ nbdkit%s image "
+                "'%s' ]", a->write ? "" : " -r", a->name);
+}
+
+static int
+check_kernel (struct err *err)
+{
+  static const char *const argv[] = { "modprobe", "nbd", NULL };
+  struct err why = ERR_INIT;
+
+  if (geteuid () != 0)
+    return err_set (err, -EPERM, "only root can attach");
+  if (access ("/sys/module/nbd", F_OK) < 0) {
+    if (process_run (argv, WAIT_MODPROBE, &why) < 0)
+      return err_set (err, -ENODEV, "the kernel has no NBD client, and its "
+                      "module could not be loaded (modprobe nbd: %s)",
+                      why.msg);
+    tool_warning ("the kernel's module nbd was not loaded; it is now");
+  }
+  return netlink_available (err);
+}
+
+static int
+check_device (const struct attach *a, struct err *err)
+{
+  CLEANUP_ATTACHMENT struct attachment state = ATTACHMENT_INIT;
+  CLEANUP_HOLDERS struct holder_vector holders = VECTOR_INIT;
+  unsigned index = (unsigned) a->index;
+  char name[64];
+  pid_t pid;
+
+  if (a->index < 0)
+    return 0;
+  pid = device_pid (index);
+  if (pid == 0) {
+    /* A device that is not there yet has no holders. */
+    if (holders_find_settled (index, 0, &holders, NULL) == 0 &&
+        holders.len > 0)
+      return holders_refuse (&holders, err);
+    return 0;
+  }
+  if (state_load (index, &state, NULL) == 0 &&
+      attachment_status (&state) != ATTACHMENT_STALE)
+    return err_set (err, -EBUSY, "/dev/nbd%u is already attached to %s",
+                    index, state.source);
+  process_name (pid, name, sizeof name);
+  return err_set (err, -EBUSY, "/dev/nbd%u is already connected, by process "
+                  "%d%s%s%s", index, (int) pid, name[0] ? " (" : "", name,
+                  name[0] ? ")" : ", which has ended");
+}
+
+/* The same bytes as the disk: no server of ours is needed in between. */
+static bool
+is_plain (const struct image *img)
+{
+  return strcmp (image_format (img), "raw") == 0 ||
+    image_size (img) == block_size (image_block (img));
+}
+
+static bool
+has_image_options (const struct image_option_values *image)
+{
+  return image->format != NULL || image->parent_path != NULL ||
+    image->size != NULL || image->ignore_checksums;
+}
+
+/* "a:b" → "/here/a:/here/b", because the server runs in another folder. */
+static int
+absolute_folders (const char *folders, char **out, struct err *err)
+{
+  CLEANUP_FREE char *copy = strdup (folders);
+  CLEANUP_FREE char *list = strdup ("");
+  char *folder, *rest = copy;
+
+  if (copy == NULL || list == NULL)
+    return err_nomem (err);
+  while ((folder = strsep (&rest, ":")) != NULL) {
+    CLEANUP_FREE char *path = realpath (folder, NULL);
+    char *longer;
+
+    if (path == NULL)
+      return err_sys (err, "%s", folder);
+    if (asprintf (&longer, "%s%s%s", list, *list ? ":" : "", path) < 0)
+      return err_nomem (err);
+    free (list);
+    list = longer;
+  }
+  *out = steal_ptr (&list);
+  return 0;
+}
+
+static int
+check_image (struct attach *a, struct err *err)
+{
+  CLEANUP_IMAGE struct image *img = NULL;
+  CLEANUP_REPORT struct report report = REPORT_INIT;
+  bool is_uri = block_nbd_is_uri (a->name);
+  struct image_options options;
+  int r;
+
+  if (connection_uri_is_tls (a->name))
+    return err_set (err, -ENOTSUP, "the kernel's NBD client does not speak "
+                    "TLS");
+  a->source = is_uri ? strdup (a->name) : realpath (a->name, NULL);
+  if (a->source == NULL)
+    return err_sys (err, "opening");
+  if (a->image.parent_path != NULL) {
+    r = absolute_folders (a->image.parent_path, &a->parent_path, err);
+    if (r < 0)
+      return r;
+    a->image.parent_path = a->parent_path;
+  }
+  r = image_options_from_values (&a->image, &options, err);
+  if (r < 0)
+    return r;
+  options.writable = options.lock = a->write;
+  r = image_open (a->source, &options, &img, &report, err);
+  tool_warnings (a->name, &report);
+  if (r < 0)
+    return r;
+  a->private_server = !is_uri || has_image_options (&a->image) ||
+    !is_plain (img);
+  return 0;
+}
+
+/*--- what is there now -----------------------------------------------------*/
+
+static void
+show_partition (unsigned index, const struct disk_partition *p)
+{
+  char path[DEVICE_PATH_SIZE], size[SIZE_STRING_SIZE];
+
+  if (p->number == 0)
+    device_path (index, path);
+  else
+    device_partition_path (index, p->number, path);
+  printf ("%-12s  %9s", path, size_to_string (p->len, size));
+  if (p->type != NULL) {
+    printf ("  ");
+    output_text (p->type);
+  }
+  if (p->fs.type != NULL) {
+    printf ("  ");
+    output_text (p->fs.type);
+  }
+  if (p->fs.label != NULL) {
+    printf (" ‘");
+    output_text (p->fs.label);
+    printf ("’");
+  }
+}
+
+static int
+show (unsigned index, const struct disk_partition_vector *list)
+{
+  size_t i;
+
+  for (i = 0; i < list->len; ++i) {
+    show_partition (index, &list->ptr[i]);
+    if (list->ptr[i].number == 0)
+      printf ("  %s", device_read_only (index) ? "read-only" : "writable");
+    putchar ('\n');
+  }
+  return STATUS_DONE;
+}
+
+static json_t *
+fs_to_json (const struct fs_identity *fs)
+{
+  if (fs->type == NULL)
+    return json_null ();
+  return json_pack ("{s:o,s:o,s:o,s:o}",
+                    "type", output_json_text (fs->type),
+                    "label", output_json_text (fs->label),
+                    "uuid", output_json_text (fs->uuid),
+                    "version", output_json_text (fs->version));
+}
+
+static json_t *
+partition_to_json (unsigned index, const struct disk_partition *p)
+{
+  char path[DEVICE_PATH_SIZE];
+
+  device_partition_path (index, p->number, path);
+  return json_pack ("{s:s,s:i,s:I,s:I,s:o,s:o}",
+                    "device", path, "number", (int) p->number,
+                    "offset", (json_int_t) p->off,
+                    "size", (json_int_t) p->len,
+                    "type", output_json_text (p->type),
+                    "filesystem", fs_to_json (&p->fs));
+}
+
+static int
+show_json (const struct attach *a, unsigned index,
+           const struct disk_partition_vector *list)
+{
+  CLEANUP_ATTACHMENT struct attachment state = ATTACHMENT_INIT;
+  json_t *partitions = json_array ();
+  char path[DEVICE_PATH_SIZE];
+  size_t i;
+
+  for (i = 1; i < list->len; ++i)
+    json_array_append_new (partitions,
+                           partition_to_json (index, &list->ptr[i]));
+  state_load (index, &state, NULL);
+  device_path (index, path);
+  return output_json (json_pack (
+    "{s:s,s:o,s:I,s:I,s:I,s:b,s:i,s:o,s:o}",
+    "device", path, "source", output_json_text (a->source),
+    "size", (json_int_t) device_size (index),
+    "block-size",
+    (json_int_t) device_number (index, "queue/logical_block_size", 512),
+    "connections", (json_int_t) state.connections,
+    "read-only", device_read_only (index),
+    "timeout", (int) a->timeout,
+    "filesystem", fs_to_json (&list->ptr[0].fs),
+    "partitions", partitions));
+}
+
+/*--- run -------------------------------------------------------------------*/
+
+static void
+on_signal (int signal_number)
+{
+  (void) signal_number;
+  interrupted = true;
+}
+
+/* Not restarted: a wait ends, and what was begun is undone. */
+static void
+catch_signals (void)
+{
+  struct sigaction action = { .sa_handler = on_signal };
+
+  sigemptyset (&action.sa_mask);
+  sigaction (SIGINT, &action, NULL);
+  sigaction (SIGTERM, &action, NULL);
+  sigaction (SIGHUP, &action, NULL);
+}
+
+/* The supervisor keeps the device only when all of it was shown. */
+static int
+attach (const struct attach *a, const struct image_parameters *parameters,
+        struct err *err)
+{
+  CLEANUP_DISK_PARTITIONS struct disk_partition_vector list = VECTOR_INIT;
+  CLEANUP_REPORT struct report report = REPORT_INIT;
+  struct supervisor_request request = {
+    .index = a->index,
+    .source = a->source,
+    .private_server = a->private_server,
+    .parameters = (const char *const *) parameters->strings,
+    .connections = a->connections,
+    .timeout = a->timeout,
+    .writable = a->write,
+  };
+  struct supervisor_link link;
+  unsigned index;
+  int r;
+
+  r = supervisor_start (&request, &link, &index, &report, err);
+  if (r < 0) {
+    tool_warnings (a->name, &report);
+    return r;
+  }
+  r = partitions_wait (index, &interrupted, &list, &report, err);
+  tool_warnings (a->name, &report);
+  if (r == 0) {
+    if (a->json)
+      show_json (a, index, &list);
+    else
+      show (index, &list);
+    if (fflush (stdout) != 0)
+      r = err_sys (err, "writing the output");
+  }
+  if (r == 0 && interrupted)
+    r = err_set (err, -EINTR, "interrupted");
+  if (r == 0)
+    r = supervisor_keep (&link, err);
+  if (r < 0)
+    supervisor_abandon (&link);
+  return r;
+}
+
+static int
+check_and_attach (struct attach *a, struct err *err)
+{
+  CLEANUP_IMAGE_PARAMETERS struct image_parameters parameters = { { NULL } };
+  int r;
+
+  state_reap ();
+  r = check_device (a, err);
+  if (r == 0)
+    r = check_image (a, err);
+  if (r == 0)
+    r = image_parameters_new (&a->image, &parameters, err);
+  if (r == 0)
+    r = attach (a, &parameters, err);
+  return r;
+}
+
+static int
+run (int argc, char *argv[])
+{
+  struct attach a = { .timeout = WATCH_DEFAULT_TIMEOUT, .index = -1 };
+  struct err err = ERR_INIT;
+  int r, status = STATUS_DONE;
+
+  parse (&a, argc, argv);
+  catch_signals ();
+  r = check_kernel (&err);
+  if (r < 0) {
+    tool_fail (NULL, &err);
+    offer_nbdfuse (&a);
+    return STATUS_FAILED;
+  }
+  r = check_and_attach (&a, &err);
+  if (r < 0)
+    status = tool_fail (a.name, &err);
+  if (r == -ENOTSUP && connection_uri_is_tls (a.name))
+    offer_nbdfuse (&a);
+  free (a.source);
+  free (a.parent_path);
+  return status;
+}
+
+const struct command command_attach = {
+  .name = "attach",
+  .operands = "IMAGE [/dev/nbdX]",
+  .summary = "Attach an image or an export as a disk of this machine",
+  .options = attach_options,
+  .run = run,
+};

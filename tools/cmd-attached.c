@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* nbdimage attached: the NBD devices of this machine, whoever connected
+ * them.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lib/base/size.h"
+#include "tools/attach/device.h"
+#include "tools/attach/process.h"
+#include "tools/attach/state.h"
+#include "tools/commands.h"
+#include "tools/output.h"
+#include "tools/report.h"
+
+struct attached {
+  bool json;
+};
+
+static const struct option_spec attached_options[] = {
+  { "json", 0, OPTION_FLAG, NULL, "print a list as JSON",
+    offsetof (struct attached, json) },
+  OPTION_END
+};
+
+#define SINCE_SIZE 32
+
+/* Local time for people, UTC for programs. */
+static const char *
+since_to_string (int64_t since, bool utc, char str[SINCE_SIZE])
+{
+  time_t t = (time_t) since;
+  struct tm tm;
+
+  if ((utc ? gmtime_r (&t, &tm) : localtime_r (&t, &tm)) == NULL ||
+      strftime (str, SINCE_SIZE, utc ? "%Y%m%dT%H%M%SZ" : "%Y-%m-%d %H:%M:%S",
+                &tm) == 0)
+    strcpy (str, "-");
+  return str;
+}
+
+/* NULL: not ours. */
+static const struct attachment *
+find_attachment (const struct attachment_vector *list, unsigned index)
+{
+  size_t i;
+
+  for (i = 0; i < list->len; ++i)
+    if (list->ptr[i].index == (int) index &&
+        attachment_status (&list->ptr[i]) != ATTACHMENT_STALE)
+      return &list->ptr[i];
+  return NULL;
+}
+
+static const char *
+state_of (const struct attachment *a)
+{
+  return a == NULL ? "foreign"
+    : attachment_status_to_string (attachment_status (a));
+}
+
+static void
+show_device (unsigned index, const struct attachment *a)
+{
+  char path[DEVICE_PATH_SIZE], size[SIZE_STRING_SIZE], since[SINCE_SIZE];
+  char connections[16] = "-";
+
+  device_path (index, path);
+  if (a != NULL)
+    snprintf (connections, sizeof connections, "%u", a->connections);
+  printf ("%-11s  %9s  %11s  %-10s  %-12s  %-19s  ", path,
+          size_to_string (device_size (index), size), connections,
+          device_read_only (index) ? "read-only" : "writable", state_of (a),
+          a == NULL ? "-" : since_to_string (a->since, false, since));
+  output_text (a == NULL ? "-" : a->source);
+  if (a != NULL && a->dead != NULL) {
+    printf (" (");
+    output_text (a->dead);
+    putchar (')');
+  }
+  putchar ('\n');
+}
+
+static void
+show (const struct device_indexes *devices,
+      const struct attachment_vector *list)
+{
+  size_t i;
+
+  if (devices->len == 0)
+    return;
+  printf ("%-11s  %9s  %11s  %-10s  %-12s  %-19s  %s\n", "DEVICE", "SIZE",
+          "CONNECTIONS", "MODE", "STATE", "SINCE", "SOURCE");
+  for (i = 0; i < devices->len; ++i)
+    show_device (devices->ptr[i], find_attachment (list, devices->ptr[i]));
+}
+
+static json_t *
+device_to_json (unsigned index, const struct attachment *a)
+{
+  char path[DEVICE_PATH_SIZE], since[SINCE_SIZE];
+
+  device_path (index, path);
+  return json_pack ("{s:s,s:o,s:o,s:I,s:o,s:b,s:s,s:o,s:o,s:o}",
+    "device", path,
+    "source", output_json_text (a == NULL ? NULL : a->source),
+    "uri", output_json_text (a == NULL ? NULL : a->uri),
+    "size", (json_int_t) device_size (index),
+    "connections", a == NULL ? json_null ()
+                   : json_integer (a->connections),
+    "read-only", device_read_only (index),
+    "state", state_of (a),
+    "since", a == NULL ? json_null ()
+             : json_string (since_to_string (a->since, true, since)),
+    "timeout", a == NULL ? json_null () : json_integer (a->timeout),
+    "reason", output_json_text (a == NULL ? NULL : a->dead));
+}
+
+static int
+show_json (const struct device_indexes *devices,
+           const struct attachment_vector *list)
+{
+  json_t *array = json_array ();
+  size_t i;
+
+  for (i = 0; i < devices->len; ++i)
+    json_array_append_new (array,
+      device_to_json (devices->ptr[i],
+                      find_attachment (list, devices->ptr[i])));
+  return output_json (array);
+}
+
+static int
+run (int argc, char *argv[])
+{
+  CLEANUP_ATTACHMENTS struct attachment_vector list = VECTOR_INIT;
+  struct device_indexes devices = VECTOR_INIT;
+  struct attached a = { false };
+  struct err err = ERR_INIT;
+  int first, r, status = STATUS_DONE;
+
+  command_parse (&command_attached, argc, argv, &a, &first);
+  if (first < argc)
+    command_usage_error (&command_attached, "expected nothing but options");
+  if (geteuid () == 0)
+    state_reap ();
+  r = device_list_connected (&devices, &err);
+  if (r == 0) {
+    r = state_list (&list, &err);
+    if (r == -EACCES) {
+      tool_warning ("only root can see what the devices are attached to");
+      r = 0;
+    }
+  }
+  if (r < 0)
+    status = tool_fail (NULL, &err);
+  else if (a.json)
+    status = show_json (&devices, &list);
+  else
+    show (&devices, &list);
+  vector_free (&devices);
+  return status;
+}
+
+const struct command command_attached = {
+  .name = "attached",
+  .operands = "",
+  .summary = "List the disks that are attached",
+  .options = attached_options,
+  .run = run,
+};
