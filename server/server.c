@@ -4,7 +4,6 @@
 
 #include <config.h>
 
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -16,6 +15,7 @@
 #include <unistd.h>
 
 #include "lib/base/cleanup.h"
+#include "lib/base/uri.h"
 #include "server/internal.h"
 
 #define STOP_TIMEOUT_MS 10000
@@ -207,34 +207,10 @@ server_ended (struct server *server)
   return server->end_message;
 }
 
-/* RFC 3986: everything but the unreserved characters and the slash. */
-static char *
-percent_encode (const char *str)
-{
-  static const char hex[] = "0123456789ABCDEF";
-  char *out = malloc (3 * strlen (str) + 1), *p = out;
-
-  if (out == NULL)
-    return NULL;
-  for (; *str; ++str) {
-    unsigned char c = (unsigned char) *str;
-
-    if ((c < 0x80 && isalnum (c)) || strchr ("-._~/", c))
-      *p++ = (char) c;
-    else {
-      *p++ = '%';
-      *p++ = hex[c >> 4];
-      *p++ = hex[c & 15];
-    }
-  }
-  *p = '\0';
-  return out;
-}
-
 char *
 server_uri (const struct server *server, const char *export_name)
 {
-  CLEANUP_FREE char *name = percent_encode (export_name);
+  CLEANUP_FREE char *name = uri_encode (export_name);
   CLEANUP_FREE char *socket_path = NULL;
   char *uri;
   int r;
@@ -242,7 +218,7 @@ server_uri (const struct server *server, const char *export_name)
   if (name == NULL)
     return NULL;
   if (server->unix_socket) {
-    socket_path = percent_encode (server->unix_socket);
+    socket_path = uri_encode (server->unix_socket);
     if (socket_path == NULL)
       return NULL;
     r = asprintf (&uri, "nbd+unix:///%s?socket=%s", name, socket_path);

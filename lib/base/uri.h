@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* Pieces of URIs. */
+
+#ifndef NBDIMAGE_BASE_URI_H
+#define NBDIMAGE_BASE_URI_H
+
+/* RFC 3986: everything but the unreserved characters and the slash as %XX.
+ * The caller frees it; NULL when out of memory.
+ */
+char *uri_encode (const char *str);
+
+#endif /* NBDIMAGE_BASE_URI_H */
