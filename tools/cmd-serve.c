@@ -215,12 +215,12 @@ show_export (const struct export *e, const char *uri)
   char size[SIZE_STRING_SIZE];
 
   printf ("%s", uri);
-  if (e->has_size)
-    printf ("  %s", size_to_string (e->size, size));
-  if (e->description) {
+  if (e->description) {         /* our plugin's has the size */
     printf ("  ");
     output_text (e->description);
   }
+  else if (e->has_size)
+    printf ("  %s", size_to_string (e->size, size));
   putchar ('\n');
 }
 

@@ -3,11 +3,14 @@
 #include <config.h>
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <libnbd.h>
 
+#include "lib/base/cleanup.h"
+#include "lib/base/uri.h"
 #include "tools/exports.h"
 
 /* libnbd's text is "FUNCTION: what happened". */
@@ -99,4 +102,43 @@ exports_free (struct export_vector *exports)
     free (exports->ptr[i].description);
   }
   vector_free (exports);
+}
+
+/* SCHEME://AUTHORITY/NAME?QUERY: the end of the authority, and of the
+ * name.
+ */
+static void
+find_name (const char *uri, size_t *from, size_t *to)
+{
+  const char *p = strstr (uri, "://");
+
+  p = p ? p + 3 : uri;
+  p += strcspn (p, "/?#");
+  *from = (size_t) (p - uri);
+  *to = *from + strcspn (p, "?#");
+}
+
+bool
+exports_uri_has_name (const char *uri)
+{
+  size_t from, to;
+
+  find_name (uri, &from, &to);
+  while (from < to && uri[from] == '/')
+    from++;
+  return from < to;
+}
+
+char *
+exports_uri (const char *uri, const char *name)
+{
+  CLEANUP_FREE char *encoded = uri_encode (name);
+  size_t from, to;
+  char *out;
+
+  find_name (uri, &from, &to);
+  if (encoded == NULL ||
+      asprintf (&out, "%.*s/%s%s", (int) from, uri, encoded, uri + to) < 0)
+    return NULL;
+  return out;
 }

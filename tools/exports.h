@@ -31,6 +31,14 @@ int exports_list (const char *uri, bool with_sizes,
                   struct export_vector *exports, struct err *err);
 void exports_free (struct export_vector *exports);
 
+/* Does an NBD URI name an export? */
+bool exports_uri_has_name (const char *uri);
+
+/* The URI with its export name replaced; the caller frees it; NULL when out
+ * of memory.
+ */
+char *exports_uri (const char *uri, const char *name);
+
 #define CLEANUP_EXPORTS __attribute__ ((__cleanup__ (exports_free)))
 
 #endif /* NBDIMAGE_TOOLS_EXPORTS_H */

@@ -20,6 +20,7 @@ static const struct command *const commands[] = {
   &command_attach,
   &command_attached,
   &command_detach,
+  &command_info,
   &command_serve,
 };
 
