@@ -6,6 +6,7 @@
 #define NBDIMAGE_SERVER_INTERNAL_H
 
 #include <signal.h>
+#include <time.h>
 
 #include "lib/base/vector.h"
 #include "server/server.h"
@@ -31,6 +32,10 @@ struct server {
   siginfo_t end;                /* how it ended, when reaped */
   pid_t relay;                  /* 0: none */
   char end_message[80];
+
+  /* When it was started again, the oldest at next_restart; 0: never. */
+  time_t restarts[SERVER_RESTARTS_MAX];
+  size_t next_restart;
 };
 
 /*--- listen.c --------------------------------------------------------------*/

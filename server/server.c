@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "lib/base/cleanup.h"
@@ -165,9 +166,29 @@ server_start (const struct server_config *config, struct server **out,
   return 0;
 }
 
+static bool
+may_restart (struct server *server)
+{
+  time_t *oldest = &server->restarts[server->next_restart];
+  struct timespec now;
+
+  clock_gettime (CLOCK_MONOTONIC, &now);
+  if (*oldest && now.tv_sec - *oldest < SERVER_RESTARTS_SECONDS)
+    return false;
+  *oldest = now.tv_sec ? now.tv_sec : 1;
+  server->next_restart = (server->next_restart + 1) % SERVER_RESTARTS_MAX;
+  return true;
+}
+
 int
 server_restart (struct server *server, struct err *err)
 {
+  const char *how = server_ended (server);
+
+  if (!may_restart (server))
+    return err_set (err, -EIO, "nbdkit %s, and was started again %d times "
+                    "in %d seconds already", how ? how : "runs",
+                    SERVER_RESTARTS_MAX, SERVER_RESTARTS_SECONDS);
   end_processes (server);
   return run (server, err);
 }

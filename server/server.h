@@ -94,10 +94,12 @@ int server_fd (const struct server *server);
  */
 const char *server_ended (struct server *server);
 
-/* Start nbdkit again on the same socket, ending it first if it runs.
- * Clients that connect meanwhile wait.  When this fails, the socket is still
- * ours: try again or stop.
+/* Start nbdkit, which has ended, again on the same socket.  Clients that
+ * connect meanwhile wait.  Does that SERVER_RESTARTS_MAX times in
+ * SERVER_RESTARTS_SECONDS and then fails with -EIO.
  */
+#define SERVER_RESTARTS_MAX 5
+#define SERVER_RESTARTS_SECONDS 60
 int server_restart (struct server *server, struct err *err);
 
 /* End nbdkit (SIGTERM, then SIGKILL after 10 s), remove the socket, free. */

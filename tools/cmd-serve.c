@@ -11,14 +11,11 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "lib/base/cleanup.h"
@@ -29,10 +26,7 @@
 #include "tools/image-options.h"
 #include "tools/output.h"
 #include "tools/report.h"
-
-/* nbdkit may be started again so often in so many seconds. */
-#define RESTARTS_MAX 5
-#define RESTARTS_SECONDS 60
+#include "tools/signals.h"
 
 struct serve {
   struct image_option_values image;
@@ -290,33 +284,12 @@ announce (const struct serve *s, const struct server *server,
 
 /*--- run -------------------------------------------------------------------*/
 
-/* The times of the last restarts, the oldest at next. */
-struct restarts {
-  time_t at[RESTARTS_MAX];
-  size_t next;
-};
-
-static bool
-may_restart (struct restarts *r)
-{
-  struct timespec now;
-
-  clock_gettime (CLOCK_MONOTONIC, &now);
-  if (r->at[r->next] && now.tv_sec - r->at[r->next] < RESTARTS_SECONDS)
-    return false;
-  r->at[r->next] = now.tv_sec ? now.tv_sec : 1;
-  r->next = (r->next + 1) % RESTARTS_MAX;
-  return true;
-}
-
 /* Until a signal: 0.  nbdkit may crash (its 1.32 can be made to by clients),
  * and then runs again at once; its clients connect again.
  */
 static int
 watch (struct server *server, int signal_fd, struct err *err)
 {
-  struct restarts restarts = { { 0 }, 0 };
-
   for (;;) {
     struct pollfd p[2] = {
       { .fd = signal_fd, .events = POLLIN },
@@ -333,31 +306,11 @@ watch (struct server *server, int signal_fd, struct err *err)
       return 0;
     if (!p[1].revents)
       continue;
-    if (!may_restart (&restarts))
-      return err_set (err, -EIO, "nbdkit %s, %d times in %d seconds",
-                      server_ended (server), RESTARTS_MAX + 1,
-                      RESTARTS_SECONDS);
     tool_warning ("nbdkit %s; starting it again", server_ended (server));
     r = server_restart (server, err);
     if (r < 0)
       return r == -EINTR ? 0 : r;
   }
-}
-
-static int
-block_signals (struct err *err)
-{
-  sigset_t set;
-  int fd;
-
-  sigemptyset (&set);
-  sigaddset (&set, SIGINT);
-  sigaddset (&set, SIGTERM);
-  sigaddset (&set, SIGHUP);
-  if (sigprocmask (SIG_BLOCK, &set, NULL) < 0)
-    return err_sys (err, "sigprocmask");
-  fd = signalfd (-1, &set, SFD_CLOEXEC);
-  return fd < 0 ? err_sys (err, "signalfd") : fd;
 }
 
 static int
@@ -369,7 +322,7 @@ serve (const struct serve *s, const struct image_parameters *parameters,
   struct server *server;
   int r;
 
-  r = signal_fd = block_signals (err);
+  r = signal_fd = ending_signals (err);
   if (r < 0)
     return r;
   if (s->is_folder)

@@ -22,6 +22,7 @@ static const struct command *const commands[] = {
   &command_detach,
   &command_info,
   &command_serve,
+  &command_boot,
 };
 
 #define NR_COMMANDS (sizeof commands / sizeof commands[0])

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* The parts of `nbdimage boot`. */
+
+#ifndef NBDIMAGE_TOOLS_BOOT_BOOT_H
+#define NBDIMAGE_TOOLS_BOOT_BOOT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/base/err.h"
+#include "lib/base/vector.h"
+
+DEFINE_VECTOR (boot_words, char *);
+
+struct machine {
+  /* The disk: an NBD URI for QEMU itself, or the socket of a server of
+   * ours.
+   */
+  const char *uri;              /* NULL: socket */
+  const char *socket;
+  bool is_cd;
+  bool writable;                /* otherwise a disk's writes are forgotten */
+  uint32_t sector_size;         /* 0: 512 */
+
+  bool use_kvm;
+  bool no_window;
+  bool serial;                  /* the first serial port is our terminal */
+  uint64_t memory;              /* bytes */
+  unsigned cpus;                /* 0: a default */
+  const char *firmware;         /* UEFI's code; NULL: BIOS */
+  const char *firmware_vars;    /* our own copy */
+  char *const *more;            /* the user's, NULL-terminated */
+};
+
+/* QEMU's command line, NULL-terminated; "qemu-system-x86_64" first. */
+int machine_command (const struct machine *m, struct boot_words *argv,
+                     struct err *err);
+void boot_words_free (struct boot_words *words);
+
+/* Can QEMU connect to this URI itself? */
+bool machine_takes_uri (const char *uri);
+
+/* "auto", "kvm", "tcg" → use KVM or not; -EINVAL for other words. */
+int accel_choose (const char *wish, bool *use_kvm, struct err *err);
+
+/* Find the firmware and copy its variables to FOLDER/vars.fd.  The caller
+ * frees both.
+ */
+int firmware_prepare (const char *folder, char **code, char **vars,
+                      struct err *err);
+
+/* A folder of our own below $TMPDIR or /var/tmp, mode 0700. */
+int private_folder_new (char **folder, struct err *err);
+/* Remove it with the files in it. */
+void private_folder_remove (const char *folder);
+
+#endif /* NBDIMAGE_TOOLS_BOOT_BOOT_H */

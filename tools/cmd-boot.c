@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* nbdimage boot: run an image in QEMU.
+ *
+ * The image is served on a Unix socket in a private folder and QEMU is its
+ * client; an NBD URI whose bytes are a plain disk or CD needs no server of
+ * ours.  QEMU stays in the foreground with our terminal; we wait, start the
+ * server again should it crash, and clean up behind both.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lib/base/cleanup.h"
+#include "lib/block/nbd.h"
+#include "server/server.h"
+#include "tools/boot/boot.h"
+#include "tools/commands.h"
+#include "tools/image-options.h"
+#include "tools/report.h"
+#include "tools/signals.h"
+
+#define QEMU_END_TIMEOUT_MS 10000
+
+struct boot {
+  struct image_option_values image;
+  bool cdrom;
+  bool disk;
+  bool uefi;
+  bool write;
+  bool headless;
+  bool serial;
+  uint64_t memory;
+  unsigned cpus;
+  const char *accel;
+
+  const char *name;             /* of the image */
+  struct machine machine;
+  char *folder;                 /* private; NULL: not made yet */
+  char *socket;
+  char *firmware, *firmware_vars;
+  struct server *server;        /* NULL: QEMU has the URI */
+  int signal_fd;
+};
+
+static const struct option_spec boot_options[] = {
+  { "cdrom", 0, OPTION_FLAG, NULL,
+    "as a CD, whatever it looks like", offsetof (struct boot, cdrom) },
+  { "disk", 0, OPTION_FLAG, NULL,
+    "as a disk, whatever it looks like", offsetof (struct boot, disk) },
+  { "uefi", 'u', OPTION_FLAG, NULL,
+    "start by UEFI instead of BIOS", offsetof (struct boot, uefi) },
+  { "write", 'w', OPTION_FLAG, NULL,
+    "keep what is written, instead of forgetting it",
+    offsetof (struct boot, write) },
+  { "headless", 0, OPTION_FLAG, NULL,
+    "without a window", offsetof (struct boot, headless) },
+  { "serial", 's', OPTION_FLAG, NULL,
+    "the first serial port on this terminal, without a window",
+    offsetof (struct boot, serial) },
+  { "memory", 'm', OPTION_SIZE, "SIZE",
+    "memory of the machine [2G]", offsetof (struct boot, memory) },
+  { "cpus", 'c', OPTION_UNSIGNED, "N",
+    "CPUs of the machine [2, without KVM 1]", offsetof (struct boot, cpus) },
+  { "accel", 0, OPTION_STRING, "auto|kvm|tcg",
+    "use KVM or not [auto: where it works]", offsetof (struct boot, accel) },
+  IMAGE_OPTIONS (struct boot, image),
+  OPTION_END
+};
+
+/*--- parse and check -------------------------------------------------------*/
+
+/* What follows `--` is QEMU's. */
+static void
+parse (struct boot *b, int argc, char *argv[])
+{
+  struct err err = ERR_INIT;
+  int end = 1, first;
+
+  while (end < argc && strcmp (argv[end], "--") != 0)
+    end++;
+  if (end < argc)
+    b->machine.more = argv + end + 1;
+  command_parse (&command_boot, end, argv, b, &first);
+  if (end - first != 1)
+    command_usage_error (&command_boot, "expected one image; what is for "
+                         "QEMU comes behind ‘--’");
+  b->name = argv[first];
+  if (b->cdrom && b->disk)
+    command_usage_error (&command_boot, "either --cdrom or --disk");
+  if (b->cdrom && b->write)
+    command_usage_error (&command_boot, "a CD can't be written to");
+  if (b->memory < (UINT64_C (1) << 20))
+    command_usage_error (&command_boot, "--memory: less than 1 MiB; did you "
+                         "mean %" PRIu64 "M?", b->memory);
+  if (accel_choose (b->accel, &b->machine.use_kvm, &err) < 0)
+    command_usage_error (&command_boot, "--accel: %s", err.msg);
+}
+
+/* Is it a CD?  Can it be written, if it is to be?  Does it need us? */
+static int
+look_at_image (struct boot *b)
+{
+  CLEANUP_IMAGE struct image *img = NULL;
+  CLEANUP_IMAGE_INFO struct image_info info = { 0 };
+  CLEANUP_REPORT struct report report = REPORT_INIT;
+  struct image_options options;
+  struct block_sizes sizes;
+  struct err err = ERR_INIT;
+  bool is_plain;
+
+  if (image_options_from_values (&b->image, &options, &err) < 0)
+    command_usage_error (&command_boot, "--size: %s", err.msg);
+  options.writable = options.lock = b->write;
+  if (image_open (b->name, &options, &img, &report, &err) < 0 ||
+      image_get_info (img, &info, &err) < 0)
+    return tool_fail (b->name, &err);
+  tool_warnings (b->name, &report);
+  image_get_sizes (img, &sizes);
+  b->machine.is_cd = b->cdrom || (info.is_optical && !b->disk);
+  if (b->machine.is_cd && b->write)
+    command_usage_error (&command_boot, "a CD can't be written to; as a "
+                         "disk (--disk) it may be");
+  b->machine.sector_size = sizes.logical == 4096 ? sizes.logical : 0;
+  is_plain = strcmp (image_format (img), "raw") == 0 ||
+    strcmp (image_format (img), "iso") == 0;
+  if (block_nbd_is_uri (b->name) && is_plain && machine_takes_uri (b->name))
+    b->machine.uri = b->name;
+  return STATUS_DONE;
+}
+
+/*--- run -------------------------------------------------------------------*/
+
+static int
+start_server (struct boot *b, struct err *err)
+{
+  CLEANUP_IMAGE_PARAMETERS struct image_parameters parameters = { { NULL } };
+  struct server_config config = SERVER_CONFIG_INIT;
+  int r;
+
+  if (b->machine.uri)
+    return 0;
+  if (asprintf (&b->socket, "%s/disk", b->folder) < 0) {
+    b->socket = NULL;
+    return err_nomem (err);
+  }
+  r = image_parameters_new (&b->image, &parameters, err);
+  if (r < 0)
+    return r;
+  b->machine.socket = b->socket;
+  config.images = &b->name;
+  config.nr_images = 1;
+  config.parameters = (const char *const *) parameters.strings;
+  config.writable = b->write;
+  config.unix_socket = b->socket;
+  config.die_with_us = true;
+  config.cancel_fd = b->signal_fd;
+  return server_start (&config, &b->server, err);
+}
+
+static void __attribute__ ((__noreturn__))
+run_child (const struct boot *b, char *const *argv, pid_t parent)
+{
+  ending_signals_restore ();
+  prctl (PR_SET_PDEATHSIG, SIGTERM);
+  if (getppid () != parent)
+    _exit (1);
+  /* Its temporary files go where they are removed in any case. */
+  setenv ("TMPDIR", b->folder, 1);
+  execvp (argv[0], argv);
+  tool_error ("%s: %s%s", argv[0], strerror (errno), errno == ENOENT
+              ? ": is the package qemu-system-x86 installed?" : "");
+  _exit (127);
+}
+
+static int
+start_qemu (const struct boot *b, pid_t *pid, struct err *err)
+{
+  struct boot_words argv = VECTOR_INIT;
+  const pid_t parent = getpid ();
+  int r = machine_command (&b->machine, &argv, err);
+
+  if (r == 0) {
+    fflush (NULL);
+    *pid = fork ();
+    if (*pid == 0)
+      run_child (b, argv.ptr, parent);
+    if (*pid < 0)
+      r = err_sys (err, "fork");
+  }
+  boot_words_free (&argv);
+  return r;
+}
+
+/* The server may crash; QEMU connects again. */
+static void
+revive_server (struct boot *b)
+{
+  struct err err = ERR_INIT;
+
+  tool_warning ("nbdkit %s; starting it again", server_ended (b->server));
+  if (server_restart (b->server, &err) == 0)
+    return;
+  tool_fail (NULL, &err);
+  server_stop (b->server);
+  b->server = NULL;
+}
+
+/* Until QEMU ended; its exit status.  A signal to us is one to QEMU, and
+ * should that not do, the second is another.
+ */
+static int
+wait_for_qemu (struct boot *b, pid_t pid, int pidfd)
+{
+  int status = 0, timeout = -1;
+  bool ended = false;
+
+  while (!ended) {
+    struct pollfd p[3] = {
+      { .fd = pidfd, .events = POLLIN },
+      { .fd = b->signal_fd, .events = POLLIN },
+      { .fd = b->server ? server_fd (b->server) : -1, .events = POLLIN },
+    };
+    int r = poll (p, 3, timeout);
+
+    if (r < 0 && errno != EINTR)
+      break;
+    if (r == 0)
+      kill (pid, SIGKILL);
+    ended = p[0].revents != 0;
+    if (p[1].revents) {
+      char info[512];
+
+      if (read (b->signal_fd, info, sizeof info) > 0)
+        kill (pid, SIGTERM);
+      timeout = QEMU_END_TIMEOUT_MS;
+    }
+    if (p[2].revents && !ended && timeout < 0)
+      revive_server (b);
+  }
+  if (waitpid (pid, &status, 0) < 0)
+    return STATUS_FAILED;
+  return WIFSIGNALED (status) ? 128 + WTERMSIG (status)
+    : WEXITSTATUS (status);
+}
+
+static int
+run_qemu (struct boot *b, int *status, struct err *err)
+{
+  CLEANUP_CLOSE int pidfd = -1;
+  pid_t pid = -1;
+  int r;
+
+  r = b->signal_fd = ending_signals (err);
+  if (r >= 0)
+    r = private_folder_new (&b->folder, err);
+  if (r == 0 && b->uefi)
+    r = firmware_prepare (b->folder, &b->firmware, &b->firmware_vars, err);
+  if (r == 0)
+    r = start_server (b, err);
+  if (r < 0)
+    return r;
+  b->machine.firmware = b->firmware;
+  b->machine.firmware_vars = b->firmware_vars;
+  r = start_qemu (b, &pid, err);
+  if (r < 0)
+    return r;
+  pidfd = (int) syscall (SYS_pidfd_open, pid, 0);
+  if (pidfd < 0) {
+    r = err_sys (err, "pidfd_open");
+    kill (pid, SIGKILL);
+    waitpid (pid, NULL, 0);
+    return r;
+  }
+  *status = wait_for_qemu (b, pid, pidfd);
+  return 0;
+}
+
+static void
+boot_free (struct boot *b)
+{
+  server_stop (b->server);
+  if (b->folder)
+    private_folder_remove (b->folder);
+  cleanup_close (&b->signal_fd);
+  free (b->folder);
+  free (b->socket);
+  free (b->firmware);
+  free (b->firmware_vars);
+}
+
+static int
+run (int argc, char *argv[])
+{
+  struct boot b = {
+    .memory = UINT64_C (2) << 30,
+    .accel = "auto",
+    .signal_fd = -1,
+  };
+  struct err err = ERR_INIT;
+  int status;
+
+  parse (&b, argc, argv);
+  status = look_at_image (&b);
+  if (status != STATUS_DONE)
+    return status;
+  b.machine.writable = b.write;
+  b.machine.no_window = b.headless;
+  b.machine.serial = b.serial;
+  b.machine.memory = b.memory;
+  b.machine.cpus = b.cpus;
+  if (run_qemu (&b, &status, &err) < 0)
+    status = tool_fail (NULL, &err);
+  boot_free (&b);
+  return status;
+}
+
+const struct command command_boot = {
+  .name = "boot",
+  .operands = "IMAGE [-- QEMU-ARGUMENT…]",
+  .summary = "Run an image in a virtual machine",
+  .options = boot_options,
+  .run = run,
+};
