@@ -9,8 +9,8 @@
 
 extern const struct command command_attach;
 extern const struct command command_attached;
-extern const struct command command_detach;
 extern const struct command command_boot;
+extern const struct command command_detach;
 extern const struct command command_info;
 extern const struct command command_serve;
 

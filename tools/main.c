@@ -17,11 +17,11 @@
 #include "tools/report.h"
 
 static const struct command *const commands[] = {
-  &command_attach,
-  &command_attached,
-  &command_detach,
   &command_info,
   &command_serve,
+  &command_attach,
+  &command_detach,
+  &command_attached,
   &command_boot,
 };
 
