@@ -326,6 +326,11 @@ visit_item (void *opaque, const struct folder_item *item)
 {
   const struct visit *v = opaque;
 
+  /* What can't be served is not listed: clients that look at each export of
+   * the list (nbdinfo 1.14) fail for all when one fails.
+   */
+  if (item->is_bad)
+    return 0;
   return v->fn (v->opaque, item->name, item->description);
 }
 

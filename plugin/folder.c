@@ -19,6 +19,7 @@
 #include "lib/base/bytes.h"
 #include "lib/base/cleanup.h"
 #include "lib/block/file.h"
+#include "lib/fsmap/identify.h"
 #include "plugin/config.h"
 #include "plugin/describe.h"
 #include "plugin/folder.h"
@@ -69,6 +70,16 @@ has_boot_sector (struct image *img)
     get_le16 (sector + 510) == 0xaa55;
 }
 
+static bool
+has_file_system (struct image *img)
+{
+  CLEANUP_FS_IDENTITY struct fs_identity identity = { NULL };
+  CLEANUP_BLOCK struct block *disk = NULL;
+
+  return image_to_block (img, &disk, NULL) == 0 &&
+    fs_identify (disk, &identity, NULL) == 0 && identity.type != NULL;
+}
+
 bool
 folder_serves (struct image *img, const char *name)
 {
@@ -77,7 +88,7 @@ folder_serves (struct image *img, const char *name)
   if (image_size (img) == 0 || image_size (img) % 512 != 0)
     return false;
   return ends_in (name, ".img") || ends_in (name, ".raw") ||
-    has_boot_sector (img);
+    has_boot_sector (img) || has_file_system (img);
 }
 
 /*--- looking ---------------------------------------------------------------*/

@@ -30,7 +30,7 @@ struct folder_item {
   const char *name;
   const char *description;
   bool is_bad;                  /* recognised, but opening it fails; the
-                                   description says why */
+                                   description says why.  Not listed. */
 };
 
 /* Look through config.folder and call fn for each image in the order of

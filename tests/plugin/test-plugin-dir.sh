@@ -9,11 +9,13 @@ set -x
 
 requires nbdinfo
 requires jq
+requires mke2fs -V
 requires sfdisk --version
 
 d=$tmp/folder
 mkdir -p "$d/sub"
-truncate -s 3M "$d/table" "$d/plain.img" "$d/plain.raw" "$d/blank"
+truncate -s 3M "$d/table" "$d/fs" "$d/plain.img" "$d/plain.raw" "$d/blank"
+mke2fs -q -F "$d/fs"
 echo 'start=1MiB' | sfdisk -q "$d/table"
 echo "Read me." >"$d/README"
 echo "Not of whole sectors." >"$d/text.img"
@@ -37,7 +39,7 @@ size_of ()
 }
 
 start_nbdkit image dir="$d"
-same list "$(names)" "plain.img plain.raw table"
+same list "$(names)" "fs plain.img plain.raw table"
 same size "$(size_of table)" 3145728
 refuses nbdinfo --size "$uri"
 contains "$nbdkit_log" "the client named no export"
@@ -56,11 +58,11 @@ contains "$nbdkit_log" \
 
 # Images come and go.
 truncate -s 5M "$d/new.img"
-same "list with one more" "$(names)" "new.img plain.img plain.raw table"
+same "list with one more" "$(names)" "fs new.img plain.img plain.raw table"
 same "size of the new one" "$(size_of new.img)" 5242880
 truncate -s 6M "$d/new.img"
 same "size after growing" "$(size_of new.img)" 6291456
-rm "$d/plain.img" "$d/plain.raw" "$d/table"
+rm "$d/fs" "$d/plain.img" "$d/plain.raw" "$d/table"
 same "list with less" "$(names)" "new.img"
 refuses size_of table
 
