@@ -4,25 +4,24 @@
 
 #include "tools/attach/watch.h"
 
-/* The limit passes up to one look before it is noticed, and a second is
- * plenty to end everything then.
+/* Seconds between the limit and --timeout.
+ *
+ * For us: up to one look until the limit is noticed, and time to end
+ * everything on a busy machine.  For the kernel: it rounds its timers up to
+ * whole seconds, twice.
  */
-#define OVERHEAD (WATCH_TICK + 1000)
-
-/* Seconds.  The kernel rounds its timers up to whole seconds, twice. */
-#define KERNEL_LATENESS 2
+#define OVERHEAD 2
 
 unsigned
 watch_kernel_timeout (unsigned timeout)
 {
-  return timeout - KERNEL_LATENESS;
+  return timeout - OVERHEAD;
 }
 
 void
 watch_init (struct watch *watch, unsigned timeout, uint64_t now)
 {
-  watch->limit = (uint64_t) timeout * 1000 - OVERHEAD;
-  watch->kernel_limit = (uint64_t) watch_kernel_timeout (timeout) * 1000;
+  watch->limit = (uint64_t) (timeout - OVERHEAD) * 1000;
   watch->completed = 0;
   watch->progress_at = watch->since = now;
   watch->suspicious = false;
@@ -58,10 +57,11 @@ bool
 watch_connection_lost (struct watch *watch, uint64_t now)
 {
   /* Progress is seen up to one look late. */
-  if (now - watch->progress_at + WATCH_TICK < watch->kernel_limit)
+  if (now - watch->progress_at + WATCH_TICK < watch->limit)
     return false;
   watch->suspicious = true;
-  if (now - watch->since < watch->kernel_limit)
-    watch->since = now - watch->kernel_limit;
+  /* One look is the time a living server has to show itself. */
+  if (now - watch->since + WATCH_TICK < watch->limit)
+    watch->since = now + WATCH_TICK - watch->limit;
   return true;
 }

@@ -21,7 +21,6 @@
 
 struct watch {
   uint64_t limit;               /* without progress */
-  uint64_t kernel_limit;        /* that the kernel gives one request */
   uint64_t completed;           /* requests at the last look */
   uint64_t progress_at;         /* when one was last completed */
   uint64_t since;               /* nothing completed, though there was
