@@ -48,13 +48,14 @@ struct nbd_block {
   struct block base;            /* its name is the URI */
   uint32_t max_request;         /* bytes; what the server accepts at once */
   bool can_flush, can_fua, can_zero, can_fast_zero, can_trim, can_cache;
-  bool can_extents;
+  bool can_extents, can_multi_conn;
   char *description;            /* owned; NULL: none */
 
   pthread_mutex_t lock;         /* guards what follows */
   pthread_cond_t idle_cond;     /* a connection became idle or was dropped */
   struct nbd_handle *idle[MAX_CONNECTIONS];
-  unsigned nr_idle, nr_open, max_open;
+  unsigned nr_idle, nr_open;
+  unsigned max_open;            /* what the server takes, as far as we know */
   bool lost;                    /* see "Broken connections" */
 };
 
@@ -178,17 +179,41 @@ take (struct nbd_block *n, struct nbd_handle **out, struct err *err)
   return 0;
 }
 
+/* Under the lock: one connection less.  When the last is gone, the next may
+ * be to a server that takes more.
+ */
+static void
+forget_one (struct nbd_block *n)
+{
+  n->nr_open--;
+  if (n->nr_open == 0)
+    n->max_open = n->can_multi_conn ? MAX_CONNECTIONS : 1;
+  pthread_cond_broadcast (&n->idle_cond);
+}
+
 /* A connection is gone: there is room for another. */
 static void
 drop (struct nbd_block *n, struct nbd_handle *h)
 {
-  if (h)
-    nbd_close (h);
+  nbd_close (h);
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&n->lock);
-  n->nr_open--;
   if (n->base.writable)
     n->lost = true;
-  pthread_cond_broadcast (&n->idle_cond);
+  forget_one (n);
+}
+
+/* One more connection could not be made.  A server may take fewer than we
+ * would open: true if there are others to make do with.
+ */
+static bool
+make_do (struct nbd_block *n)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&n->lock);
+  forget_one (n);
+  if (n->nr_open == 0)
+    return false;
+  n->max_open = n->nr_open;
+  return true;
 }
 
 static void
@@ -207,13 +232,14 @@ put_back (struct nbd_block *n, struct nbd_handle *h)
 static int
 check_out (struct nbd_block *n, struct nbd_handle **out, struct err *err)
 {
-  int r = take (n, out, err);
+  int r;
 
-  if (r < 0 || *out != NULL)
-    return r;
-  r = reconnect (n, out, err);
-  if (r < 0)
-    drop (n, NULL);
+  do {
+    r = take (n, out, err);
+    if (r < 0 || *out != NULL)
+      return r;
+    r = reconnect (n, out, err);
+  } while (r < 0 && make_do (n));
   return r;
 }
 
@@ -467,7 +493,9 @@ add_entries (void *opaque, const char *context, uint64_t offset,
   struct request *req = opaque;
   uint64_t end = req->off + req->len;
 
-  if (strcmp (context, LIBNBD_CONTEXT_BASE_ALLOCATION) != 0)
+  /* Once for each request; a server that says more is not listened to. */
+  if (strcmp (context, LIBNBD_CONTEXT_BASE_ALLOCATION) != 0 ||
+      req->list->v.len > 0)
     return 0;
   for (size_t i = 0; i + 1 < nr_entries && offset < end; i += 2) {
     uint64_t len = min_u64 (entries[i], end - offset);
@@ -510,7 +538,7 @@ nbd_block_extents (struct block *b, uint64_t len, uint64_t off,
     uint64_t start = round_down (off, b->sizes.minimum);
     uint64_t stop = round_up (min_u64 (end, start + MAX_STATUS_REQUEST),
                               b->sizes.minimum);
-    CLEANUP_EXTENT_LIST struct extent_list got = EXTENT_LIST_INIT;
+    CLEANUP_EXTENT_LIST struct extent_list got = { VECTOR_INIT, list->limit };
     struct request req = { .n = n, .len = stop - start, .off = start,
                            .list = &got };
 
@@ -604,7 +632,8 @@ learn_export (struct nbd_block *n, struct nbd_handle *h)
   n->can_cache = nbd_can_cache (h) == 1;
   n->can_extents =
     nbd_can_meta_context (h, LIBNBD_CONTEXT_BASE_ALLOCATION) == 1;
-  if (!n->base.writable || nbd_can_multi_conn (h) == 1)
+  n->can_multi_conn = nbd_can_multi_conn (h) == 1;
+  if (n->can_multi_conn)
     n->max_open = MAX_CONNECTIONS;
   description = nbd_get_export_description (h);
   if (description && *description)

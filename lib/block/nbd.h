@@ -2,12 +2,15 @@
 
 /* An export of an NBD server as a block, through libnbd.
  *
- * Several connections are used where that is safe (the server says
- * multi-conn, or we only read), opened when requests need them: a request
- * checks a connection out, runs on it and puts it back, so that requests run
- * in parallel and no lock is held across I/O.  A connection that broke is
- * dropped and the request tried once more on a fresh one; then the request
- * fails with -EIO, and the next one tries again.
+ * Several connections are used where the server says multi-conn, opened when
+ * requests need them: a request checks a connection out, runs on it and puts
+ * it back, so that requests run in parallel and no lock is held across I/O.
+ * Other servers get one: some keep the second waiting for the end of the
+ * first, reading or not (qemu-nbd, unless told otherwise).
+ *
+ * When we only read, a connection that broke is dropped and the request tried
+ * on a fresh one; if there is none, the request fails with -EIO, and the next
+ * one tries again.  When we write, all that follows fails with -EIO.
  */
 
 #ifndef NBDIMAGE_BLOCK_NBD_H
