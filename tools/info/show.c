@@ -19,7 +19,7 @@
 static void
 show_label (const char *label)
 {
-  printf ("  %s:%*s", label, (int) (15 - strlen (label)), "");
+  printf ("  %s:%*s", label, (int) (strlen (label) < 18 ? 18 - strlen (label) : 1), "");
 }
 
 static void
