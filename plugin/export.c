@@ -254,13 +254,21 @@ static void
 stop_using (struct export *e)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&e->lock);
+  struct err err = ERR_INIT;
+  int r;
 
   assert (e->users > 0);
   if (--e->users > 0)
     return;
+  /* Nobody is left to ask for it, or to be told but the log. */
+  r = image_flush (e->image, &err);
+  if (r < 0)
+    plugin_fail (e->source.shown, &err);
   identity_of_image (e->image, &e->identity);
-  /* A device may change its size, a server go away: they are opened anew. */
-  if (e->source.in_folder || !e->identity.is_file) {
+  /* A device may change its size, a server go away, and an image that failed
+   * to flush goes on failing: they are opened anew.
+   */
+  if (r < 0 || e->source.in_folder || !e->identity.is_file) {
     image_unref (e->image);
     e->image = NULL;
   }

@@ -74,7 +74,9 @@ int block_zero (struct block *block, uint64_t len, uint64_t off,
 int block_trim (struct block *block, uint64_t len, uint64_t off,
                 unsigned flags, struct err *err);
 
-/* Everything that was written before is on stable storage after. */
+/* Everything that was written before is on stable storage after.  Once this
+ * failed, writes may be lost, and it fails until the block is opened anew.
+ */
 int block_flush (struct block *block, struct err *err);
 
 /* Append the extents of the range, which may end early at the limit of the

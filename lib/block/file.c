@@ -26,6 +26,8 @@ struct file_block {
    * read and written by any thread, relaxed: at worst it is tried again.
    */
   bool can_punch, can_zero_range, can_seek_hole;
+
+  int flush_errno;              /* atomic: see file_flush; 0: none */
 };
 
 static const struct block_ops file_ops;
@@ -61,11 +63,24 @@ file_pread (struct block *b, void *buf, size_t len, uint64_t off,
   return fd_pread (file (b)->fd, buf, len, off, err);
 }
 
+/* Of data that did not get to the medium the kernel tells once, to whoever
+ * asks first, and keeps no copy.  The next fdatasync would vouch for what is
+ * lost, so that one failure is for good: the file has to be opened anew.
+ */
 static int
 file_flush (struct block *b, struct err *err)
 {
-  if (fdatasync (file (b)->fd) < 0)
-    return err_sys (err, "fdatasync");
+  int *failed = &file (b)->flush_errno;
+  int r;
+
+  do
+    r = fdatasync (file (b)->fd);
+  while (r < 0 && errno == EINTR);
+  if (r < 0)
+    __atomic_store_n (failed, errno, __ATOMIC_RELEASE);
+  errno = __atomic_load_n (failed, __ATOMIC_ACQUIRE);
+  if (errno != 0)
+    return err_sys (err, "writes were lost when they were flushed");
   return 0;
 }
 
@@ -85,7 +100,8 @@ file_pwrite (struct block *b, const void *buf, size_t len, uint64_t off,
 }
 
 /* Returns 1 when done, 0 when this file can't (*flag is then false for
- * ever), or a negative errno.
+ * ever) or a device can't for this range, which is not of whole sectors, or a
+ * negative errno.
  */
 static int
 try_fallocate (struct block *b, int mode, uint64_t len, uint64_t off,
@@ -101,6 +117,8 @@ try_fallocate (struct block *b, int mode, uint64_t len, uint64_t off,
   while (r < 0 && errno == EINTR);
   if (r == 0)
     return 1;
+  if (errno == EINVAL)
+    return 0;
   if (errno != EOPNOTSUPP && errno != ENODEV && errno != ENOSYS)
     return err_sys (err, "zeroing %" PRIu64 " bytes at offset %" PRIu64,
                     len, off);
@@ -138,6 +156,19 @@ file_trim (struct block *b, uint64_t len, uint64_t off, unsigned flags,
   return r < 0 ? r : flush_if_fua (b, flags, err);
 }
 
+/* What a file has lost at its end is no hole: reading it fails. */
+static int
+check_not_shorter (struct block *b, struct err *err)
+{
+  uint64_t size;
+  int r = fd_size (file (b)->fd, &size, err);
+
+  if (r == 0 && size < b->size)
+    return err_set (err, -EIO, "the file ends at offset %" PRIu64 ", expected "
+                    "%" PRIu64 " as when it was opened", size, b->size);
+  return r;
+}
+
 /* lseek moves the descriptor's position, which nothing here relies on. */
 static int
 file_extents (struct block *b, uint64_t len, uint64_t off,
@@ -151,8 +182,12 @@ file_extents (struct block *b, uint64_t len, uint64_t off,
 
     if (load_flag (&file (b)->can_seek_hole)) {
       data = lseek (file (b)->fd, (off_t) off, SEEK_DATA);
-      if (data < 0 && errno == ENXIO)   /* a hole up to the end */
+      if (data < 0 && errno == ENXIO) { /* a hole up to the end */
+        r = check_not_shorter (b, err);
+        if (r < 0)
+          return r;
         data = (off_t) end;
+      }
       else if (data < 0 && errno == EINVAL)
         clear_flag (&file (b)->can_seek_hole);
       else if (data < 0)

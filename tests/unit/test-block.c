@@ -28,6 +28,35 @@
 
 static char path[64];
 
+/*--- faults of the kernel --------------------------------------------------*/
+
+static int fallocate_fails, fdatasync_fails;    /* errno; 0: as ever */
+
+int __real_fallocate (int fd, int mode, off_t off, off_t len);
+int __wrap_fallocate (int fd, int mode, off_t off, off_t len);
+int __real_fdatasync (int fd);
+int __wrap_fdatasync (int fd);
+
+int
+__wrap_fallocate (int fd, int mode, off_t off, off_t len)
+{
+  if (fallocate_fails == 0)
+    return __real_fallocate (fd, mode, off, len);
+  errno = fallocate_fails;
+  return -1;
+}
+
+int
+__wrap_fdatasync (int fd)
+{
+  if (fdatasync_fails == 0)
+    return __real_fdatasync (fd);
+  errno = fdatasync_fails;
+  return -1;
+}
+
+/*--- tests -----------------------------------------------------------------*/
+
 static int
 make_file (void **state)
 {
@@ -158,6 +187,48 @@ zeroing_without_holes_keeps_the_space (void **state)
   assert_int_equal (buf[0] | memcmp (buf, buf + 1, (1 << 20) - 1), 0);
 }
 
+/* Devices punch and zero whole sectors only. */
+static void
+zeroing_and_trimming_take_any_alignment (void **state)
+{
+  CLEANUP_BLOCK struct block *b = NULL;
+  char buf[8];
+
+  (void) state;
+  assert_int_equal (truncate (path, 4096), 0);
+  b = open_file (BLOCK_FILE_WRITE);
+  assert_int_equal (block_pwrite (b, "payload", 7, 99, 0, NULL), 0);
+  fallocate_fails = EINVAL;
+  assert_int_equal (block_trim (b, 3, 99, 0, NULL), 0);
+  assert_int_equal (block_zero (b, 3, 99, BLOCK_FAST, NULL), -ENOTSUP);
+  assert_int_equal (block_zero (b, 3, 99, 0, NULL), 0);
+  fallocate_fails = 0;
+  assert_int_equal (block_pread (b, buf, 7, 99, NULL), 0);
+  assert_memory_equal (buf, "\0\0\0load", 7);
+  assert_int_equal (block_zero (b, 4096, 0, BLOCK_NO_HOLE, NULL), 0);
+}
+
+/* The kernel says it once, and the next fdatasync would be fine. */
+static void
+a_flush_that_failed_goes_on_failing (void **state)
+{
+  CLEANUP_BLOCK struct block *b = NULL, *again = NULL;
+  struct err err = ERR_INIT;
+
+  (void) state;
+  assert_int_equal (truncate (path, 4096), 0);
+  b = open_file (BLOCK_FILE_WRITE);
+  fdatasync_fails = ENOSPC;
+  assert_int_equal (block_flush (b, NULL), -ENOSPC);
+  fdatasync_fails = 0;
+  assert_int_equal (block_flush (b, &err), -ENOSPC);
+  assert_non_null (strstr (err.msg, "lost"));
+  assert_int_equal (block_pwrite (b, "x", 1, 0, BLOCK_FUA, NULL), -ENOSPC);
+  assert_int_equal (block_pwrite (b, "x", 1, 0, 0, NULL), 0);
+  again = open_file (BLOCK_FILE_WRITE);
+  assert_int_equal (block_flush (again, NULL), 0);
+}
+
 static void
 a_file_open_for_reading_is_not_written (void **state)
 {
@@ -176,6 +247,7 @@ static void
 a_file_that_shrinks_is_an_error_not_zeros (void **state)
 {
   CLEANUP_BLOCK struct block *b = NULL;
+  CLEANUP_EXTENT_LIST struct extent_list list = EXTENT_LIST_INIT;
   struct err err = ERR_INIT;
   char buf[4096];
 
@@ -184,6 +256,8 @@ a_file_that_shrinks_is_an_error_not_zeros (void **state)
   b = open_file (0);
   assert_int_equal (truncate (path, 5000), 0);
   assert_int_equal (block_pread (b, buf, 4096, 4096, &err), -EIO);
+  assert_non_null (strstr (err.msg, "the file ends at offset 5000"));
+  assert_int_equal (block_extents (b, 8192, 0, &list, &err), -EIO);
   assert_non_null (strstr (err.msg, "the file ends at offset 5000"));
 }
 
@@ -381,6 +455,8 @@ main (void)
     cmocka_unit_test (a_window_keeps_what_it_shows_alive),
     on_a_file (a_file_is_read_and_written),
     on_a_file (zeroing_without_holes_keeps_the_space),
+    on_a_file (zeroing_and_trimming_take_any_alignment),
+    on_a_file (a_flush_that_failed_goes_on_failing),
     on_a_file (a_file_open_for_reading_is_not_written),
     on_a_file (a_file_that_shrinks_is_an_error_not_zeros),
     on_a_file (extents_of_a_file_cover_it_and_are_true),
