@@ -96,6 +96,7 @@ struct image {
 /* All drivers in the order in which they are asked; ends with NULL. */
 extern const struct image_ops *const image_formats[];
 
+extern const struct image_ops iso_image_ops;
 extern const struct image_ops raw_image_ops;
 extern const struct image_ops vhd_image_ops;
 

@@ -14,6 +14,7 @@
 
 const struct image_ops *const image_formats[] = {
   &vhd_image_ops,
+  &iso_image_ops,
   &raw_image_ops,
   NULL
 };

@@ -4,6 +4,7 @@
  * with what other programs say:
  *
  *   show part FILE [SECTOR-SIZE]         one partition on a line
+ *   show image FILE                      what info would say
  *   show fs FILE [OFFSET LENGTH]         as `blkid -p -o export'
  */
 
@@ -16,6 +17,7 @@
 
 #include "lib/block/file.h"
 #include "lib/block/window.h"
+#include "lib/format/image.h"
 #include "lib/fsmap/identify.h"
 #include "lib/part/part.h"
 
@@ -70,6 +72,33 @@ show_fs (struct block *block, const char *off, const char *len,
   return 0;
 }
 
+static int
+show_image (struct block *block, struct report *report, struct err *err)
+{
+  CLEANUP_IMAGE_INFO struct image_info info = { .created = -1 };
+  CLEANUP_IMAGE struct image *img = NULL;
+  int r = image_open_block (block, NULL, &img, report, err);
+
+  if (r == 0)
+    r = image_get_info (img, &info, err);
+  if (r < 0)
+    return r;
+  printf ("format=%s\nsize=%" PRIu64 "\ncreated=%" PRId64 "\n",
+          image_format (img), image_size (img), info.created);
+  show_value ("type", info.type);
+  show_value ("label", info.label);
+  show_value ("creator", info.creator);
+  for (size_t i = 0; i < info.properties.len; ++i)
+    show_value (info.properties.ptr[i].key, info.properties.ptr[i].value);
+  for (size_t i = 0; i < info.boot.len; ++i) {
+    const struct image_boot_entry *e = &info.boot.ptr[i];
+
+    printf ("boot=%s, %s, %s, %" PRIu64 ", %" PRIu64 "\n", e->platform,
+            e->bootable ? "y" : "n", e->media, e->off, e->len);
+  }
+  return 0;
+}
+
 int
 main (int argc, char *argv[])
 {
@@ -88,6 +117,8 @@ main (int argc, char *argv[])
   else if (r == 0 && strcmp (argv[1], "fs") == 0)
     r = show_fs (block, argc > 4 ? argv[3] : NULL, argc > 4 ? argv[4] : NULL,
                  &err);
+  else if (r == 0 && strcmp (argv[1], "image") == 0)
+    r = show_image (block, &report, &err);
   for (size_t i = 0; i < report.lines.len; ++i)
     fprintf (stderr, "warning: %s\n", report.lines.ptr[i]);
   if (r < 0)

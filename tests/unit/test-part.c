@@ -121,7 +121,9 @@ assert_silent (struct fixture *f)
     fail_msg ("said: %s", f->report.lines.ptr[0]);
 }
 
-/* "NUMBER:first+sectors TYPE[ boot][ ext][ logical], …" in 512-byte sectors. */
+/* "NUMBER:first+sectors TYPE[ boot][ ext][ logical], …", in sectors of 512
+ * bytes.
+ */
 static void
 assert_parts (struct fixture *f, const char *expected)
 {
