@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+# boot: a CD is found to be one and started from: the GRUB rescue image, whose
+# prompt is then on the screen.
+
+. "$(dirname "$0")/../functions.sh"
+set -e
+set -x
+
+requires qemu-system-x86_64 --version
+iso=/usr/lib/grub-rescue/grub-rescue-cdrom.iso
+requires test -r "$iso"
+
+mkdir "$tmp/tmpdir"
+export TMPDIR=$tmp/tmpdir
+
+# Save the screen of the text mode each second, until GRUB is there.
+monitor ()
+{
+    local i
+
+    for ((i = 0; i < 240; i++)); do
+        sleep 1
+        echo "pmemsave 0xb8000 4000 \"$tmp/screen\""
+        # Each character is followed by its colours, which are no letters.
+        if tr -cd ' -~' <"$tmp/screen" 2>/dev/null |
+           grep -q 'GNU GRUB  version'; then
+            touch "$tmp/seen"
+            break
+        fi
+    done
+    echo quit
+}
+
+monitor 2>"$tmp/monitor.err" |
+    timeout -k 20 300 nbdimage boot --accel tcg --headless "$iso" \
+            -- -monitor stdio >"$tmp/out" 2>"$tmp/err"
+cat "$tmp/err"
+[ -e "$tmp/seen" ] || fail "GRUB did not appear on the screen"
+same "what is left in TMPDIR" "$(ls -A "$TMPDIR")" ""

@@ -1,0 +1,158 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+# info: formats, partitions, file systems and what boots, of images that
+# other programs made.
+
+. "$(dirname "$0")/../functions.sh"
+set -e
+set -x
+
+requires jq
+requires sfdisk --version
+requires mke2fs -V
+requires mkfs.vfat --help
+requires mformat --version
+requires qemu-img --version
+
+# fact JQ-FILTER EXPECTED, of $tmp/json
+fact ()
+{
+    same "$1" "$(jq -r "$1" "$tmp/json")" "$2"
+}
+
+json_of ()
+{
+    nbdimage info --json "$@" >"$tmp/json"
+    jq . "$tmp/json" >"$tmp/text"
+    # The keys that are promised are there, whatever the image.
+    for key in name format type creator created label size file-size data \
+               allocation-size sector-size optical can-be-written \
+               not-written-because properties chain partitions file-system \
+               boot warnings; do
+        jq -e "has (\"$key\")" "$tmp/json" >/dev/null || fail "no key $key"
+    done
+}
+
+# MBR with logical partitions; the UUIDs and labels are what blkid says.
+"$support/make-disk.sh" mbr-logical "$tmp/mbr.img"
+json_of "$tmp/mbr.img"
+fact .format raw
+fact .size "$(stat -c %s "$tmp/mbr.img")"
+fact .partitions.scheme mbr
+fact '.partitions.id' \
+     "$(sfdisk --json "$tmp/mbr.img" | jq -r .partitiontable.id)"
+sfdisk --json "$tmp/mbr.img" |
+    jq -c '.partitiontable.partitions[] | [.start * 512, .size * 512]' \
+       >"$tmp/sfdisk"
+# How much of an extended partition counts, is a matter of taste: compare
+# the others.
+jq -c '.partitions.entries[] | select (.extended | not) | [.offset, .length]' \
+   "$tmp/json" >"$tmp/ours"
+[ "$(wc -l <"$tmp/ours")" -eq 3 ]
+while read -r line; do
+    grep -qxF "$line" "$tmp/sfdisk" || fail "sfdisk has no partition $line"
+done <"$tmp/ours"
+fact '[.partitions.entries[].number] | tostring' '[1,2,5,6]'
+fact '.partitions.entries[] | select (.number == 1)."file-system".type' vfat
+fact '.partitions.entries[] | select (.number == 1)."file-system".label' \
+     FAT-ONE
+fact '.partitions.entries[] | select (.number == 5)."file-system".type' ext4
+fact '.partitions.entries[] | select (.number == 5)."file-system".label' \
+     logical-ext4
+fact '.partitions.entries[] | select (.number == 5).logical' true
+fact .boot.bios false
+nbdimage info "$tmp/mbr.img" >"$tmp/out"
+contains "$tmp/out" 'MBR 0x'
+contains "$tmp/out" 'ext4 “logical-ext4”'
+
+# GPT with an EFI system partition, in a dynamic VHD.
+truncate -s 64M "$tmp/gpt.img"
+sfdisk -q "$tmp/gpt.img" <<END
+label: gpt
+size=40M, type=U, name="boot here"
+type=L
+END
+mformat -i "$tmp/gpt.img@@1M" -T 81920 -h 64 -s 32 -v EFIDISK ::
+json_of "$tmp/gpt.img"
+fact '.partitions.entries[0]."efi-loaders"' null
+mmd -i "$tmp/gpt.img@@1M" ::/EFI ::/EFI/BOOT
+echo 'a loader' >"$tmp/loader"
+mcopy -i "$tmp/gpt.img@@1M" "$tmp/loader" ::/EFI/BOOT/BOOTX64.EFI
+mcopy -i "$tmp/gpt.img@@1M" "$tmp/loader" ::/EFI/BOOT/bootaa64.efi
+mcopy -i "$tmp/gpt.img@@1M" "$tmp/loader" ::/EFI/BOOT/grubx64.efi
+qemu-img convert -f raw -O vpc -o force_size=on "$tmp/gpt.img" "$tmp/gpt.vhd"
+json_of "$tmp/gpt.vhd"
+fact .format vhd
+fact .type dynamic
+fact .size $((64 * 1024 * 1024))
+fact '."file-size"' "$(stat -c %s "$tmp/gpt.vhd")"
+fact '."allocation-size"' 2097152
+fact .partitions.scheme gpt
+fact '.partitions.entries[0].name' 'boot here'
+fact '.partitions.entries[0].offset' 1048576
+fact '.partitions.entries[0].length' 41943040
+fact '.partitions.entries[0]."efi-loaders"' 'BOOTX64.EFI BOOTAA64.EFI'
+fact '.partitions.entries[0]."file-system".label' EFIDISK
+fact '.partitions.entries[0].uuid | ascii_upcase' "$(sfdisk --json \
+    "$tmp/gpt.img" | jq -r '.partitiontable.partitions[0].uuid')"
+fact '.partitions.entries[1]."file-system"' null
+fact '."can-be-written"' false
+fact '.chain | length' 1
+
+# Without a table: the file system of the whole disk.
+"$support/make-disk.sh" ext4 "$tmp/ext4.img"
+json_of "$tmp/ext4.img"
+fact .partitions null
+fact '."file-system".type' ext4
+fact '."file-system".label' bare-ext4
+fact '."file-system".usage' filesystem
+
+# Boot code in sector 0, with GRUB's name in it and without.
+cp "$tmp/mbr.img" "$tmp/boot.img"
+printf '\xeb\xfe' | dd of="$tmp/boot.img" conv=notrunc status=none
+json_of "$tmp/boot.img"
+fact .boot.bios true
+fact '.boot."bios-loader"' null
+if [ -r /usr/lib/grub/i386-pc/boot.img ]; then
+    dd if=/usr/lib/grub/i386-pc/boot.img of="$tmp/boot.img" bs=440 count=1 \
+       conv=notrunc status=none
+    json_of "$tmp/boot.img"
+    fact '.boot."bios-loader"' GRUB
+fi
+
+# Nothing at all, and a file that is empty.
+truncate -s 1M "$tmp/empty"
+json_of "$tmp/empty"
+fact .partitions null
+fact '."file-system"' null
+fact .data 0
+truncate -s 0 "$tmp/nothing"
+json_of "$tmp/nothing"
+fact .size 0
+nbdimage info --picture "$tmp/nothing"
+
+# The status of failures.
+status=0
+nbdimage info "$tmp/no such file" 2>"$tmp/err" || status=$?
+same "status of a file that is not there" "$status" 1
+contains "$tmp/err" "nbdimage: $tmp/no such file: "
+cp "$tmp/gpt.vhd" "$tmp/bad.vhd"
+# Both copies of the footer: the disk's type.
+size=$(stat -c %s "$tmp/bad.vhd")
+for off in 63 $((size - 512 + 63)); do
+    printf '\x7f' | dd of="$tmp/bad.vhd" bs=1 seek="$off" conv=notrunc \
+                       status=none
+done
+status=0
+nbdimage info "$tmp/bad.vhd" >"$tmp/out" 2>"$tmp/err" || status=$?
+same "status of a damaged image" "$status" 3
+contains "$tmp/err" checksum
+same "stdout for a damaged image" "$(cat "$tmp/out")" ""
+nbdimage info --ignore-checksums --size=current "$tmp/bad.vhd" || true
+
+# A label that would steer the terminal does not.
+e2label "$tmp/ext4.img" "$(printf 'a\033[2Jb')"
+nbdimage info "$tmp/ext4.img" >"$tmp/out"
+contains "$tmp/out" 'a?[2Jb'
+json_of "$tmp/ext4.img"
