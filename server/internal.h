@@ -76,6 +76,11 @@ int server_start_relay (struct server *server, int messages,
 void server_end_process (pid_t pid, int pidfd, int timeout_ms,
                          siginfo_t *end);
 
+/*--- disconnect.c ----------------------------------------------------------*/
+
+/* Make nbdkit, which runs, read the end of every client's connection. */
+void server_disconnect_clients (const struct server *server);
+
 /*--- messages.c ------------------------------------------------------------*/
 
 /* What nbdkit printed until it was ready, or until it gave up. */

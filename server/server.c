@@ -20,6 +20,7 @@
 #include "server/internal.h"
 
 #define STOP_TIMEOUT_MS 10000
+#define STOP_STEP_MS 100
 #define RELAY_TIMEOUT_MS 2000
 
 /* Closes and frees what is ours; the process and the socket's file stay. */
@@ -35,15 +36,29 @@ server_free (struct server *server)
   free (server);
 }
 
+/* Ask nbdkit to end; it waits for its clients, so send them away too. */
+static void
+end_nbdkit (struct server *server)
+{
+  struct pollfd p = { .fd = server->pidfd, .events = POLLIN };
+
+  if (poll (&p, 1, 0) == 0)
+    kill (server->pid, SIGTERM);
+  for (int ms = 0; ms < STOP_TIMEOUT_MS; ms += STOP_STEP_MS) {
+    if (poll (&p, 1, STOP_STEP_MS) > 0)
+      break;
+    server_disconnect_clients (server);
+  }
+  server_end_process (server->pid, server->pidfd, 0, &server->end);
+  server->reaped = true;
+}
+
 /* End nbdkit and its relay, if they run. */
 static void
 end_processes (struct server *server)
 {
-  if (server->pidfd >= 0 && !server->reaped) {
-    server_end_process (server->pid, server->pidfd, STOP_TIMEOUT_MS,
-                        &server->end);
-    server->reaped = true;
-  }
+  if (server->pidfd >= 0 && !server->reaped)
+    end_nbdkit (server);
   if (server->pidfd >= 0)
     close (steal_fd (&server->pidfd));
   if (server->relay > 0) {

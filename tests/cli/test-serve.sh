@@ -11,6 +11,7 @@ requires jq
 requires nbdinfo --version
 requires nbdcopy --version
 requires qemu-img --version
+requires qemu-io --version
 
 # serve ARG...: $serve_pid, and $tmp/serve.json with the exports.
 serve ()
@@ -45,8 +46,10 @@ ended ()
 
     list=$(children)
     [ -n "$list" ] || fail "serve has no children"
+    SECONDS=0
     kill -s "$1" "$serve_pid"
     wait "$serve_pid" || status=$?
+    [ "$SECONDS" -lt 9 ] || fail "it took $SECONDS seconds to end"
     same "status after SIG$1" "$status" 0
     for child in $list; do
         [ ! -e "/proc/$child" ] || fail "process $child is left"
@@ -116,8 +119,17 @@ nbdinfo --can write "$uri"
 exec 7<>"/dev/tcp/127.0.0.1/$(sed -E 's,.*:([0-9]+)/.*,\1,' <<<"$uri")"
 read -r -N 8 -u 7 greeting
 same "what a client hears first" "$greeting" NBDMAGIC
+# And one that is connected and does nothing more.
+qemu-io -f raw -c 'read 0 512' -c 'sleep 60000' "$uri" >"$tmp/qemu-io" &
+qemu_io=$!
+cleanup_fn stop_pid "$qemu_io"
+for ((i = 0; i < 300; i++)); do
+    if grep -q 'read 512' "$tmp/qemu-io"; then break; fi
+    sleep 0.1
+done
 ended HUP
 exec 7<&-
+kill "$qemu_io"
 
 # --write writes; --throw-away does not, but clients see it; else nobody may.
 cp "$tmp/disk.img" "$tmp/written.img"
