@@ -16,10 +16,15 @@
 #include "tools/info/walk.h"
 #include "tools/output.h"
 
+#define LABEL_WIDTH 18
+
 static void
 show_label (const char *label)
 {
-  printf ("  %s:%*s", label, (int) (strlen (label) < 18 ? 18 - strlen (label) : 1), "");
+  const size_t len = strlen (label);
+
+  printf ("  %s:%*s", label, len < LABEL_WIDTH ? (int) (LABEL_WIDTH - len)
+                                               : 1, "");
 }
 
 static void
