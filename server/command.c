@@ -159,6 +159,10 @@ server_command (struct server *server, const struct server_config *config,
   char *const end = NULL;
   int r;
 
+  if (config->throw_away && (config->folder || config->nr_images > 1))
+    return err_set (err, -EINVAL, "writes can be thrown away for one image "
+                    "only, not for several or a folder: what a client wrote "
+                    "to one would be read from the others");
   r = find_nbdkit (&nbdkit, err);
   if (r == 0)
     r = find_plugin (&plugin, err);

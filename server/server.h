@@ -40,7 +40,9 @@ struct server_config {
 
   bool writable;                /* otherwise nbdkit -r */
   bool throw_away;              /* writes go to a temporary overlay (nbdkit's
-                                   cow filter), gone with the server */
+                                   cow filter), gone with the server; for one
+                                   image only, -EINVAL for more: the filter
+                                   has one overlay for all exports */
 
   /* Where: a Unix socket (which must not exist), or TCP. */
   const char *unix_socket;      /* NULL: TCP */

@@ -143,6 +143,9 @@ parse (struct serve *s, int argc, char *argv[])
                          "--port");
   if (s->write && s->throw_away)
     command_usage_error (&command_serve, "either --write or --throw-away");
+  if (s->throw_away && (s->is_folder || s->nr_images > 1))
+    command_usage_error (&command_serve, "--throw-away is for one image; "
+                         "serve each by itself");
   if (s->listen)
     split_listen (s);
   if (s->port)
