@@ -130,8 +130,7 @@ look_at_image (struct boot *b)
   image_get_sizes (img, &sizes);
   b->machine.is_cd = b->cdrom || (info.is_optical && !b->disk);
   if (b->machine.is_cd && b->write)
-    command_usage_error (&command_boot, "a CD can't be written to; as a "
-                         "disk (--disk) it may be");
+    command_usage_error (&command_boot, "a CD can't be written to");
   b->machine.sector_size = sizes.logical == 4096 ? sizes.logical : 0;
   is_plain = strcmp (image_format (img), "raw") == 0 ||
     strcmp (image_format (img), "iso") == 0;

@@ -204,8 +204,6 @@ show_boot (const struct info *info)
     show_text ("Boots by UEFI", info->whole.efi_loaders);
   for (size_t i = 0; i < info->image.boot.len; ++i)
     show_el_torito (&info->image.boot.ptr[i]);
-  if (info->image.is_optical && info->table.scheme != PART_NONE)
-    show_text ("Hybrid", "it is a CD and a disk with partitions at once");
 }
 
 void
