@@ -621,6 +621,9 @@ broken_rock_ridge_ends (void **state)
   put_both32 (ce + 20, UINT32_MAX);
   open_iso (f);
   assert_said (f, "continuation area of 4294967295 bytes");
+  put_both32 (ce + 20, S + 1);          /* inside the file, but too long */
+  open_iso (f);
+  assert_said (f, "continuation area of 2049 bytes");
   root[33] = 'x';
   open_iso (f);
   assert_said (f, "the first record is not the directory itself");

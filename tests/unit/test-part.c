@@ -709,6 +709,7 @@ static void
 copies_that_differ_are_reported (void **state)
 {
   struct fixture *f = *state;
+  static const unsigned fields[] = { 32, 40, 48, 56, 80 };
 
   put_gpt (f, 512, 128);
   put_le64 (header_at (f, LAST - 32, 512) + 40, 50);
@@ -716,6 +717,15 @@ copies_that_differ_are_reported (void **state)
   read_table (f, 512);
   assert_said (f, "the backup GPT at sector 2047 differs from the primary");
   assert_parts (f, GPT_1 GPT_3);
+  for (size_t i = 0; i < sizeof fields / sizeof fields[0]; ++i) {
+    put_gpt (f, 512, 128);
+    header_at (f, LAST, 512)[fields[i]]++;
+    seal (f, LAST, 512);
+    read_table (f, 512);
+    assert_said (f, "the backup GPT at sector 2047 differs");
+    assert_parts (f, GPT_1 GPT_3);
+  }
+  put_gpt (f, 512, 128);
   put_le64 (header_at (f, 1, 512) + 32, 1);     /* its own backup */
   seal (f, 1, 512);
   read_table (f, 512);
