@@ -44,7 +44,7 @@ struct part_table {
 };
 
 /* Read the table of a disk.  sector_size: as the disk says; 0 tries 512 and
- * 4096.  A damaged copy of a GPT is reported and the good one used; entries
+ * 4096 (what the table of a hybrid CD counts in, too).  A damaged copy of a GPT is reported and the good one used; entries
  * that do not lie wholly inside the disk are reported and kept out (Linux
  * cuts them off).  No table at all is not an error (PART_NONE), nor is a GPT
  * of which no copy is good: that is reported.  -EIO when the disk can't be
