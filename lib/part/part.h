@@ -44,11 +44,12 @@ struct part_table {
 };
 
 /* Read the table of a disk.  sector_size: as the disk says; 0 tries 512 and
- * 4096 (what the table of a hybrid CD counts in, too).  A damaged copy of a GPT is reported and the good one used; entries
- * that do not lie wholly inside the disk are reported and kept out (Linux
- * cuts them off).  No table at all is not an error (PART_NONE), nor is a GPT
- * of which no copy is good: that is reported.  -EIO when the disk can't be
- * read.  Names come from the disk and may hold any character.
+ * 4096 (what the table of a hybrid CD counts in, too).  A damaged copy of a
+ * GPT is reported and the good one used; entries that do not lie wholly
+ * inside the disk are reported and kept out (Linux cuts them off).  No table
+ * at all is not an error (PART_NONE), nor is a GPT of which no copy is good:
+ * that is reported.  -EIO when the disk can't be read.  Names come from the
+ * disk and may hold any character.
  */
 int part_read (struct block *disk, uint32_t sector_size,
                struct part_table *table, struct report *report,
