@@ -30,6 +30,9 @@ monitor ()
             break
         fi
     done
+    # This image would start as a disk, too: see what it is.
+    echo 'info block'
+    sleep 1
     echo quit
 }
 
@@ -38,4 +41,5 @@ monitor 2>"$tmp/monitor.err" |
             -- -monitor stdio >"$tmp/out" 2>"$tmp/err"
 cat "$tmp/err"
 [ -e "$tmp/seen" ] || fail "GRUB did not appear on the screen"
+contains "$tmp/out" 'Removable device'
 same "what is left in TMPDIR" "$(ls -A "$TMPDIR")" ""
