@@ -192,7 +192,8 @@ reserve (struct vhd_bat *bat, const char *what, uint64_t off, uint64_t len)
 }
 
 /* All of these were found to be inside the file, but for locators, which
- * only count when they are.
+ * only count when they are, and where they mean something: a merge may leave
+ * them behind in a disk that is not differencing any more.
  */
 static void
 reserve_all (const struct vhd_layer *layer, struct vhd_bat *bat)
@@ -208,6 +209,8 @@ reserve_all (const struct vhd_layer *layer, struct vhd_bat *bat)
              VHD_BATMAP_SIZE);
     reserve (bat, "the batmap", layer->batmap.off, layer->batmap.len);
   }
+  if (layer->footers.footer.type != VHD_DIFFERENCING)
+    return;
   for (int i = 0; i < VHD_NR_LOCATORS; ++i)
     if (h->locators[i].code != VHD_LOCATOR_NONE &&
         range_fits (h->locators[i].off, h->locators[i].len, bat->file_end))

@@ -47,6 +47,8 @@ find_absent_run (struct vhd_layer *layer, uint64_t off, uint64_t len,
                           err);
   if (r < 0)
     return r;
+  /* It is absent, whatever a file that changes meanwhile says now. */
+  nr = max_u64 (nr, 1);
   run->kind = RUN_ABSENT;
   run->len = min_u64 (len, nr * block_size - in_block);
   return 0;

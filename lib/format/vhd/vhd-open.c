@@ -75,9 +75,9 @@ vhd_open (struct image *img, const struct image_options *options,
   vhd->leaf->cache = vhd->cache;
   r = vhd_layer_open (vhd->leaf, options->size_rule, options, report, err);
   if (r == 0)
-    r = vhd_chain_open (vhd->leaf, options, report, err);
-  if (r == 0)
     r = set_readonly_reason (img, vhd->leaf, err);
+  if (r == 0)
+    r = vhd_chain_open (vhd->leaf, options, report, err);
   if (r < 0)
     return r;
   img->size = vhd->leaf->size;
