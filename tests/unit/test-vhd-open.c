@@ -13,6 +13,7 @@
 #include <string.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -198,6 +199,8 @@ static const struct broken broken_dynamic[] = {
     "offset 35840" },
   { "block far away", { BAT, 4, 4, 0xFFFFFFFE }, false, -EBADMSG,
     "BAT entry 1 (at offset 1540) is sector 4294967294" },
+  { "block one sector early", { BAT, 8, 4, 36 }, false, -EBADMSG,
+    "BAT entries 0 (sector 4) and 2 (sector 36) overlap" },
   { "one block twice", { BAT, 4, 4, 37 }, false, -EBADMSG,
     "BAT entries 1 (sector 37) and 2 (sector 37) overlap" },
   { "blocks overlap", { BAT, 12, 4, 36 }, false, -EBADMSG,
@@ -346,7 +349,8 @@ the_last_block_may_be_cut_where_the_disk_ends (void **state)
 static void
 blocks_in_any_order_are_fine_and_overlaps_among_them_are_found (void **state)
 {
-  enum { NR = 3000 };
+  /* More than 65536 sectors. */
+  enum { NR = 9000 };
   struct vhd_spec spec = { .type = 3, .size = NR * 4 * KB,
                            .block_size = 4 * KB };
   struct vhd_maker *m = vhd_maker_new (&spec);
@@ -359,22 +363,25 @@ blocks_in_any_order_are_fine_and_overlaps_among_them_are_found (void **state)
     vhd_maker_add_block (m, i * 1009 % NR, NULL, data);
   }
   vhd_maker_finish (m);
-  for (int overlap = 0; overlap < 2; ++overlap) {
+  /* As it is, and then with one block after another moved by a sector. */
+  for (unsigned i = 0; i < NR; i += 401) {
     CLEANUP_IMAGE struct image *img = NULL;
-    int r = open_with (m, NULL, &img, NULL, &err);
+    uint8_t *entry = m->data + m->table_off + 4 * i;
+    char number[16];
+    int r;
 
-    if (overlap == 0) {
-      uint8_t *entry = m->data + m->table_off + 4 * 1234;
-
+    put_be32 (entry, get_be32 (entry) + (i > 0));
+    r = open_with (m, NULL, &img, NULL, &err);
+    put_be32 (entry, get_be32 (entry) - (i > 0));
+    if (i == 0) {
       assert_int_equal (r, 0);
       assert_int_equal (byte_at (img, 1009 * 4 * KB), 1);
-      put_be32 (entry, get_be32 (entry) + 1);
+      continue;
     }
-    else {
-      assert_int_equal (r, -EBADMSG);
-      assert_non_null (strstr (err.msg, "BAT entries "));
-      assert_non_null (strstr (err.msg, "1234"));
-    }
+    assert_int_equal (r, -EBADMSG);
+    snprintf (number, sizeof number, " %u (", i);
+    assert_non_null (strstr (err.msg, "overlap: a block takes 9 sectors"));
+    assert_non_null (strstr (err.msg, number));
   }
   vhd_maker_free (m);
 }
@@ -482,6 +489,29 @@ a_damaged_fixed_vhd_that_holds_a_dynamic_one_is_refused (void **state)
 }
 
 static void
+a_file_that_begins_with_a_fixed_footer_is_refused (void **state)
+{
+  struct image_options ignore = { .ignore_checksums = true };
+  struct vhd_spec spec = { .type = 2, .size = 8 * KB };
+  uint8_t data[8 * KB] = { 0 };
+
+  (void) state;
+  vhd_maker_footer (&spec, data);
+  for (int damaged = 0; damaged < 2; ++damaged) {
+    CLEANUP_BLOCK struct block *block = NULL;
+    CLEANUP_IMAGE struct image *img = NULL;
+    struct err err = ERR_INIT;
+
+    data[200] = (uint8_t) damaged;
+    assert_int_equal (block_memory_new ("x", data, sizeof data, &block, NULL),
+                      0);
+    assert_int_equal (image_open_block (block, &ignore, &img, NULL, &err),
+                      -EBADMSG);
+    assert_non_null (strstr (err.msg, "which belongs to its end"));
+  }
+}
+
+static void
 early_tapdisks_marked_an_image_hidden_and_left_the_sum (void **state)
 {
   struct vhd_spec spec = small;
@@ -523,7 +553,10 @@ wrong_checksums_are_ignored_when_that_is_asked_for (void **state)
       fail_msg ("%s", err.msg);
     assert_true (reported (&report, "footer at offset"));
     assert_int_equal (reported (&report, "header at offset 512"), i == 0);
-    assert_non_null (image_readonly_reason (img));
+    assert_int_equal (report.lines.len, i == 0 ? 2 : 1);
+    assert_int_equal (image_size (img), specs[i]->size);
+    assert_non_null (strstr (image_readonly_reason (img),
+                             i == 0 ? "dynamic" : "checksum"));
     vhd_maker_free (m);
   }
 }
@@ -661,6 +694,21 @@ the_size_follows_the_creator (void **state)
                 c->sectors, (unsigned long long) image_size (img));
     vhd_maker_free (m);
   }
+}
+
+static void
+the_largest_geometry_stands_for_all_larger_sizes (void **state)
+{
+  CLEANUP_IMAGE struct image *img = NULL;
+  struct vhd_spec spec = { .type = 3, .size = UINT64_C (200) << 30,
+                           .creator = "vpc " };
+  struct vhd_maker *m = vhd_maker_new (&spec);
+
+  (void) state;
+  vhd_maker_finish (m);
+  assert_int_equal (open_with (m, NULL, &img, NULL, NULL), 0);
+  assert_int_equal (image_size (img), spec.size);
+  vhd_maker_free (m);
 }
 
 static void
@@ -873,6 +921,94 @@ a_read_that_fails_while_opening_fails_the_opening (void **state)
   vhd_maker_free (m);
 }
 
+/*--- Random damage ----------------------------------------------------------*/
+
+static uint64_t
+next_random (uint64_t *state)
+{
+  *state ^= *state << 13;
+  *state ^= *state >> 7;
+  *state ^= *state << 17;
+  return *state;
+}
+
+/* Anywhere in the metadata: a bit, a small or a huge number. */
+static void
+damage (struct vhd_maker *m, uint64_t *rnd)
+{
+  static const uint8_t values[] = { 0, 1, 0x7F, 0x80, 0xFF };
+  size_t end = m->table_off ? m->table_off + 512 : 0;
+  size_t off = next_random (rnd) % (end + 512), width;
+  uint8_t *p = m->data + (off < end ? off : m->footer_off + off - end);
+
+  width = 1 + next_random (rnd) % 4;
+  for (size_t i = 0; i < width && p + i < m->data + m->len; ++i)
+    if (next_random (rnd) % 3)
+      p[i] = values[next_random (rnd) % sizeof values];
+    else
+      p[i] ^= (uint8_t) (1 << next_random (rnd) % 8);
+}
+
+static void
+open_and_read_all (struct vhd_maker *m, const struct image_options *options)
+{
+  CLEANUP_EXTENT_LIST struct extent_list list = { VECTOR_INIT, 100 };
+  CLEANUP_IMAGE_INFO struct image_info info = { 0 };
+  CLEANUP_REPORT struct report report = REPORT_INIT;
+  CLEANUP_IMAGE struct image *img = NULL;
+  struct err err = ERR_INIT;
+  static char buf[64 * KB];
+  uint64_t len;
+
+  if (open_with (m, options, &img, &report, &err) < 0) {
+    assert_true (err.msg[0] != '\0' && err.code < 0);
+    return;
+  }
+  len = image_size (img) < sizeof buf ? image_size (img) : sizeof buf;
+  image_pread (img, buf, len, 0, NULL);
+  image_pread (img, buf, len, image_size (img) - len, NULL);
+  image_extents (img, image_size (img), 0, &list, NULL);
+  assert_int_equal (image_get_info (img, &info, NULL), 0);
+}
+
+static void
+random_damage_does_no_harm (void **state)
+{
+  const char *given = getenv ("VHD_TEST_SEED");
+  uint64_t seed = given ? strtoull (given, NULL, 0)
+                        : (uint64_t) time (NULL) * 1000003 + 1;
+  uint64_t rnd = seed;
+
+  (void) state;
+  print_message ("VHD_TEST_SEED=%llu\n", (unsigned long long) seed);
+  for (int i = 0; i < 4000; ++i) {
+    struct image_options options = {
+      .format = next_random (&rnd) % 8 ? NULL : "vhd",
+      .ignore_checksums = next_random (&rnd) % 2,
+      .size_rule = (enum image_size_rule) (next_random (&rnd) % 3),
+      .parent_path = "/",
+    };
+    struct vhd_spec spec = small;
+    struct vhd_maker *m;
+
+    spec.type = 2 + next_random (&rnd) % 3;
+    spec.creator = next_random (&rnd) % 2 ? "vpc " : "tap\0";
+    spec.batmap = next_random (&rnd) % 2;
+    spec.locators[0] = (struct vhd_spec_locator) { "W2ru", ".\\x.vhd" };
+    m = make (&spec);
+    for (unsigned n = next_random (&rnd) % 4; n > 0; --n)
+      damage (m, &rnd);
+    if (next_random (&rnd) % 4)
+      vhd_maker_sum_footers (m);
+    if (spec.type != 2 && next_random (&rnd) % 4)
+      vhd_maker_sum_header (m);
+    if (next_random (&rnd) % 8 == 0)
+      m->len -= next_random (&rnd) % m->len;
+    open_and_read_all (m, &options);
+    vhd_maker_free (m);
+  }
+}
+
 int
 main (void)
 {
@@ -892,12 +1028,14 @@ main (void)
     cmocka_unit_test (a_footer_may_have_511_bytes),
     cmocka_unit_test
       (a_damaged_fixed_vhd_that_holds_a_dynamic_one_is_refused),
+    cmocka_unit_test (a_file_that_begins_with_a_fixed_footer_is_refused),
     cmocka_unit_test (early_tapdisks_marked_an_image_hidden_and_left_the_sum),
     cmocka_unit_test (wrong_checksums_are_ignored_when_that_is_asked_for),
     cmocka_unit_test (only_a_cookie_where_it_belongs_makes_a_vhd),
     cmocka_unit_test (tiny_files_are_no_trouble),
     cmocka_unit_test (another_format_can_be_asked_for),
     cmocka_unit_test (the_size_follows_the_creator),
+    cmocka_unit_test (the_largest_geometry_stands_for_all_larger_sizes),
     cmocka_unit_test (a_geometry_of_nothing_is_no_size),
     cmocka_unit_test (a_fixed_vhd_is_no_longer_than_its_file),
     cmocka_unit_test (a_fixed_vhd_of_more_than_2_tib_works),
@@ -905,6 +1043,7 @@ main (void)
     cmocka_unit_test (a_fixed_vhd_can_be_written_up_to_its_footer),
     cmocka_unit_test (info_says_who_made_it_and_when),
     cmocka_unit_test (a_read_that_fails_while_opening_fails_the_opening),
+    cmocka_unit_test (random_damage_does_no_harm),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);

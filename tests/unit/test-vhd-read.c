@@ -447,6 +447,57 @@ the_first_sector_is_the_highest_bit (void **state)
   vhd_maker_free (m);
 }
 
+static void
+a_bitmap_may_have_many_sectors (void **state)
+{
+  /* 16 MiB: a bitmap of 8 sectors, and of each 4096 bits the first three
+   * and the last are set, and those of the sixth sector all.
+   */
+  struct vhd_spec spec = { .type = 3, .size = 32 * MB,
+                           .block_size = 16 * MB };
+  struct vhd_maker *m = vhd_maker_new (&spec);
+  CLEANUP_EXTENT_LIST struct extent_list list = EXTENT_LIST_INIT;
+  CLEANUP_BLOCK struct block *block = NULL;
+  CLEANUP_IMAGE struct image *img = NULL;
+  uint8_t bits[4096] = { 0 }, *data = zalloc (16 * MB), buf[1024];
+
+  (void) state;
+  for (unsigned i = 0; i < 8; ++i) {
+    bits[i * 512] = 0xE0;
+    bits[i * 512 + 511] = 0x01;
+  }
+  memset (bits + 5 * 512, 0xFF, 512);
+  memset (data, 'B', 16 * MB);
+  vhd_maker_add_block (m, 1, bits, data);
+  vhd_maker_finish (m);
+  block = vhd_maker_block (m);
+  assert_int_equal (image_open_block (block, NULL, &img, NULL, NULL), 0);
+  assert_int_equal (image_extents (img, spec.size, 0, &list, NULL), 0);
+  /* hole; data (3), zeros; data (4), zeros; ... the sixth is one with its
+   * neighbours.
+   */
+  assert_int_equal (list.v.len, 1 + 1 + 1 + 4 * 2 + 1 + 1 + 2 + 1);
+  assert_int_equal (list.v.ptr[0].len, 16 * MB);
+  assert_int_equal (list.v.ptr[1].len, 3 * 512);
+  assert_int_equal (list.v.ptr[2].kind, EXTENT_ZERO);
+  assert_int_equal (list.v.ptr[3].len, 4 * 512);
+  assert_int_equal (list.v.ptr[3].off, 16 * MB + 4095 * 512);
+  assert_int_equal (list.v.ptr[11].len, (1 + 4096 + 3) * 512);
+  assert_int_equal (list.v.ptr[15].off, 32 * MB - 512);
+  for (unsigned i = 1; i < 8; ++i) {
+    uint64_t off = 16 * MB + i * 4096 * 512;
+
+    assert_int_equal (image_pread (img, buf, 1024, off - 512, NULL), 0);
+    for (unsigned j = 0; j < 1024; ++j)
+      assert_int_equal (buf[j], 'B');
+    assert_int_equal (image_pread (img, buf, 1024, off + 2 * 512, NULL), 0);
+    assert_int_equal (buf[0], 'B');
+    assert_int_equal (buf[1023], i == 5 ? 'B' : 0);
+  }
+  vhd_maker_free (m);
+  free (data);
+}
+
 /*--- Big ones ---------------------------------------------------------------*/
 
 static double
@@ -611,6 +662,7 @@ main (void)
 {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test (the_first_sector_is_the_highest_bit),
+    cmocka_unit_test (a_bitmap_may_have_many_sectors),
     cmocka_unit_test (random_chains_read_as_their_model),
     cmocka_unit_test (many_threads_read_one_image),
     cmocka_unit_test (an_empty_disk_of_2_tib_is_opened_and_mapped_at_once),
