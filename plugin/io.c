@@ -51,8 +51,19 @@ io_get_size (void *handle)
 }
 
 /* An image may have a minimum (an NBD server below that takes whole blocks
- * only); we read and write around it, but a client does it better.
+ * only).  Reading is done around it, so that it is for who writes; and a disk
+ * that does not end with a whole block can't state it: clients would leave
+ * out its end, or fail there.
  */
+static uint32_t
+minimum_to_state (struct image *img, const struct block_sizes *sizes)
+{
+  if (!image_writable (img) || !is_power_of_2 (sizes->minimum) ||
+      image_size (img) % sizes->minimum != 0)
+    return 1;
+  return (uint32_t) min_u64 (sizes->minimum, LARGEST_MINIMUM);
+}
+
 int
 io_block_size (void *handle, uint32_t *minimum, uint32_t *preferred,
                uint32_t *maximum)
@@ -62,11 +73,11 @@ io_block_size (void *handle, uint32_t *minimum, uint32_t *preferred,
   uint32_t min, pref;
 
   image_get_sizes (conn->image, &sizes);
-  min = is_power_of_2 (sizes.minimum) ? sizes.minimum : 1;
-  min = (uint32_t) min_u64 (min, LARGEST_MINIMUM);
+  min = minimum_to_state (conn->image, &sizes);
   pref = is_power_of_2 (sizes.preferred) ? sizes.preferred
     : DEFAULT_PREFERRED;
-  pref = (uint32_t) max_u64 (pref, max_u64 (min, SMALLEST_PREFERRED));
+  pref = (uint32_t) max_u64 (pref, max_u64 (sizes.minimum,
+                                            SMALLEST_PREFERRED));
   *minimum = min;
   *preferred = (uint32_t) min_u64 (pref, MAX_REQUEST);
   *maximum = MAX_REQUEST;

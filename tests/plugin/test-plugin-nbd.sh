@@ -41,3 +41,25 @@ same name "$(nbdinfo --json "$uri" | jq -r '.exports[0]."export-name"')" nbd
 "$client" random "$uri" $RANDOM 300 "$tmp/model"
 stop_nbdkit
 same_bytes "$tmp/disk.img" "$tmp/model"
+
+# A source that takes whole blocks only: whoever writes is told.  The disk in
+# a fixed VHD may end in the middle of one, and all of it is to be read.
+requires qemu-img --version
+whole_blocks ()
+{
+    start_nbdkit --filter=blocksize-policy file "$1" blocksize-minimum=4096 \
+        blocksize-preferred=4096 blocksize-maximum=65536 \
+        blocksize-error-policy=error
+    start_nbdkit image "$uri"
+}
+whole_blocks "$tmp/disk.img"
+same minimum "$(nbdinfo --json "$uri" |
+    jq '.exports[0].block_size_minimum')" 4096
+head -c 8388096 /dev/urandom >"$tmp/original"
+qemu-img convert -f raw -O vpc -o subformat=fixed,force_size=on \
+    "$tmp/original" "$tmp/disk.vhd"
+whole_blocks "$tmp/disk.vhd"
+nbdcopy "$uri" "$tmp/copy"
+same_bytes "$tmp/copy" "$tmp/original"
+qemu-img compare -f raw -F raw "$uri" "$tmp/original"
+nbdinfo --map "$uri"
