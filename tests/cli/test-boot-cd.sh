@@ -41,5 +41,6 @@ monitor 2>"$tmp/monitor.err" |
             -- -monitor stdio >"$tmp/out" 2>"$tmp/err"
 cat "$tmp/err"
 [ -e "$tmp/seen" ] || fail "GRUB did not appear on the screen"
-contains "$tmp/out" 'Removable device'
+grep -A3 '^image ' "$tmp/out" >"$tmp/drive"
+contains "$tmp/drive" 'Removable device'
 same "what is left in TMPDIR" "$(ls -A "$TMPDIR")" ""

@@ -96,7 +96,9 @@ add_disk (const struct machine *m, struct boot_words *argv, struct err *err)
   CLEANUP_FREE char *file = NULL;
   const char *mode = m->is_cd ? "readonly=on" : m->writable ? "snapshot=off"
                                                             : "snapshot=on";
-  const char *device = m->is_cd ? "ide-cd" : "ide-hd";
+  /* Where a PC has them: old systems look nowhere else. */
+  const char *device = m->is_cd ? "ide-cd,bus=ide.1,unit=0"
+                                : "ide-hd,bus=ide.0,unit=0";
   int r;
 
   if (where == NULL)
