@@ -21,6 +21,27 @@ format_for_people (const char *format, char *buf, size_t size)
       *p = (char) toupper ((unsigned char) *p);
 }
 
+/* The kinds of an ISO say what it is ("ISO 9660 + Joliet"), and its creator is
+ * most often a paragraph about a program and its authors.
+ */
+static void
+describe (const char *format, const char *size, const struct image_info *info,
+          char *line, size_t line_size)
+{
+  if (info->is_optical && info->type)
+    snprintf (line, line_size, "%s, %s", info->type, size);
+  else
+    snprintf (line, line_size, "%s%s%s, %s%s%.128s", format,
+              info->type ? " " : "", info->type ? info->type : "", size,
+              info->creator ? ", created by " : "",
+              info->creator ? info->creator : "");
+  if (info->label) {
+    size_t len = strlen (line);
+
+    snprintf (line + len, line_size - len, ", ‘%.64s’", info->label);
+  }
+}
+
 char *
 describe_image (struct image *img)
 {
@@ -32,11 +53,6 @@ describe_image (struct image *img)
   size_to_string (image_size (img), size);
   /* What can't be found out is left out. */
   (void) image_get_info (img, &info, NULL);
-  snprintf (line, sizeof line, "%s%s%s, %s%s%.64s%s%s%.128s",
-            format, info.type ? " " : "", info.type ? info.type : "", size,
-            info.label ? ", ‘" : "", info.label ? info.label : "",
-            info.label ? "’" : "",
-            info.creator ? ", created by " : "",
-            info.creator ? info.creator : "");
+  describe (format, size, &info, line, sizeof line);
   return strdup (text_clean (line, clean, sizeof clean));
 }
