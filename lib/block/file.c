@@ -310,13 +310,21 @@ int
 block_file_open (const char *path, unsigned flags, struct block **out,
                  struct report *report, struct err *err)
 {
-  /* O_NONBLOCK: a FIFO is refused rather than waited for. */
+  const unsigned exclusive = BLOCK_FILE_WRITE | BLOCK_FILE_LOCK;
+  /* O_NONBLOCK: a FIFO is refused rather than waited for.  O_EXCL: only
+   * devices heed it.
+   */
   int oflags = O_CLOEXEC | O_NONBLOCK |
     (flags & BLOCK_FILE_WRITE ? O_RDWR : O_RDONLY) |
-    (flags & BLOCK_FILE_NOFOLLOW ? O_NOFOLLOW : 0);
+    (flags & BLOCK_FILE_NOFOLLOW ? O_NOFOLLOW : 0) |
+    ((flags & exclusive) == exclusive ? O_EXCL : 0);
   CLEANUP_CLOSE int fd = open (path, oflags);
   int r;
 
+  if (fd < 0 && errno == EBUSY)
+    return err_set (err, -EBUSY, "is in use, it or a part of it being mounted "
+                    "or held otherwise, so that it can't be opened for "
+                    "writing");
   if (fd < 0)
     return err_sys (err, "can't be opened%s",
                     flags & BLOCK_FILE_WRITE ? " for writing" : "");

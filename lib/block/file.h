@@ -8,6 +8,7 @@
  * The locks vanish with the process.  (A second write lock in one process
  * fails like one in another: there is one block per file and process.)
  * Where the file system can't lock, the file opens, with a warning.
+ * A device that is mounted, or of which a part is, is in use too.
  */
 
 #ifndef NBDIMAGE_BLOCK_FILE_H

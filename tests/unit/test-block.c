@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/loop.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -314,6 +316,65 @@ a_second_writer_and_a_reader_beside_a_writer_are_refused (void **state)
   assert_int_equal (block_file_open (path, 0, &x, NULL, &err), 0);
 }
 
+/* A loop device on the file, given back with the descriptor: -1 where there
+ * is none, as for who is not root.
+ */
+static int
+open_loop (char name[32])
+{
+  CLEANUP_CLOSE int control = open ("/dev/loop-control", O_RDWR | O_CLOEXEC);
+  CLEANUP_CLOSE int file = open (path, O_RDWR | O_CLOEXEC);
+  struct loop_config config = {
+    .fd = (uint32_t) file,
+    .info.lo_flags = LO_FLAGS_AUTOCLEAR,
+  };
+  CLEANUP_CLOSE int loop = -1;
+  int n = control >= 0 ? ioctl (control, LOOP_CTL_GET_FREE) : -1;
+
+  if (n < 0)
+    return -1;
+  snprintf (name, 32, "/dev/loop%d", n);
+  loop = open (name, O_RDWR | O_CLOEXEC);
+  if (loop < 0 || ioctl (loop, LOOP_CONFIGURE, &config) < 0)
+    return -1;
+  return steal_fd (&loop);
+}
+
+static void
+a_device_takes_any_alignment_and_is_not_written_while_in_use (void **state)
+{
+  CLEANUP_BLOCK struct block *b = NULL;
+  CLEANUP_CLOSE int loop = -1;
+  CLEANUP_CLOSE int holder = -1;
+  struct err err = ERR_INIT;
+  char name[32], buf[8];
+
+  (void) state;
+  assert_int_equal (truncate (path, 1 << 20), 0);
+  loop = open_loop (name);
+  if (loop < 0)
+    skip ();
+  /* As a mount holds it. */
+  holder = open (name, O_RDONLY | O_EXCL | O_CLOEXEC);
+  assert_true (holder >= 0);
+  assert_int_equal (block_file_open (name, BLOCK_FILE_WRITE | BLOCK_FILE_LOCK,
+                                     &b, NULL, &err), -EBUSY);
+  assert_non_null (strstr (err.msg, "mounted"));
+  assert_int_equal (block_file_open (name, BLOCK_FILE_LOCK, &b, NULL, &err),
+                    0);
+  block_unref (steal_ptr (&b));
+  close (steal_fd (&holder));
+
+  assert_int_equal (block_file_open (name, BLOCK_FILE_WRITE | BLOCK_FILE_LOCK,
+                                     &b, NULL, &err), 0);
+  assert_true (block_size (b) == 1 << 20);
+  assert_int_equal (block_pwrite (b, "payload", 7, 4093, 0, NULL), 0);
+  assert_int_equal (block_trim (b, 3, 4093, 0, &err), 0);
+  assert_int_equal (block_zero (b, 3, 4093, BLOCK_FUA, &err), 0);
+  assert_int_equal (block_pread (b, buf, 7, 4093, NULL), 0);
+  assert_memory_equal (buf, "\0\0\0load", 7);
+}
+
 static void
 what_is_not_a_file_is_refused (void **state)
 {
@@ -461,6 +522,7 @@ main (void)
     on_a_file (a_file_that_shrinks_is_an_error_not_zeros),
     on_a_file (extents_of_a_file_cover_it_and_are_true),
     on_a_file (a_second_writer_and_a_reader_beside_a_writer_are_refused),
+    on_a_file (a_device_takes_any_alignment_and_is_not_written_while_in_use),
     on_a_file (what_is_not_a_file_is_refused),
     on_a_file (a_symbolic_link_is_followed_unless_told_not_to),
     cmocka_unit_test (neighbours_of_one_kind_are_one_extent),
