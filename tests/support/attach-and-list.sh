@@ -3,16 +3,19 @@
 
 # Attach an export, list the files in its file systems, detach: for ./demo.
 #
-#   attach-and-list.sh URI
+#   attach-and-list.sh URI [FILE]
+#
+# A file of the name of FILE on one of them is compared with it.
 #
 # As root, on a kernel with nbd.  Whatever happens, nothing stays mounted or
 # attached.
 
 set -u
+[ "$#" -eq 2 ] || set -- "$1" /nonexistent
 export PATH=$PATH:/usr/sbin:/sbin
 device=
 mounted=
-folder=$(mktemp -d) || exit 1
+folder=$(mktemp -d /tmp/demo.XXXX) || exit 1
 
 the_end ()
 {
@@ -27,26 +30,29 @@ trap the_end EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-say ()
-{
-    echo "\$ $*"
-    "$@"
-}
-
 echo "\$ nbdimage attach $1"
 device=$(nbdimage attach "$1") || exit 1
 echo "$device"
 device=$(echo "$device" | grep -o '/dev/nbd[0-9]*' | head -n 1)
 [ -b "$device" ] || { echo "there is no device '$device'" >&2; exit 1; }
 
-say lsblk -o NAME,SIZE,RO,FSTYPE,LABEL "$device"
 for partition in "$device"p*; do
     [ -b "$partition" ] || continue
-    echo "\$ mount -o ro $partition $folder; ls -lR"
+    echo
+    echo "\$ mount -o ro $partition $folder"
     mount -o ro "$partition" "$folder" || exit 1
     mounted=1
-    (cd "$folder" && ls -lR --time-style=long-iso)
+    echo "Its files:"
+    find "$folder" -type f -printf '%9s  %TY-%Tm-%Td %TH:%TM  %P\n' | sort -k4
+    # The bytes, and not only the names.
+    if [ -e "$folder/${2##*/}" ]; then
+        echo
+        echo "\$ cmp $folder/${2##*/} $2"
+        cmp "$folder/${2##*/}" "$2" || exit 1
+        echo "the same bytes"
+    fi
     umount "$folder" && mounted=
 done
+echo
 echo "\$ nbdimage detach $device"
 nbdimage detach "$device" && device=
