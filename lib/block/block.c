@@ -126,20 +126,21 @@ block_write_zeros (struct block *b, uint64_t len, uint64_t off,
                    unsigned flags, struct err *err)
 {
   static const char zeros[ZERO_CHUNK];
-  int r;
+  int r = 0;
 
   if (flags & BLOCK_FAST)
     return err_set (err, -ENOTSUP, "no fast way to write zeros");
-  while (len > 0) {
+  while (r == 0 && len > 0) {
     size_t n = (size_t) min_u64 (len, sizeof zeros);
 
-    r = b->ops->pwrite (b, zeros, n, off, flags & BLOCK_FUA, err);
-    if (r < 0)
-      return r;
+    r = b->ops->pwrite (b, zeros, n, off, 0, err);
     len -= n;
     off += n;
   }
-  return 0;
+  /* One flush for all of them. */
+  if (r == 0 && flags & BLOCK_FUA)
+    r = block_flush (b, err);
+  return r;
 }
 
 int

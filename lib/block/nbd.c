@@ -22,9 +22,12 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include <libnbd.h>
 
@@ -100,6 +103,27 @@ is_dead (struct nbd_handle *h)
 
 /*--- connecting ------------------------------------------------------------*/
 
+/* A server whose machine or network is gone fails requests instead of
+ * leaving them to wait for ever: the kernel asks after it when it is silent,
+ * and gives up when nothing comes back for a minute.  Sockets of other
+ * families don't need it and refuse.
+ */
+static void
+notice_dead_peers (struct nbd_handle *h)
+{
+  const int on = 1, idle_s = 20, interval_s = 10, probes = 4;
+  const unsigned unanswered_ms = 60 * 1000;
+  int fd = nbd_aio_get_fd (h);
+
+  if (fd < 0 || setsockopt (fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unanswered_ms,
+                            sizeof unanswered_ms) < 0)
+    return;
+  setsockopt (fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+  setsockopt (fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
+  setsockopt (fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof interval_s);
+  setsockopt (fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
+}
+
 static int
 connect_handle (const char *uri, struct nbd_handle **out, struct err *err)
 {
@@ -122,6 +146,7 @@ connect_handle (const char *uri, struct nbd_handle **out, struct err *err)
       err->code = -EIO;
     return err ? err->code : -EIO;
   }
+  notice_dead_peers (h);
   *out = h;
   return 0;
 }
@@ -569,7 +594,10 @@ nbd_block_close (struct block *b)
   struct nbd_block *n = nbd (b);
 
   for (unsigned i = 0; i < n->nr_idle; ++i) {
-    nbd_shutdown (n->idle[i], 0);
+    /* The goodbye goes out now if it can; a server that no longer answers
+     * is not waited for.
+     */
+    nbd_aio_disconnect (n->idle[i], 0);
     nbd_close (n->idle[i]);
   }
   pthread_cond_destroy (&n->idle_cond);

@@ -472,6 +472,23 @@ an_error_of_the_server_is_passed_on (void **state)
   assert_int_equal (block_pread (b, buf, 512, 0, &err), -EIO);
 }
 
+/* A goodbye that waits for an answer would never return: the alarm ends us. */
+static void
+closing_does_not_wait_for_a_server_that_is_stuck (void **state)
+{
+  struct block *b;
+  uint8_t buf[512];
+
+  (void) state;
+  start ("pattern", "1M");
+  b = open_uri (0);
+  assert_int_equal (block_pread (b, buf, 512, 0, NULL), 0);
+  kill (server, SIGSTOP);
+  alarm (60);
+  block_unref (b);
+  alarm (0);
+}
+
 static void
 nobody_there_is_said (void **state)
 {
@@ -521,6 +538,8 @@ main (void)
     cmocka_unit_test_teardown (a_writer_does_not, teardown),
     cmocka_unit_test_teardown (an_error_of_the_server_is_passed_on,
                                teardown),
+    cmocka_unit_test_teardown
+      (closing_does_not_wait_for_a_server_that_is_stuck, teardown),
     cmocka_unit_test_teardown (nobody_there_is_said, teardown),
     cmocka_unit_test_teardown (an_image_lies_on_an_export, teardown),
   };
