@@ -22,6 +22,9 @@
 #include "tools/output.h"
 #include "tools/report.h"
 
+/* How long the data of a disk is counted unless its picture is asked for. */
+#define COUNT_SECONDS 3
+
 struct info_command {
   struct image_option_values image;
   bool map;
@@ -147,7 +150,8 @@ show_image (const struct info_command *c, struct image *img,
   struct info info;
   int status = STATUS_DONE;
 
-  if (info_collect (&info, img, picture_width (c), report, &err) < 0)
+  if (info_collect (&info, img, picture_width (c),
+                    c->picture ? 0 : COUNT_SECONDS, report, &err) < 0)
     status = err.code == -EBADMSG ? STATUS_DAMAGED : STATUS_FAILED;
   if (info.img == NULL)
     return tool_fail (image_name (img), &err);

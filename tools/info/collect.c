@@ -112,12 +112,20 @@ count_extent (void *opaque, const struct extent *e)
 }
 
 static int
-count_data (struct info *info, struct err *err)
+count_data (struct info *info, unsigned seconds, struct err *err)
 {
-  int r = walk_extents (info->img, count_extent, info, err);
+  int r = walk_extents (info->img, seconds, count_extent, info,
+                        &info->data_end, err);
 
-  info->has_data = r == 0;
+  if (r < 0)
+    info->data_end = 0;
   return r < 0 ? err_in (err, "extents") : 0;
+}
+
+bool
+info_has_all_data (const struct info *info)
+{
+  return info->data_end == image_size (info->img);
 }
 
 /*--- all of it -------------------------------------------------------------*/
@@ -135,7 +143,7 @@ note (int r, struct err *found, struct info *info, struct err *worst)
 
 int
 info_collect (struct info *info, struct image *img, unsigned nr_cells,
-              struct report *report, struct err *err)
+              unsigned seconds, struct report *report, struct err *err)
 {
   struct err e = ERR_INIT, worst = ERR_INIT;
   int r;
@@ -160,7 +168,7 @@ info_collect (struct info *info, struct image *img, unsigned nr_cells,
   if (info->table.scheme == PART_NONE || info->image.is_optical)
     note (identify (info->disk, &info->whole, &e), &e, info, &worst);
   note (look_at_efi_entry (info, &e), &e, info, &worst);
-  note (count_data (info, &e), &e, info, &worst);
+  note (count_data (info, seconds, &e), &e, info, &worst);
   if (worst.code == 0)
     return 0;
   if (err)

@@ -33,22 +33,26 @@ struct info {
   bool has_boot_code;           /* a BIOS would run sector 0 */
   const char *boot_loader;      /* whose code that is; NULL: not known */
 
-  uint64_t data;                /* bytes of extents that hold data */
-  bool has_data;                /* they could be counted */
+  uint64_t data;                /* bytes of extents that hold data ... */
+  uint64_t data_end;            /* ... in front of this byte of the disk */
   unsigned nr_cells;            /* 0: no picture */
   double cells[PICTURE_CELLS_MAX]; /* the share that is data, 0 to 1 */
 
   struct report report;
 };
 
-/* Find everything out.  img is kept.  What could not be found out because
+/* Find everything out.  img is kept.  How much is data is counted for about
+ * `seconds`, or to the end if that is 0.  What could not be found out because
  * of an error is reported, and the worst of them is returned as a negative
  * errno with everything else in place; info->img is NULL when there is
  * nothing to show at all.  The caller frees *info with info_free.
  */
 int info_collect (struct info *info, struct image *img, unsigned nr_cells,
-                  struct report *report, struct err *err);
+                  unsigned seconds, struct report *report, struct err *err);
 void info_free (struct info *info);
+
+/* Was all of the disk counted? */
+bool info_has_all_data (const struct info *info);
 
 /* Sector 0. */
 int info_find_boot_code (struct info *info, struct err *err);

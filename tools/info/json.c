@@ -165,7 +165,7 @@ info_to_json (const struct info *info)
     "label", output_json_text (info->image.label),
     "size", bytes (image_size (info->img)),
     "file-size", bytes (info->image.file_size),
-    "data", info->has_data ? bytes (info->data) : json_null (),
+    "data", info_has_all_data (info) ? bytes (info->data) : json_null (),
     "allocation-size", info->image.allocation_size
                        ? bytes (info->image.allocation_size) : json_null ());
   if (json == NULL)
@@ -199,7 +199,8 @@ json_t *
 info_map_to_json (struct image *img, struct err *err)
 {
   json_t *list = json_array ();
-  int r = list ? walk_extents (img, add_extent, list, err) : -ENOMEM;
+  uint64_t end;
+  int r = list ? walk_extents (img, 0, add_extent, list, &end, err) : -ENOMEM;
 
   if (r == 0)
     return list;

@@ -135,7 +135,7 @@ info_show_picture (const struct info *info)
   const bool is_utf8 = strcmp (nl_langinfo (CODESET), "UTF-8") == 0;
   const struct style *style = is_utf8 ? &unicode : &ascii;
 
-  if (info->nr_cells == 0 || !info->has_data)
+  if (info->nr_cells == 0 || !info_has_all_data (info))
     return;
   putchar ('\n');
   show_cells (info, style);

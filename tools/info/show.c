@@ -206,6 +206,23 @@ show_boot (const struct info *info)
     show_el_torito (&info->image.boot.ptr[i]);
 }
 
+static void
+show_data (const struct info *info)
+{
+  char data[SIZE_STRING_SIZE], end[SIZE_STRING_SIZE];
+
+  if (info_has_all_data (info)) {
+    show_size ("Data", info->data);
+    return;
+  }
+  if (info->data_end == 0)      /* an error, which was reported */
+    return;
+  show_label ("Data");
+  printf ("%s in the first %s; --picture counts all of it\n",
+          size_to_string (info->data, data),
+          size_to_string (info->data_end, end));
+}
+
 void
 info_show (const struct info *info)
 {
@@ -218,8 +235,7 @@ info_show (const struct info *info)
   show_size ("Disk size", image_size (info->img));
   if (info->image.file_size != image_size (info->img))
     show_size ("File size", info->image.file_size);
-  if (info->has_data)
-    show_size ("Data", info->data);
+  show_data (info);
   show_text ("Not writable", image_readonly_reason (info->img));
   for (size_t i = 0; i < info->image.properties.len; ++i)
     show_text (info->image.properties.ptr[i].label,
@@ -244,6 +260,8 @@ show_extent (void *opaque, const struct extent *e)
 int
 info_show_map (struct image *img, struct err *err)
 {
+  uint64_t end;
+
   printf ("%16s %16s  %-11s %5s\n", "offset", "length", "kind", "layer");
-  return walk_extents (img, show_extent, NULL, err);
+  return walk_extents (img, 0, show_extent, NULL, &end, err);
 }

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <time.h>
 
 #include "lib/base/checked.h"
 #include "tools/info/walk.h"
@@ -33,34 +34,76 @@ push (struct walk *w, const struct extent *e)
   return r;
 }
 
+/* How much of the disk is asked about at once: so much that the answer takes
+ * a fraction of a second, wherever the image lies.
+ */
+#define STEP_MIN (UINT64_C (64) * 1024 * 1024)
+#define STEP_MAX (UINT64_C (1) << 40)
+
+static uint64_t
+adapt_step (uint64_t step, int64_t took_ms)
+{
+  if (took_ms < 20)
+    return min_u64 (step * 2, STEP_MAX);
+  if (took_ms > 200)
+    return max_u64 (step / 2, STEP_MIN);
+  return step;
+}
+
+static int64_t
+now_ms (void)
+{
+  struct timespec ts;
+
+  clock_gettime (CLOCK_MONOTONIC, &ts);
+  return (int64_t) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* Extents of [*off, *off+len), or of less of it; *off moves on. */
+static int
+walk_some (struct image *img, uint64_t len, struct walk *w, uint64_t *off,
+           struct err *err)
+{
+  CLEANUP_EXTENT_LIST struct extent_list list = {
+    VECTOR_INIT, EXTENTS_AT_ONCE
+  };
+  const uint64_t end = *off + len;
+  int r = image_extents (img, len, *off, &list, err);
+
+  if (r == 0 && list.v.len == 0)
+    r = err_set (err, -EIO, "there is no extent at offset %" PRIu64, *off);
+  for (size_t i = 0; i < list.v.len && r == 0 && *off < end; ++i) {
+    struct extent e = list.v.ptr[i];
+
+    /* An answer may go beyond what was asked. */
+    e.len = min_u64 (e.len, end - e.off);
+    r = push (w, &e);
+    *off = e.off + e.len;
+  }
+  return r;
+}
+
 int
-walk_extents (struct image *img, walk_fn fn, void *opaque, struct err *err)
+walk_extents (struct image *img, unsigned seconds, walk_fn fn, void *opaque,
+              uint64_t *end, struct err *err)
 {
   const uint64_t size = image_size (img);
+  const int64_t start = now_ms ();
   struct walk w = { .fn = fn, .opaque = opaque };
-  uint64_t off = 0;
+  uint64_t off = 0, step = STEP_MIN;
+  int64_t then = start, now;
   int r = 0;
 
   while (off < size && r == 0) {
-    CLEANUP_EXTENT_LIST struct extent_list list = {
-      VECTOR_INIT, EXTENTS_AT_ONCE
-    };
-
-    r = image_extents (img, size - off, off, &list, err);
-    if (r == 0 && list.v.len == 0)
-      r = err_set (err, -EIO, "there is no extent at offset %" PRIu64, off);
-    for (size_t i = 0; i < list.v.len && r == 0; ++i) {
-      struct extent e = list.v.ptr[i];
-
-      /* An NBD server may answer beyond what was asked. */
-      e.len = min_u64 (e.len, size - e.off);
-      r = push (&w, &e);
-      off = e.off + e.len;
-      if (off >= size)
-        break;
-    }
+    r = walk_some (img, min_u64 (step, size - off), &w, &off, err);
+    now = now_ms ();
+    if (seconds != 0 && now - start > (int64_t) seconds * 1000)
+      break;
+    step = adapt_step (step, now - then);
+    then = now;
   }
   if (r == 0 && w.last.len > 0)
     r = fn (opaque, &w.last);
+  *end = off;
   return r;
 }
