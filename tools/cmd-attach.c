@@ -35,7 +35,11 @@
 #include "tools/output.h"
 #include "tools/report.h"
 
-#define WAIT_MODPROBE 20000     /* milliseconds */
+/* Milliseconds.  Each read of the disk has the bound of --timeout, and it
+ * takes many.
+ */
+#define WAIT_MODPROBE 20000
+#define WAIT_DISK 86400000
 
 struct attach {
   struct image_option_values image;
@@ -210,7 +214,7 @@ check_image (struct attach *a, struct err *err)
                     "TLS");
   a->source = is_uri ? strdup (a->name) : realpath (a->name, NULL);
   if (a->source == NULL)
-    return err_sys (err, "opening");
+    return err_set (err, -errno, "%s", strerror (errno));
   if (a->image.parent_path != NULL) {
     r = absolute_folders (a->image.parent_path, &a->parent_path, err);
     if (r < 0)
@@ -345,12 +349,57 @@ catch_signals (void)
   sigaction (SIGHUP, &action, NULL);
 }
 
+/* Looking at a disk whose server is slow or gone waits in the kernel, where
+ * Ctrl-C does not reach; so a thread does it.
+ */
+struct look {
+  unsigned index;
+  struct disk_partition_vector list;
+  struct report report;
+  struct err err;
+  int r;
+};
+
+static void
+look_at_partitions (void *opaque)
+{
+  struct look *look = opaque;
+
+  look->r = partitions_wait (look->index, &interrupted, &look->list,
+                             &look->report, &look->err);
+}
+
+static int
+show_all (const struct attach *a, unsigned index, struct err *err)
+{
+  static struct look look = { .list = VECTOR_INIT, .report = REPORT_INIT };
+
+  look.index = index;
+  if (!process_bounded (look_at_partitions, &look, WAIT_DISK, &interrupted))
+    return interrupted ? err_set (err, -EINTR, "interrupted")
+      : err_set (err, -ETIMEDOUT, "the disk could not be looked at in time");
+  tool_warnings (a->name, &look.report);
+  if (look.r == 0) {
+    if (a->json)
+      show_json (a, index, &look.list);
+    else
+      show (index, &look.list);
+  }
+  else
+    *err = look.err;
+  disk_partition_vector_free (&look.list);
+  if (look.r == 0 && fflush (stdout) != 0)
+    return err_sys (err, "writing the output");
+  if (look.r == 0 && interrupted)
+    return err_set (err, -EINTR, "interrupted");
+  return look.r;
+}
+
 /* The supervisor keeps the device only when all of it was shown. */
 static int
 attach (const struct attach *a, const struct image_parameters *parameters,
         struct err *err)
 {
-  CLEANUP_DISK_PARTITIONS struct disk_partition_vector list = VECTOR_INIT;
   CLEANUP_REPORT struct report report = REPORT_INIT;
   struct supervisor_request request = {
     .index = a->index,
@@ -366,22 +415,10 @@ attach (const struct attach *a, const struct image_parameters *parameters,
   int r;
 
   r = supervisor_start (&request, &link, &index, &report, err);
-  if (r < 0) {
-    tool_warnings (a->name, &report);
-    return r;
-  }
-  r = partitions_wait (index, &interrupted, &list, &report, err);
   tool_warnings (a->name, &report);
-  if (r == 0) {
-    if (a->json)
-      show_json (a, index, &list);
-    else
-      show (index, &list);
-    if (fflush (stdout) != 0)
-      r = err_sys (err, "writing the output");
-  }
-  if (r == 0 && interrupted)
-    r = err_set (err, -EINTR, "interrupted");
+  if (r < 0)
+    return r;
+  r = show_all (a, index, err);
   if (r == 0)
     r = supervisor_keep (&link, err);
   if (r < 0)

@@ -75,7 +75,7 @@ run_task (void (*function) (void *), int fd, unsigned index,
     return err_nomem (err);
   task->fd = fd;
   task->index = index;
-  if (!process_bounded (function, task, milliseconds))
+  if (!process_bounded (function, task, milliseconds, NULL))
     return err_set (err, -ETIMEDOUT, "the kernel did not finish in %u "
                     "seconds", milliseconds / 1000);
   r = task->result;

@@ -195,15 +195,33 @@ bounded_start (void *arg)
   return NULL;
 }
 
-bool
-process_bounded (void (*function) (void *opaque), void *opaque,
-                 unsigned milliseconds)
+/* A signal may come just before poll, or to the other thread. */
+static bool
+wait_for_end (int fd, unsigned milliseconds,
+              const volatile bool *interrupted)
 {
   uint64_t deadline = clock_deadline (milliseconds);
+  struct pollfd p = { .fd = fd, .events = POLLIN };
+
+  for (;;) {
+    int left = clock_left (deadline);
+
+    if (interrupted != NULL && left > 100)
+      left = 100;
+    if (poll (&p, 1, left) > 0)
+      return true;
+    if (clock_left (deadline) == 0 || (interrupted != NULL && *interrupted))
+      return false;
+  }
+}
+
+bool
+process_bounded (void (*function) (void *opaque), void *opaque,
+                 unsigned milliseconds, const volatile bool *interrupted)
+{
   struct bounded *bounded = malloc (sizeof *bounded);
   pthread_attr_t attr;
   pthread_t thread;
-  struct pollfd p;
   int fds[2], r;
 
   if (bounded == NULL || pipe2 (fds, O_CLOEXEC) < 0) {
@@ -221,9 +239,7 @@ process_bounded (void (*function) (void *opaque), void *opaque,
     free (bounded);
     return false;
   }
-  p = (struct pollfd) { .fd = fds[0], .events = POLLIN };
-  while ((r = poll (&p, 1, clock_left (deadline))) < 0 && errno == EINTR)
-    ;
+  r = wait_for_end (fds[0], milliseconds, interrupted);
   close (fds[0]);
-  return r > 0;
+  return r;
 }

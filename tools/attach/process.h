@@ -44,10 +44,12 @@ int process_run (const char *const argv[], unsigned milliseconds,
                  struct err *err);
 
 /* Call function (opaque) in a thread and wait for it, but not longer than
- * this.  False: it is still running, and opaque is still in use; so opaque
- * must not be freed then.
+ * this, and not after *interrupted became true (NULL: nothing interrupts).
+ * False: it is still running, and opaque is still in use; so opaque must not
+ * be freed then.
  */
 bool process_bounded (void (*function) (void *opaque), void *opaque,
-                      unsigned milliseconds);
+                      unsigned milliseconds,
+                      const volatile bool *interrupted);
 
 #endif /* NBDIMAGE_ATTACH_PROCESS_H */

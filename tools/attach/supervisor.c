@@ -295,20 +295,32 @@ disconnect (void *opaque)
     log_line (s, "%s", err.msg);
 }
 
+static bool
+is_our_device (const struct supervisor *s)
+{
+  char backend[128];
+
+  device_backend (device_of (s), backend, sizeof backend);
+  return strcmp (backend, s->attachment.backend) == 0;
+}
+
 /* To a server that is well and a device at rest the kernel may say goodbye;
- * everything was flushed before.
+ * everything was flushed before.  A device that somebody else disconnected
+ * may be connected to something else by now.
  */
 static void
 disconnect_device (struct supervisor *s)
 {
   struct device_activity activity = { 0, 1 };
 
+  if (!is_our_device (s))
+    return;
   device_activity (device_of (s), &activity);
   if (activity.inflight == 0 && s->attachment.dead == NULL &&
-      process_bounded (disconnect, s, POLITE))
+      process_bounded (disconnect, s, POLITE, NULL))
     return;
   connection_shutdown (&s->connection);
-  if (!process_bounded (disconnect, s, POLITE))
+  if (!process_bounded (disconnect, s, POLITE, NULL))
     log_line (s, "the kernel does not let go of the device");
 }
 
@@ -358,8 +370,8 @@ server_lost (struct supervisor *s, const char *reason)
             device_of (s));
   s->attachment.dead = strdup (reason);
   connection_shutdown (&s->connection);
-  process_bounded (open_device, s, 1000);
-  process_bounded (disconnect, s, POLITE);
+  process_bounded (open_device, s, 1000, NULL);
+  process_bounded (disconnect, s, POLITE, NULL);
   if (s->server != NULL && server_ended (s->server) == NULL)
     process_signal (server_fd (s->server), SIGTERM);
   if (state_save (&s->attachment, &err) < 0)
@@ -412,11 +424,9 @@ static bool
 device_taken_away (const struct supervisor *s)
 {
   uint64_t deadline = clock_deadline (300);
-  char backend[128];
 
   do {
-    device_backend (device_of (s), backend, sizeof backend);
-    if (strcmp (backend, s->attachment.backend) != 0)
+    if (!is_our_device (s))
       return true;
     clock_sleep (20);
   }
