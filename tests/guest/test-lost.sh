@@ -1,0 +1,282 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+# The server is killed, stops, or is cut off: with nbdimage attach all I/O
+# ends within --timeout, no task stays stuck, the device comes off, and can
+# be attached again.
+
+. "$(dirname "$0")/../functions.sh"
+. "$(dirname "$0")/guest.sh"
+set -e
+
+make_images ()
+{
+    truncate -s 64M "$images/disk.raw"
+}
+
+requires jq
+in_guest 400
+
+timeout=6
+
+# To start and end programs in an emulated machine, when all of its host is
+# busy.  What the kernel would need without the supervisor is well above:
+# 20 s with four connections.
+slack=5
+cp "$images/disk.raw" "$tmp/disk.raw"
+cd "$tmp"
+
+# now: seconds, with hundredths
+now ()
+{
+    cut -d' ' -f1 /proc/uptime
+}
+
+# io NAME COMMAND ARG...: in the background; when it ended goes to io.log
+io ()
+{
+    local name=$1
+    shift
+    (
+        start=$(now)
+        status=0
+        "$@" >/dev/null 2>"io.$name" || status=$?
+        echo "$name $status $start $(now)" >>io.log
+    ) &
+    io_pids+=($!)
+}
+
+start_io ()
+{
+    rm -f io.*
+    io_pids=()
+}
+
+# Again and again, until it fails.
+forever ()
+{
+    while "$@"; do
+        :
+    done
+    return 1
+}
+
+io_before ()
+{
+    io direct-read forever dd if="$dev" bs=64k iflag=direct
+    io direct-write forever dd if=/dev/zero of="$dev" bs=64k oflag=direct \
+       count=200
+    io cached-read forever sh -c "blockdev --flushbufs $dev &&
+                                  dd if=$dev bs=1M skip=20 count=20"
+    io cached-write forever dd if=/dev/zero of="$dev" bs=1M seek=40 count=16 \
+       conv=fsync
+}
+
+io_after ()
+{
+    io later-read dd if="$dev" bs=64k iflag=direct skip=100
+    io later-write dd if=/dev/zero of="$dev" bs=64k oflag=direct seek=500
+    io later-sync sync "$dev"
+}
+
+# io_ended LOST-AT BOUND: each has failed, so many seconds at most after the
+# server was lost or it began
+io_ended ()
+{
+    local lost=$1 bound=$2 deadline p alive=1
+
+    deadline=$(awk -v a="$(now)" -v b="$bound" 'BEGIN { print a + b + 5 }')
+    while [ -n "$alive" ] &&
+              awk -v a="$(now)" -v b="$deadline" 'BEGIN { exit !(a < b) }'; do
+        alive=
+        for p in "${io_pids[@]}"; do
+            ! kill -0 "$p" 2>/dev/null || alive=1
+        done
+        sleep 0.1
+    done
+    awk -v lost="$lost" -v bound="$bound" -v slack=$slack '
+        {
+            from = $3 > lost ? $3 : lost
+            printf "   %-12s failed after %.1f s\n", $1, $4 - from
+            if ($4 - from > bound + slack) { print "too late: " $1; bad = 1 }
+            if ($2 == 0 && $1 != "later-sync") {
+                print "did not fail: " $1; bad = 1
+            }
+        }
+        END { exit bad }' io.log || fail "I/O did not end as it should"
+    [ -z "$alive" ] || fail "I/O hangs: $(cat io.log)"
+    same "commands that ended" "$(wc -l <io.log)" "${#io_pids[@]}"
+    no_stuck_task
+}
+
+# lose HOW: the server goes away; sets $lost
+lose ()
+{
+    case $1 in
+        kill) kill -KILL "$(server_pid "$dev")" ;;
+        stop) kill -STOP "$(server_pid "$dev")" ;;
+        cut) ip link set to-server down ;;
+    esac
+    lost=$(now)
+}
+
+gone ()
+{
+    same state "$(nbdimage attached --json | jq -r '.[0].state')" "$1"
+    detach "$dev"
+}
+
+# --------------------------------------------------- a private server, local
+
+for n in 1 4; do
+    for how in kill stop; do
+        step "$how, $n connections"
+        attach --write --connections $n --timeout $timeout disk.raw /dev/nbd1
+        start_io
+        io_before
+        sleep 1
+        lose $how
+        sleep 1
+        io_after
+        io_ended "$lost" $timeout
+        gone dead
+        attach disk.raw /dev/nbd1
+        dd if="$dev" of=/dev/null bs=1M count=4 status=none
+        detach "$dev"
+        nothing_left
+    done
+
+    step "stop of an idle device, $n connections"
+    attach --write --connections $n --timeout $timeout disk.raw /dev/nbd1
+    start_io
+    lose stop
+    sleep 1
+    io_after
+    io_ended "$lost" $timeout
+    gone dead
+    nothing_left
+done
+
+step "kill of an idle device: I/O fails at once"
+attach disk.raw /dev/nbd1
+lose kill
+sleep 1
+start_io
+io read dd if="$dev" bs=64k count=1
+io_ended "$lost" 1
+gone dead
+nothing_left
+
+step "a mounted disk loses its server"
+attach --write --timeout $timeout disk.raw /dev/nbd1
+mkfs.ext4 -q "$dev"
+mkdir -p mnt
+mount "$dev" mnt
+echo hello >mnt/file
+sync mnt/file
+lose stop
+start_io
+io write sh -c 'echo x >mnt/other && sync mnt/other'
+io_ended "$lost" $timeout
+refused 1 "is mounted at $tmp/mnt" nbdimage detach "$dev"
+umount mnt
+gone dead
+attach disk.raw /dev/nbd1
+mount -o ro,noload "$dev" mnt
+same "the file" "$(cat mnt/file)" hello
+umount mnt
+detach "$dev"
+nothing_left
+
+# ---------------------------------------------------------- without supervisor
+
+# Then the kernel's timeouts remain: twice --timeout for each connection at
+# the most (the manual says so).
+for n in 1 4; do
+    step "supervisor killed, then the server stopped, $n connections"
+    attach --write --connections $n --timeout 4 disk.raw /dev/nbd1
+    kill -KILL "$(supervisor_pid "$dev")"
+    dd if="$dev" of=/dev/null bs=1M count=4 status=none
+    same state "$(nbdimage attached --json | jq -r '.[0].state')" unsupervised
+    start_io
+    io_before
+    sleep 1
+    lose stop
+    io_ended "$lost" $((2 * 4 * n))
+    nbdimage detach "$dev" || true
+    nothing_left
+done
+
+step "supervisor killed, the rest well: detach"
+attach --write disk.raw /dev/nbd1
+kill -KILL "$(supervisor_pid "$dev")"
+detach disk.raw
+nothing_left
+
+step "supervisor and server killed: attached shows it, detach cleans"
+attach --write disk.raw /dev/nbd1
+kill -KILL "$(supervisor_pid "$dev")" "$(server_pid "$dev")"
+sleep 0.5
+gone dead
+nothing_left
+
+# ---------------------------------------------------------------- slow servers
+
+step "a server that is only slow is not cut off"
+start_nbdkit --filter=delay --filter=noparallel memory 16M rdelay=3
+attach --timeout $timeout "$uri"
+dd if="$dev" of=/dev/null bs=4k count=1 skip=1000 iflag=direct status=none
+same state "$(nbdimage attached --json | jq -r '.[0].state')" live
+detach "$dev"
+stop_nbdkit
+
+for n in 1 4; do
+    step "a flush that never ends, $n connections"
+    start_nbdkit --threads=4 eval get_size='echo 1M' \
+                 can_write='exit 0' can_flush='exit 0' \
+                 can_multi_conn='exit 0' thread_model='echo parallel' \
+                 pread='head -c $3 /dev/zero' pwrite='cat >/dev/null' \
+                 flush='sleep 60'
+    attach --write --connections $n --timeout $timeout "$uri"
+    start_io
+    lost=$(now)
+    io flush sync "$dev"
+    io_ended "$lost" $timeout
+    nbdimage detach "$dev" || true
+    kill -KILL "$nbdkit_pid"
+    nothing_left
+done
+
+# ------------------------------------------------------------------- a network
+
+if command -v ip >/dev/null && modprobe veth 2>/dev/null; then
+    for n in 1 4; do
+        step "a network that is cut, $n connections"
+        ip netns add far
+        ip link add to-server type veth peer name to-client netns far
+        ip addr add 10.9.9.1/24 dev to-server
+        ip link set to-server up
+        ip netns exec far ip addr add 10.9.9.2/24 dev to-client
+        ip netns exec far ip link set to-client up
+        ip netns exec far nbdkit -P far.pid -p 10809 file disk.raw
+        for ((i = 0; i < 100; i++)); do
+            [ ! -s far.pid ] || break
+            sleep 0.1
+        done
+        attach --write --connections $n --timeout $timeout \
+               nbd://10.9.9.2 /dev/nbd1
+        start_io
+        io_before
+        sleep 1
+        lose cut
+        sleep 1
+        io_after
+        io_ended "$lost" $timeout
+        gone dead
+        kill -KILL "$(cat far.pid)"
+        ip link del to-server
+        ip netns del far
+        nothing_left
+    done
+fi
+echo "passed"
