@@ -360,9 +360,8 @@ attachment_status (const struct attachment *a)
     return ATTACHMENT_DEAD;
   if (supervised)
     return ATTACHMENT_LIVE;
-  if (a->server.pid != 0 && !process_alive (&a->server))
-    return ATTACHMENT_DEAD;
-  return ATTACHMENT_UNSUPERVISED;
+  /* A private server ends with its supervisor. */
+  return a->server.pid != 0 ? ATTACHMENT_DEAD : ATTACHMENT_UNSUPERVISED;
 }
 
 void

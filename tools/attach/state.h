@@ -25,7 +25,7 @@
 
 enum attachment_status {
   ATTACHMENT_LIVE,
-  ATTACHMENT_UNSUPERVISED,      /* works, but the supervisor is gone */
+  ATTACHMENT_UNSUPERVISED,      /* a URI; works, but nobody watches it */
   ATTACHMENT_DEAD,              /* the server is gone: I/O fails */
   ATTACHMENT_STALE,             /* a remnant; the device is free */
 };

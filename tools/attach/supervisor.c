@@ -34,8 +34,10 @@
  * reading is no error but the end of the file; as it is, all I/O fails until
  * `detach`.
  *
- * nbdkit is not tied to the life of this process: if this process is killed,
- * the disk still works, only unwatched, and `detach` ends nbdkit.
+ * When this process is killed, a private nbdkit ends with it: given a socket
+ * to listen on, nbdkit 1.32 asks the kernel for a SIGTERM when its parent
+ * dies, and there is no option against that.  Then I/O fails at once.  What
+ * is attached by URI goes on, unwatched.  Both come off with `detach`.
  */
 
 #include <config.h>
@@ -76,6 +78,7 @@
 
 /* Milliseconds.  A farewell to a server that is well takes no time. */
 #define POLITE 3000
+#define WAIT_OPEN 500
 #define GLANCE 2000
 #define UNDO 30000
 
@@ -137,6 +140,17 @@ log_line (struct supervisor *s, const char *fmt, ...)
   if (gmtime_r (&t, &tm) != NULL)
     strftime (now, sizeof now, "%Y%m%dT%H%M%SZ", &tm);
   dprintf (s->log_fd, "%s nbdimage: %s\n", now, text);
+}
+
+static void
+send_answer (struct supervisor *s, int kind, int code, const char *text)
+{
+  struct answer answer = { .kind = kind, .code = code };
+
+  if (s->attachment.index >= 0)
+    answer.index = device_of (s);
+  snprintf (answer.text, sizeof answer.text, "%s", text);
+  send (s->link_fd, &answer, sizeof answer, MSG_NOSIGNAL);
 }
 
 /*--- Setting up ------------------------------------------------------------*/
@@ -360,8 +374,11 @@ open_device (void *opaque)
  * connections and hand them to the kernel in place of the old ones.  Not
  * done yet, because requests would have to wait in the kernel meanwhile,
  * under a bound of their own.
+ *
+ * True: the attachment has ended, because it was on trial, or because nobody
+ * used the device and it could not be kept.
  */
-static void
+static bool
 server_lost (struct supervisor *s, const char *reason)
 {
   struct err err = ERR_INIT;
@@ -370,12 +387,19 @@ server_lost (struct supervisor *s, const char *reason)
             device_of (s));
   s->attachment.dead = strdup (reason);
   connection_shutdown (&s->connection);
-  process_bounded (open_device, s, 1000, NULL);
+  process_bounded (open_device, s, WAIT_OPEN, NULL);
   process_bounded (disconnect, s, POLITE, NULL);
   if (s->server != NULL && server_ended (s->server) == NULL)
     process_signal (server_fd (s->server), SIGTERM);
+  if (s->link_fd >= 0) {
+    send_answer (s, KIND_FAILED, -EIO, reason);
+    return true;
+  }
+  if (!is_our_device (s))
+    return true;
   if (state_save (&s->attachment, &err) < 0)
     log_line (s, "%s", err.msg);
+  return false;
 }
 
 /*--- Watching --------------------------------------------------------------*/
@@ -451,10 +475,9 @@ connection_lost (struct supervisor *s)
     log_line (s, "somebody else disconnected /dev/nbd%u", device_of (s));
     return true;
   }
-  server_lost (s, s->server_gone ? "the server ended"
-               : silent ? "the server does not answer"
-               : "the server closed the connection");
-  return false;
+  return server_lost (s, s->server_gone ? "the server ended"
+                      : silent ? "the server does not answer"
+                      : "the server closed the connection");
 }
 
 /* True: the attachment has ended. */
@@ -465,9 +488,8 @@ look_at_device (struct supervisor *s)
 
   if (device_activity (device_of (s), &activity) < 0)
     return true;                /* the module was unloaded */
-  if (watch_stalled (&s->watch, &activity, clock_now ())) {
-    server_lost (s, "the server does not answer");
-  }
+  if (watch_stalled (&s->watch, &activity, clock_now ()))
+    return server_lost (s, "the server does not answer");
   return false;
 }
 
@@ -550,17 +572,6 @@ watch_device (struct supervisor *s)
 /*--- Its process -----------------------------------------------------------*/
 
 static void
-send_answer (struct supervisor *s, int kind, int code, const char *text)
-{
-  struct answer answer = { .kind = kind, .code = code };
-
-  if (s->attachment.index >= 0)
-    answer.index = device_of (s);
-  snprintf (answer.text, sizeof answer.text, "%s", text);
-  send (s->link_fd, &answer, sizeof answer, MSG_NOSIGNAL);
-}
-
-static void
 send_warnings (struct supervisor *s, struct report *report)
 {
   size_t i;
@@ -607,7 +618,7 @@ become_daemon (struct supervisor *s, struct err *err)
   if (s->signal_fd < 0)
     return err_sys (err, "signalfd");
   /* The kernel can't write to the disk without us and nbdkit (which inherits
-   * this), so that to free memory by ending one of us frees none.
+   * this), so ending one of us for want of memory would free none.
    */
   fp = fopen ("/proc/self/oom_score_adj", "we");
   if (fp != NULL) {
@@ -723,9 +734,17 @@ supervisor_start (const struct supervisor_request *request,
   return r;
 }
 
+/* A server that was lost meanwhile is told about first. */
 int
 supervisor_keep (struct supervisor_link *link, struct err *err)
 {
+  struct answer answer;
+
+  if (recv (link->fd, &answer, sizeof answer, MSG_DONTWAIT) == sizeof answer &&
+      answer.kind == KIND_FAILED) {
+    answer.text[sizeof answer.text - 1] = '\0';
+    return err_set (err, -EIO, "%s", answer.text);
+  }
   if (send (link->fd, "k", 1, MSG_NOSIGNAL) != 1)
     return err_sys (err, "the supervisor ended unexpectedly");
   close_fd (&link->fd);
