@@ -25,6 +25,7 @@ timeout=6
 slack=5
 cp "$images/disk.raw" "$tmp/disk.raw"
 cd "$tmp"
+cleanup_fn sh -c 'umount mnt 2>/dev/null || :'
 
 # now: seconds, with hundredths
 now ()
@@ -115,7 +116,7 @@ lose ()
     case $1 in
         kill) kill -KILL "$(server_pid "$dev")" ;;
         stop) kill -STOP "$(server_pid "$dev")" ;;
-        cut) ip link set to-server down ;;
+        cut) ip netns exec far ip route add blackhole 10.9.9.1 ;;
     esac
     lost=$(now)
 }
@@ -181,8 +182,8 @@ io_ended "$lost" $timeout
 refused 1 "is mounted at $tmp/mnt" nbdimage detach "$dev"
 umount mnt
 gone dead
-attach disk.raw /dev/nbd1
-mount -o ro,noload "$dev" mnt
+attach --write disk.raw /dev/nbd1
+mount "$dev" mnt                # the file may be in the journal
 same "the file" "$(cat mnt/file)" hello
 umount mnt
 detach "$dev"
@@ -193,44 +194,63 @@ nothing_left
 # Then the kernel's timeouts remain: twice --timeout for each connection at
 # the most (the manual says so).
 for n in 1 4; do
-    step "supervisor killed, then the server stopped, $n connections"
-    attach --write --connections $n --timeout 4 disk.raw /dev/nbd1
+    step "supervisor killed, then the server of a URI stopped, $n connections"
+    start_nbdkit file disk.raw
+    attach --write --connections $n --timeout 4 "$uri" /dev/nbd1
     kill -KILL "$(supervisor_pid "$dev")"
     dd if="$dev" of=/dev/null bs=1M count=4 status=none
     same state "$(nbdimage attached --json | jq -r '.[0].state')" unsupervised
     start_io
     io_before
     sleep 1
-    lose stop
+    kill -STOP "$nbdkit_pid"
+    lost=$(now)
     io_ended "$lost" $((2 * 4 * n))
     nbdimage detach "$dev" || true
+    kill -KILL "$nbdkit_pid"
     nothing_left
 done
 
-step "supervisor killed, the rest well: detach"
-attach --write disk.raw /dev/nbd1
+step "supervisor killed, the server of a URI is well: detach"
+start_nbdkit file disk.raw
+attach --write "$uri" /dev/nbd1
 kill -KILL "$(supervisor_pid "$dev")"
-detach disk.raw
+detach "$uri"
+stop_nbdkit
 nothing_left
 
-step "supervisor and server killed: attached shows it, detach cleans"
+step "supervisor of a local image killed: dead, I/O fails, detach cleans"
 attach --write disk.raw /dev/nbd1
-kill -KILL "$(supervisor_pid "$dev")" "$(server_pid "$dev")"
-sleep 0.5
-gone dead
+kill -KILL "$(supervisor_pid "$dev")"
+sleep 1
+start_io
+lost=$(now)
+io read dd if="$dev" bs=64k count=1 iflag=direct
+io_ended "$lost" 1
+same state "$(nbdimage attached --json | jq -r '.[0].state')" dead
+nbdimage detach "$dev" || true
 nothing_left
 
 # ---------------------------------------------------------------- slow servers
 
 step "a server that is only slow is not cut off"
-start_nbdkit --filter=delay --filter=noparallel memory 16M rdelay=3
+start_nbdkit -r eval get_size='echo 16M' thread_model='echo parallel' \
+             pread='[ $4 -lt 4194304 ] || [ $4 -ge 8388608 ] || sleep 3
+                    head -c $3 /dev/zero'
 attach --timeout $timeout "$uri"
-dd if="$dev" of=/dev/null bs=4k count=1 skip=1000 iflag=direct status=none
+dd if="$dev" of=/dev/null bs=64k count=2 skip=80 iflag=direct status=none
 same state "$(nbdimage attached --json | jq -r '.[0].state')" live
 detach "$dev"
 stop_nbdkit
 
+step "a server that is lost while the disk is looked at"
+start_nbdkit -r --filter=delay --filter=noparallel memory 1M rdelay=3
+refused 1 "" nbdimage attach --timeout 4 "$uri"
+kill -KILL "$nbdkit_pid"
+nothing_left
+
 for n in 1 4; do
+    # It answers reads, so it is not gone: the kernel tries each connection.
     step "a flush that never ends, $n connections"
     start_nbdkit --threads=4 eval get_size='echo 1M' \
                  can_write='exit 0' can_flush='exit 0' \
@@ -241,7 +261,7 @@ for n in 1 4; do
     start_io
     lost=$(now)
     io flush sync "$dev"
-    io_ended "$lost" $timeout
+    io_ended "$lost" $((timeout * n))
     nbdimage detach "$dev" || true
     kill -KILL "$nbdkit_pid"
     nothing_left

@@ -359,6 +359,7 @@ a_process_that_ended_is_not_alive (void **state)
 
   (void) state;
   if (pid == 0) {
+    alarm (20);                 /* should the test fail */
     pause ();
     _exit (0);
   }
