@@ -266,7 +266,7 @@ step "Ctrl-C and kill -9 while attaching leave nothing"
 for sig in INT TERM KILL; do
     # SIGKILL is late while the kernel looks for partitions by itself.
     delay=1
-    [ $sig != KILL ] || delay=0.2
+    [ $sig != KILL ] || delay=200ms
     start_nbdkit --filter=delay memory 1M rdelay=$delay
     nbdimage attach "$uri" >/dev/null 2>&1 &
     pid=$!
