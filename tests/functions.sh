@@ -24,9 +24,8 @@
 # Scripts run by themselves too: from the build folder, `bash
 # SOURCE/tests/cli/test-x.sh'.
 
-if [ -z "${abs_top_srcdir:-}" ]; then
-    abs_top_srcdir=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd) || exit 99
-fi
+# Not make's: it may end in "build/..".
+abs_top_srcdir=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd) || exit 99
 if [ -z "${abs_top_builddir:-}" ]; then
     abs_top_builddir=$PWD
     if [ ! -e "$abs_top_builddir/config.status" ]; then
@@ -61,8 +60,9 @@ cleanup_fn ()
 _run_cleanup ()
 {
     local status=$? i
+    # Not in the log: its end should be where the script ended.
+    { set +ex; } 2>/dev/null
     trap '' INT TERM HUP
-    set +e
     for ((i = ${#_cleanup[@]} - 1; i >= 0; i--)); do
         eval "${_cleanup[i]}"
     done
@@ -146,7 +146,10 @@ _make_nbdkit ()
     real=$(command -v nbdkit) || return 0
     if [ -n "${NBDIMAGE_ASAN:-}" ]; then
         # Leaks are the unit tests' business: here they would be nbdkit's.
-        asan="LD_PRELOAD=$NBDIMAGE_ASAN ASAN_OPTIONS=detect_leaks=0"
+        # libp11-kit, which nbdkit has through GnuTLS, waits forever in its
+        # destructor unless it is loaded right after the sanitizer.
+        asan="LD_PRELOAD=$NBDIMAGE_ASAN:libp11-kit.so.0"
+        asan="$asan ASAN_OPTIONS=detect_leaks=0:\$ASAN_OPTIONS"
     fi
     mkdir -p "$tmp/bin"
     cat >"$tmp/bin/nbdkit" <<END
