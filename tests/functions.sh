@@ -59,17 +59,16 @@ cleanup_fn ()
 
 _run_cleanup ()
 {
-    local status=$? i
-    # Not in the log: its end should be where the script ended.
-    { set +ex; } 2>/dev/null
+    local i
     trap '' INT TERM HUP
     for ((i = ${#_cleanup[@]} - 1; i >= 0; i--)); do
         eval "${_cleanup[i]}"
     done
     trap - EXIT
-    exit "$status"
+    exit "$_status"
 }
-trap _run_cleanup EXIT
+# Not in the log: its end should be where the script ended.
+trap '{ _status=$?; set +ex; } 2>/dev/null; _run_cleanup' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 trap 'exit 129' HUP

@@ -50,6 +50,7 @@ struct vhd_maker {
   struct vhd_spec spec;
   uint8_t *data;                /* the file */
   size_t len;
+  size_t allocated;             /* of data */
   size_t nr_entries;
   size_t table_off, batmap_off, locator_off, footer_off;
 };
