@@ -10,7 +10,6 @@
 
 #include <config.h>
 
-#include <ctype.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -166,6 +165,22 @@ find_folder (const struct folder *f, const char name[11])
   return 0;
 }
 
+/* How many of the 8 characters of a short name are used; 0: one of them is
+ * none that a loader's name has, which would not be fit to print either.
+ */
+static size_t
+name_length (const uint8_t *entry)
+{
+  size_t n = 8;
+
+  while (n > 0 && entry[n - 1] == ' ')
+    n--;
+  for (size_t i = 0; i < n; ++i)
+    if (entry[i] <= ' ' || entry[i] >= 0x7f)
+      return 0;
+  return n;
+}
+
 /* BOOT*.EFI among the entries. */
 static int
 list_loaders (const struct folder *f, char **loaders, struct err *err)
@@ -175,15 +190,13 @@ list_loaders (const struct folder *f, char **loaders, struct err *err)
 
   for (size_t i = 0; i + ENTRY_SIZE <= f->len; i += ENTRY_SIZE) {
     const uint8_t *entry = f->bytes + i;
-    size_t n = 8;
+    const size_t n = name_length (entry);
 
     if (entry[0] == 0)
       break;
-    if ((entry[11] & 0x18) != 0 || memcmp (entry, "BOOT", 4) != 0 ||
-        memcmp (entry + 8, "EFI", 3) != 0)
+    if (n == 0 || (entry[11] & 0x18) != 0 ||
+        memcmp (entry, "BOOT", 4) != 0 || memcmp (entry + 8, "EFI", 3) != 0)
       continue;
-    while (n > 4 && isalnum (entry[n - 1]) == 0)
-      n--;
     if (len + 14 < sizeof text)
       len += (size_t) snprintf (text + len, sizeof text - len,
                                 "%s%.*s.EFI", len ? " " : "", (int) n,

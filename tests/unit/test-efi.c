@@ -132,6 +132,26 @@ clusters_outside_the_file_system_are_not_read (void **state)
 }
 
 static void
+names_that_would_steer_a_terminal_are_left_out (void **state)
+{
+  static const char *const names[] = {
+    "BOOT\033[7mEFI", "BOOT\2337mxEFI", "BOOT\r\n12EFI", "BOOT\177123EFI",
+  };
+
+  (void) state;
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; ++i) {
+    char *loaders;
+
+    make_good ();
+    put_entry (CLUSTER (9), names[i], 0x20, 4);
+    loaders = find (sizeof disk);
+    assert_non_null (loaders);
+    assert_string_equal (loaders, "BOOTIA32.EFI");
+    free (loaders);
+  }
+}
+
+static void
 a_disk_shorter_than_it_says_is_survived (void **state)
 {
   (void) state;
@@ -163,6 +183,7 @@ main (void)
     cmocka_unit_test (loaders_are_found_along_a_chain_of_clusters),
     cmocka_unit_test (a_loop_of_clusters_ends),
     cmocka_unit_test (clusters_outside_the_file_system_are_not_read),
+    cmocka_unit_test (names_that_would_steer_a_terminal_are_left_out),
     cmocka_unit_test (a_disk_shorter_than_it_says_is_survived),
     cmocka_unit_test (boot_sectors_that_are_nonsense_are_survived),
   };
