@@ -121,7 +121,7 @@ look_at_image (struct boot *b)
   bool is_plain;
 
   if (image_options_from_values (&b->image, &options, &err) < 0)
-    command_usage_error (&command_boot, "--size: %s", err.msg);
+    command_usage_error (&command_boot, "%s", err.msg);
   options.writable = options.lock = b->write;
   if (image_open (b->name, &options, &img, &report, &err) < 0 ||
       image_get_info (img, &info, &err) < 0)

@@ -178,7 +178,7 @@ open_and_show (const struct info_command *c, const char *name)
   struct err err = ERR_INIT;
 
   if (image_options_from_values (&c->image, &options, &err) < 0)
-    command_usage_error (&command_info, "--size: %s", err.msg);
+    command_usage_error (&command_info, "%s", err.msg);
   if (image_open (name, &options, &img, &report, &err) < 0) {
     tool_warnings (name, &report);
     return tool_fail (name, &err);

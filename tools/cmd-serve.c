@@ -175,10 +175,8 @@ check_images (const struct serve *s)
   struct image_options options;
   struct err err = ERR_INIT;
 
-  if (image_options_from_values (&s->image, &options, &err) < 0) {
-    tool_fail (NULL, &err);
-    return STATUS_USAGE;
-  }
+  if (image_options_from_values (&s->image, &options, &err) < 0)
+    command_usage_error (&command_serve, "%s", err.msg);
   options.writable = options.lock = s->write;
   for (size_t i = 0; i < s->nr_images && !s->is_folder; ++i) {
     CLEANUP_IMAGE struct image *img = NULL;
@@ -225,8 +223,8 @@ static int
 show_exports (const struct serve *s, const struct server *server,
               const struct export_vector *exports, struct err *err)
 {
-  const char *access_text = s->write ? "clients may write"
-    : s->throw_away ? "writes are thrown away" : "read-only";
+  const char *access_text = s->write ? " (clients may write)"
+    : s->throw_away ? " (writes are thrown away)" : " read-only";
 
   for (size_t i = 0; i < exports->len; ++i) {
     CLEANUP_FREE char *uri = server_uri (server, exports->ptr[i].name);
@@ -235,9 +233,12 @@ show_exports (const struct serve *s, const struct server *server,
       return err_nomem (err);
     show_export (&exports->ptr[i], uri);
   }
-  if (exports->len == 0)
-    printf ("There is no image in %s yet.\n", s->images[0]);
-  printf ("Serving %s until Ctrl-C.  To attach: nbdimage attach URI\n",
+  if (exports->len == 0) {
+    printf ("There is no image in ");
+    output_text (s->images[0]);
+    printf (" yet.\n");
+  }
+  printf ("Serving%s until Ctrl-C.  To attach: nbdimage attach URI\n",
           access_text);
   fflush (stdout);
   return 0;

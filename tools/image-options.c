@@ -12,13 +12,18 @@ int
 image_options_from_values (const struct image_option_values *values,
                            struct image_options *options, struct err *err)
 {
+  int r;
+
   memset (options, 0, sizeof *options);
   options->format = values->format;
   options->parent_path = values->parent_path;
   options->ignore_checksums = values->ignore_checksums;
+  r = values->format ? image_format_check (values->format, err) : 0;
+  if (r < 0)
+    return err_in (err, "--format");
   if (values->size)
-    return image_size_rule_parse (values->size, &options->size_rule, err);
-  return 0;
+    r = image_size_rule_parse (values->size, &options->size_rule, err);
+  return r < 0 ? err_in (err, "--size") : 0;
 }
 
 static int

@@ -41,6 +41,9 @@ int image_size_rule_parse (const char *str, enum image_size_rule *rule,
 /* The name of the n-th format that is compiled in, NULL behind the last. */
 const char *image_format_name (size_t n);
 
+/* Is there a format of that name?  -EINVAL. */
+int image_format_check (const char *name, struct err *err);
+
 struct image_options {
   const char *format;           /* a driver's name; NULL: by content */
 

@@ -54,6 +54,12 @@ name_unknown (const char *name, struct err *err)
 }
 
 int
+image_format_check (const char *name, struct err *err)
+{
+  return find_by_name (name) ? 0 : name_unknown (name, err);
+}
+
+int
 probe_format (struct block *block, const char *format,
               const struct image_ops **ops, struct err *err)
 {

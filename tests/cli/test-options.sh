@@ -39,6 +39,10 @@ wrong 2 '--json takes no argument' info --json=yes x
 wrong 2 '--format needs an argument, FORMAT' info x --format
 wrong 2 '-f needs an argument, FORMAT' info x -f
 wrong 2 'not a rule for the size' info --size=big "$tmp/disk"
+wrong 2 'not a rule for the size' serve --size=big "$tmp/disk"
+wrong 2 'not a format we know' info --format=qcow9 "$tmp/disk"
+wrong 2 'not a format we know' serve --format=qcow9 "$tmp/disk"
+wrong 2 'not a format we know' boot --format=qcow9 "$tmp/disk"
 wrong 2 'is not a number' boot --cpus=many x
 wrong 2 'is not a size' boot --memory=much x
 wrong 2 'did you mean 512M' boot --memory=512 x
