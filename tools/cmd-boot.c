@@ -229,7 +229,8 @@ wait_for_qemu (struct boot *b, pid_t pid, int pidfd)
     struct pollfd p[3] = {
       { .fd = pidfd, .events = POLLIN },
       { .fd = b->signal_fd, .events = POLLIN },
-      { .fd = b->server ? server_fd (b->server) : -1, .events = POLLIN },
+      { .fd = b->server && timeout < 0 ? server_fd (b->server) : -1,
+        .events = POLLIN },
     };
     int r = poll (p, 3, timeout);
 
