@@ -8,8 +8,8 @@
 #include <string.h>
 
 #include "lib/base/size.h"
+#include "lib/base/text.h"
 #include "plugin/describe.h"
-#include "plugin/text.h"
 
 /* "vhd" is written VHD, but raw is a word. */
 static void

@@ -25,13 +25,13 @@
 #include <nbdkit-plugin.h>
 
 #include "lib/base/cleanup.h"
+#include "lib/base/text.h"
 #include "plugin/config.h"
 #include "plugin/describe.h"
 #include "plugin/export.h"
 #include "plugin/folder.h"
 #include "plugin/report.h"
 #include "plugin/source.h"
-#include "plugin/text.h"
 
 struct export {
   struct source source;         /* does not change */

@@ -18,13 +18,13 @@
 
 #include "lib/base/bytes.h"
 #include "lib/base/cleanup.h"
+#include "lib/base/text.h"
 #include "lib/block/file.h"
 #include "lib/fsmap/identify.h"
 #include "plugin/config.h"
 #include "plugin/describe.h"
 #include "plugin/folder.h"
 #include "plugin/source.h"
-#include "plugin/text.h"
 
 /* nbdkit lists no more exports than this. */
 #define MAX_LISTED 10000

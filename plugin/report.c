@@ -7,8 +7,8 @@
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
+#include "lib/base/text.h"
 #include "plugin/report.h"
-#include "plugin/text.h"
 
 /* NBD has few numbers, and nbdkit sends EINVAL ("the client asked for
  * nonsense") for all that it does not know.  Of what is left, a damaged

@@ -13,12 +13,12 @@
 #include <nbdkit-plugin.h>
 
 #include "lib/base/cleanup.h"
+#include "lib/base/text.h"
 #include "lib/block/file.h"
 #include "lib/block/nbd.h"
 #include "plugin/config.h"
 #include "plugin/folder.h"
 #include "plugin/source.h"
-#include "plugin/text.h"
 
 /*--- names -----------------------------------------------------------------*/
 

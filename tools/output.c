@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "lib/base/cleanup.h"
+#include "lib/base/text.h"
 #include "tools/command.h"
 #include "tools/output.h"
 #include "tools/report.h"
@@ -14,18 +15,11 @@
 void
 output_text (const char *str)
 {
-  const unsigned char *p = (const unsigned char *) str;
+  size_t size = strlen (str) + 1;
+  CLEANUP_FREE char *buf = malloc (size);
 
-  for (; *p; ++p) {
-    if (*p < ' ' || *p == 0x7f)
-      putchar ('?');
-    else if (p[0] == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0) {
-      putchar ('?');            /* U+0080 to U+009F steer terminals too */
-      ++p;
-    }
-    else
-      putchar (*p);
-  }
+  if (buf)
+    fputs (text_clean (str, buf, size), stdout);
 }
 
 /* Bytes of the UTF-8 sequence at p as its first byte has it; 0 for a byte

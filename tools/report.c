@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "lib/base/cleanup.h"
+#include "lib/base/text.h"
 #include "tools/command.h"
 #include "tools/report.h"
 
@@ -19,17 +20,19 @@ static void
 put_sentence (const char *prefix, const char *name, const char *sentence)
 {
   CLEANUP_FREE char *line = NULL;
+  CLEANUP_FREE char *clean = NULL;
+  size_t size;
 
-  if (asprintf (&line, "nbdimage: %s%s%s%s\n", prefix, name ? name : "",
+  if (asprintf (&line, "nbdimage: %s%s%s%s", prefix, name ? name : "",
                 name ? ": " : "", sentence) < 0) {
     line = NULL;
     return;
   }
-  for (char *p = line; p[0] && p[1]; ++p)
-    if ((unsigned char) *p < ' ' || *p == 0x7f)
-      *p = '?';
+  size = strlen (line) + 1;
+  clean = malloc (size);
   fflush (stdout);
-  fputs (line, stderr);
+  if (clean)
+    fprintf (stderr, "%s\n", text_clean (line, clean, size));
 }
 
 int

@@ -155,4 +155,18 @@ nbdimage info --ignore-checksums --size=current "$tmp/bad.vhd" || true
 e2label "$tmp/ext4.img" "$(printf 'a\033[2Jb')"
 nbdimage info "$tmp/ext4.img" >"$tmp/out"
 contains "$tmp/out" 'a?[2Jb'
+
+# Neither does a name, on stdout or stderr: C1 control characters, a byte that
+# is no UTF-8, a change of direction.
+for odd in $'\u009b2J' $'\x9b2J' $'\u202e2J'; do
+    cp "$tmp/ext4.img" "$tmp/a${odd}b"
+    nbdimage info "$tmp/a${odd}b" >"$tmp/out"
+    nbdimage info "$tmp/no${odd}b" 2>"$tmp/err" && fail "there is no such file"
+    for f in out err; do
+        contains "$tmp/$f" '?2Jb'
+        if LC_ALL=C grep -qF "$odd" "$tmp/$f"; then
+            fail "$f has the name as it is"
+        fi
+    done
+done
 json_of "$tmp/ext4.img"

@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "plugin/text.h"
+#include "lib/base/text.h"
 
 /* The length of the clean character at s, 0 if there is none.  Reads no
  * further than a NUL: that is no continuation byte.

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* Text that a client, a file or a folder chose, on its way to a log or to
- * another client.
+/* Text that a client, a file or a folder chose, on its way to a
+ * terminal, a log or another client.
  */
 
-#ifndef NBDIMAGE_PLUGIN_TEXT_H
-#define NBDIMAGE_PLUGIN_TEXT_H
+#ifndef NBDIMAGE_BASE_TEXT_H
+#define NBDIMAGE_BASE_TEXT_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -21,4 +21,4 @@ const char *text_clean (const char *str, char *buf, size_t size);
 /* Enough for a name in a message. */
 #define TEXT_NAME_SIZE 256
 
-#endif /* NBDIMAGE_PLUGIN_TEXT_H */
+#endif /* NBDIMAGE_BASE_TEXT_H */
