@@ -45,7 +45,8 @@ struct export {
   pthread_mutex_t lock;         /* guards what follows */
   struct image *image;          /* NULL: not open */
   unsigned users;               /* connections that have it */
-  struct identity identity;     /* of the image when users became 0 */
+  struct identity identity;     /* of the image as it was opened, and as our
+                                   own writes left it */
   struct report said;           /* warnings, each said once */
 };
 
@@ -245,9 +246,23 @@ start_using (struct export *e, bool readonly, struct err *err)
     r = open_image (e, readonly, err);
     if (r < 0)
       return r;
+    identity_of_image (e->image, &e->identity);
   }
   e->users++;
   return 0;
+}
+
+/* What was written through the image is not a change to it; a size that
+ * became another one is, because images do not grow by writing.
+ */
+static void
+forgive_own_writes (struct export *e)
+{
+  struct identity now;
+
+  identity_of_image (e->image, &now);
+  if (image_writable (e->image) && now.size == e->identity.size)
+    e->identity = now;
 }
 
 static void
@@ -264,7 +279,7 @@ stop_using (struct export *e)
   r = image_flush (e->image, &err);
   if (r < 0)
     plugin_fail (e->source.shown, &err);
-  identity_of_image (e->image, &e->identity);
+  forgive_own_writes (e);
   /* A device may change its size, a server go away, and an image that failed
    * to flush goes on failing: they are opened anew.
    */

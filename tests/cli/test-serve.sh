@@ -13,6 +13,12 @@ requires nbdcopy --version
 requires qemu-img --version
 requires qemu-io --version
 
+# All of the JSON is there.  (To jq, nothing at all is true.)
+is_ready ()
+{
+    [ -s "$tmp/serve.json" ] && jq -e .uri "$tmp/serve.json" >/dev/null 2>&1
+}
+
 # serve ARG...: $serve_pid, and $tmp/serve.json with the exports.
 serve ()
 {
@@ -23,9 +29,7 @@ serve ()
     serve_pid=$!
     cleanup_fn stop_pid "$serve_pid"
     for ((i = 0; i < 300; i++)); do
-        if jq -e .uri "$tmp/serve.json" >/dev/null 2>&1; then
-            return 0
-        fi
+        ! is_ready || return 0
         kill -0 "$serve_pid" 2>/dev/null || break
         sleep 0.1
     done
@@ -96,7 +100,7 @@ sock=$tmp/so,ck=et
 serve_pid=$!
 cleanup_fn stop_pid "$serve_pid"
 for ((i = 0; i < 300; i++)); do
-    if jq -e .uri "$tmp/serve.json" >/dev/null 2>&1; then break; fi
+    ! is_ready || break
     sleep 0.1
 done
 same "exports" "$(jq -c '[.exports[].name] | sort' "$tmp/serve.json")" \

@@ -69,6 +69,14 @@ becomes "size of the new file" 2097152
 truncate -s 3M "$tmp/disk.img"
 becomes "size after growing" 3145728
 
+# Grow it while somebody has it: the next one, when nobody has, sees that.
+hold "$server"
+truncate -s 2560K "$tmp/disk.img"
+let_go
+becomes "size after growing in use" 2621440
+truncate -s 3M "$tmp/disk.img"
+becomes "size" 3145728
+
 # While somebody has it, it stays what it was.
 hold "$server"
 truncate -s 4M "$tmp/new.img"
