@@ -3,6 +3,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <limits.h>
 
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
@@ -37,15 +38,17 @@ number_for_client (int code)
   }
 }
 
-/* Sentences may quote what a file says, so they are cleaned. */
+/* Sentences may quote what a file says, and names have any bytes, a newline
+ * too, which would make two messages of one: both are cleaned.
+ */
 int
 plugin_fail (const char *name, const struct err *err)
 {
-  char msg[ERR_MSG_SIZE];
+  char msg[ERR_MSG_SIZE], shown[PATH_MAX];
 
   text_clean (err->msg, msg, sizeof msg);
   if (name)
-    nbdkit_error ("%s: %s", name, msg);
+    nbdkit_error ("%s: %s", text_clean (name, shown, sizeof shown), msg);
   else
     nbdkit_error ("%s", msg);
   nbdkit_set_error (number_for_client (err->code));

@@ -87,4 +87,5 @@ will_not "boolean (perhaps)" image one.img ignore-checksums=perhaps
 will_not "unknown parameter ‘sizes’" image one.img sizes=auto
 will_not "file: is empty, expected the name of a file" image file=
 will_not "sub/: is the name of a folder" image sub/
-will_not "must be UTF-8 without control" image $'a\nb.img'
+will_not "a?b.img: the name of the export must be UTF-8 without control" \
+    image $'a\nb.img'
