@@ -246,21 +246,6 @@ state_save (const struct attachment *a, struct err *err)
   return r;
 }
 
-void
-state_remove (const struct attachment *a)
-{
-  char path[64];
-
-  if (a->socket != NULL)
-    unlink (a->socket);
-  state_log_path (a, path, sizeof path);
-  unlink (path);
-  setup_path (a, path, sizeof path);
-  unlink (path);
-  state_path (a, path, sizeof path);
-  unlink (path);
-}
-
 static int
 load_path (const char *path, struct attachment *a, struct err *err)
 {
@@ -282,13 +267,48 @@ load_path (const char *path, struct attachment *a, struct err *err)
   return r < 0 ? err_in (err, "%s", path) : 0;
 }
 
+/* The device may be connected to something else by now, which has put its
+ * own file there.
+ */
+static bool
+is_file_of (const char *path, const struct attachment *a)
+{
+  CLEANUP_ATTACHMENT struct attachment there = ATTACHMENT_INIT;
+
+  return load_path (path, &there, NULL) == 0 &&
+    strcmp (there.backend, a->backend) == 0;
+}
+
+void
+state_remove (const struct attachment *a)
+{
+  char path[64];
+
+  if (a->socket != NULL)
+    unlink (a->socket);
+  state_log_path (a, path, sizeof path);
+  unlink (path);
+  setup_path (a, path, sizeof path);
+  unlink (path);
+  state_path (a, path, sizeof path);
+  if (a->index >= 0 && is_file_of (path, a))
+    unlink (path);
+}
+
 int
 state_load (unsigned index, struct attachment *a, struct err *err)
 {
   char path[64];
 
+  int r;
+
   snprintf (path, sizeof path, STATE_FOLDER "/nbd%u.json", index);
-  return load_path (path, a, err);
+  r = load_path (path, a, err);
+  if (r == 0 && a->index != (int) index) {
+    r = err_set (err, -EINVAL, "%s speaks of /dev/nbd%d", path, a->index);
+    attachment_free (a);
+  }
+  return r;
 }
 
 static int
