@@ -493,19 +493,55 @@ look_at_device (struct supervisor *s)
   return false;
 }
 
+/* Does nobody use the device?  To open it may wait for the server. */
+struct question {
+  unsigned index;
+  int r;
+  struct err err;
+};
+
+static void
+ask_for_holders (void *opaque)
+{
+  CLEANUP_HOLDERS struct holder_vector holders = VECTOR_INIT;
+  struct question *q = opaque;
+  CLEANUP_CLOSE int fd = -1;
+
+  q->r = holders_find (q->index, 0, &holders, &q->err);
+  if (q->r == 0 && holders.len > 0)
+    q->r = holders_refuse (&holders, &q->err);
+  if (q->r == 0)
+    q->r = holders_claim (q->index, &fd, &q->err);
+}
+
+static int
+check_unused (const struct supervisor *s, struct err *err)
+{
+  struct question *q = calloc (1, sizeof *q);
+  int r;
+
+  if (q == NULL)
+    return err_nomem (err);
+  q->index = device_of (s);
+  if (!process_bounded (ask_for_holders, q, GLANCE, NULL))
+    return err_set (err, -ETIMEDOUT, "the device does not open");
+  r = q->r;
+  if (r < 0)
+    *err = q->err;
+  free (q);
+  return r;
+}
+
 /* True: end the attachment. */
 static bool
 handle_signal (struct supervisor *s)
 {
   struct signalfd_siginfo info;
-  CLEANUP_CLOSE int fd = -1;
   struct err err = ERR_INIT;
 
   if (read (s->signal_fd, &info, sizeof info) != sizeof info)
     return false;
-  if (info.ssi_signo == SIGUSR1)
-    return true;
-  if (holders_claim (device_of (s), &fd, &err) == 0)
+  if (info.ssi_signo == SIGUSR1 || check_unused (s, &err) == 0)
     return true;
   log_line (s, "signal %u ignored: %s", info.ssi_signo, err.msg);
   return false;
