@@ -6,8 +6,9 @@
  *   2. the disk is claimed: from now on the kernel can't mount it or use it
  *      in another way, and if it did since 1, the claim fails;
  *   3. what was written is flushed, unless the server is gone;
- *   4. the supervisor disconnects the device, or we do, where there is none;
- *   5. the claim ends, and with it the device is free.
+ *   4. whoever opened it meanwhile is named, and that is the end, too;
+ *   5. the supervisor disconnects the device, or we do, where there is none;
+ *   6. the claim ends, and with it the device is free.
  *
  * Each wait has an end.
  */
@@ -20,6 +21,7 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -36,6 +38,8 @@
 #define WAIT_SUPERVISOR 30000   /* nbdkit may take 10 s to end */
 #define WAIT_KERNEL 30000
 #define WAIT_FREE 5000
+
+#define BACKEND_SIZE 128
 
 /* What a thread that hangs in the kernel works on; then it is never freed. */
 struct task {
@@ -130,9 +134,29 @@ wait_free (unsigned index, struct err *err)
                   "the device yet");
 }
 
+/* The claim keeps the kernel away, not a process that opens the disk
+ * meanwhile; and the device may have become another just before the claim.
+ */
+static int
+check_again (unsigned index, const struct attachment *a, const char *before,
+             struct err *err)
+{
+  CLEANUP_HOLDERS struct holder_vector holders = VECTOR_INIT;
+  char backend[BACKEND_SIZE];
+  int r;
+
+  device_backend (index, backend, sizeof backend);
+  if (strcmp (backend, before) != 0)
+    return err_set (err, -EBUSY, "it was connected anew meanwhile");
+  r = holders_find (index, a->supervisor.pid, &holders, err);
+  if (r == 0 && holders.len > 0 && !holders_only_glance (&holders))
+    r = holders_refuse (&holders, err);
+  return r;
+}
+
 static int
 detach_claimed (unsigned index, const struct attachment *a, int *claim,
-                struct err *err)
+                const char *backend, struct err *err)
 {
   unsigned seconds = a->timeout > 0 ? a->timeout : WATCH_DEFAULT_TIMEOUT;
   struct err lost = ERR_INIT;
@@ -140,6 +164,9 @@ detach_claimed (unsigned index, const struct attachment *a, int *claim,
 
   if (a->dead == NULL && !device_read_only (index))
     run_task (flush, *claim, index, (seconds + 1) * 1000, &lost);
+  r = check_again (index, a, backend, err);
+  if (r < 0)
+    return r;
   r = disconnect_device (index, a, err);
   close (steal_fd (claim));
   if (r == 0)
@@ -155,10 +182,12 @@ detach_device (unsigned index, struct err *err)
 {
   CLEANUP_ATTACHMENT struct attachment a = ATTACHMENT_INIT;
   CLEANUP_CLOSE int claim = -1;
+  char backend[BACKEND_SIZE];
   bool ours;
   int r;
 
   state_reap ();
+  device_backend (index, backend, sizeof backend);
   ours = state_load (index, &a, NULL) == 0;
   if (device_pid (index) == 0)
     return err_set (err, -ENODEV, "it is not attached");
@@ -170,8 +199,9 @@ detach_device (unsigned index, struct err *err)
     r = holders_claim (index, &claim, err);
   if (r < 0)
     return r;
-  r = detach_claimed (index, &a, &claim, err);
+  r = detach_claimed (index, &a, &claim, backend, err);
   if (ours && (r == 0 || r == -EIO)) {
+    process_end (&a.supervisor);        /* where it did not do its work */
     process_end (&a.server);
     if (a.source != NULL)
       state_remove (&a);

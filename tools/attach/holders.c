@@ -436,8 +436,8 @@ holders_find (unsigned index, pid_t except, struct holder_vector *list,
 }
 
 /* udev opens a disk when it appears and after it was open for writing. */
-static bool
-only_glances (const struct holder_vector *list)
+bool
+holders_only_glance (const struct holder_vector *list)
 {
   size_t i;
 
@@ -458,7 +458,7 @@ holders_find_settled (unsigned index, pid_t except,
   int r;
 
   while ((r = holders_find (index, except, list, err)) == 0 &&
-         only_glances (list) && clock_left (deadline) > 0) {
+         holders_only_glance (list) && clock_left (deadline) > 0) {
     holder_vector_free (list);
     clock_sleep (50);
   }

@@ -46,6 +46,9 @@ int holders_find (unsigned index, pid_t except, struct holder_vector *list,
 int holders_find_settled (unsigned index, pid_t except,
                           struct holder_vector *list, struct err *err);
 
+/* Are all of them processes that only glance? */
+bool holders_only_glance (const struct holder_vector *list);
+
 /* Open the whole disk for this process alone: fails (-EBUSY) when the kernel
  * uses the disk or a partition (mount, swap, dm, …) and keeps it from doing
  * so while the descriptor is open.
