@@ -212,7 +212,8 @@ check_image (struct attach *a, struct err *err)
   if (connection_uri_is_tls (a->name))
     return err_set (err, -ENOTSUP, "the kernel's NBD client does not speak "
                     "TLS");
-  a->source = is_uri ? strdup (a->name) : realpath (a->name, NULL);
+  a->source = is_uri ? connection_uri_absolute (a->name)
+    : realpath (a->name, NULL);
   if (a->source == NULL)
     return err_set (err, -errno, "%s", strerror (errno));
   if (a->image.parent_path != NULL) {

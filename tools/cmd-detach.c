@@ -13,6 +13,7 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/block/nbd.h"
+#include "tools/attach/connect.h"
 #include "tools/attach/detach.h"
 #include "tools/attach/device.h"
 #include "tools/attach/state.h"
@@ -29,7 +30,8 @@ find_source (const char *name, unsigned *index, struct err *err)
 {
   CLEANUP_ATTACHMENTS struct attachment_vector list = VECTOR_INIT;
   CLEANUP_FREE char *path =
-    block_nbd_is_uri (name) ? strdup (name) : realpath (name, NULL);
+    block_nbd_is_uri (name) ? connection_uri_absolute (name)
+    : realpath (name, NULL);
   const struct attachment *found = NULL;
   size_t i;
   int r;

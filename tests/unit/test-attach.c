@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -17,6 +18,8 @@
 
 #include <cmocka.h>
 
+#include "lib/base/cleanup.h"
+#include "lib/base/uri.h"
 #include "tools/attach/clock.h"
 #include "tools/attach/connect.h"
 #include "tools/attach/device.h"
@@ -97,6 +100,30 @@ tls_is_in_the_scheme (void **state)
   assert_true (connection_uri_is_tls ("nbds+unix:///?socket=/s"));
   assert_false (connection_uri_is_tls ("nbd://nbds:10809/"));
   assert_false (connection_uri_is_tls ("nbds.vhd"));
+}
+
+static void
+a_socket_in_a_uri_becomes_absolute (void **state)
+{
+  static const char *const same[] = {
+    "nbd://host/", "nbd://host/socket=x", "nbd+unix:///?socket=/run/s",
+    "nbd+unix:///?socket=%2Frun%2fs", "nbd+unix:///?other=socket=x",
+  };
+  CLEANUP_FREE char *folder = getcwd (NULL, 0);
+  CLEANUP_FREE char *encoded = uri_encode (folder);
+  CLEANUP_FREE char *uri =
+    connection_uri_absolute ("nbd+unix:///disk?a=b&socket=my%20s");
+  CLEANUP_FREE char *expected = NULL;
+
+  (void) state;
+  assert_true (asprintf (&expected, "nbd+unix:///disk?a=b&socket=%s/my%%20s",
+                         encoded) > 0);
+  assert_string_equal (uri, expected);
+  for (size_t i = 0; i < sizeof same / sizeof same[0]; ++i) {
+    CLEANUP_FREE char *out = connection_uri_absolute (same[i]);
+
+    assert_string_equal (out, same[i]);
+  }
 }
 
 /*--- /proc and /sys --------------------------------------------------------*/
@@ -517,6 +544,7 @@ main (void)
     cmocka_unit_test (a_partition_names_its_disk),
     cmocka_unit_test (images_are_told_from_devices),
     cmocka_unit_test (tls_is_in_the_scheme),
+    cmocka_unit_test (a_socket_in_a_uri_becomes_absolute),
     cmocka_unit_test (a_line_of_mountinfo_is_decoded),
     cmocka_unit_test (a_line_without_optional_fields_too),
     cmocka_unit_test (other_lines_are_not_mounts),

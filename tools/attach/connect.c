@@ -5,7 +5,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -13,6 +16,7 @@
 
 #include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
+#include "lib/base/uri.h"
 #include "tools/attach/clock.h"
 #include "tools/attach/connect.h"
 
@@ -31,6 +35,36 @@ bool
 connection_uri_is_tls (const char *uri)
 {
   return strncmp (uri, "nbds:", 5) == 0 || strncmp (uri, "nbds+", 5) == 0;
+}
+
+/* The value of "socket=" in the query; NULL: none. */
+static const char *
+find_socket (const char *uri)
+{
+  const char *p = strchr (uri, '?');
+
+  while (p != NULL && strncmp (p + 1, "socket=", 7) != 0)
+    p = strpbrk (p + 1, "&;");
+  return p == NULL ? NULL : p + 8;
+}
+
+char *
+connection_uri_absolute (const char *uri)
+{
+  const char *socket = find_socket (uri);
+  CLEANUP_FREE char *folder = NULL, *encoded = NULL;
+  char *out;
+
+  if (socket == NULL || *socket == '\0' || *socket == '/' ||
+      strncasecmp (socket, "%2f", 3) == 0 ||
+      (folder = getcwd (NULL, 0)) == NULL)
+    return strdup (uri);
+  encoded = uri_encode (folder);
+  if (encoded == NULL ||
+      asprintf (&out, "%.*s%s/%s", (int) (socket - uri), uri, encoded,
+                socket) < 0)
+    return NULL;
+  return out;
 }
 
 int

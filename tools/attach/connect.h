@@ -49,6 +49,12 @@ void connection_close (struct connection *connection);
 /* Does the URI ask for TLS (nbds:, nbds+unix:, …)? */
 bool connection_uri_is_tls (const char *uri);
 
+/* The same URI for processes that run in another folder: a relative path of
+ * a Unix socket is made absolute.  The caller frees it; NULL when out of
+ * memory.
+ */
+char *connection_uri_absolute (const char *uri);
+
 /* The server's minimum block size (0: it does not say) → the kernel's
  * logical block size; -ENOTSUP if no size that the kernel knows fits.
  */
