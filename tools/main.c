@@ -5,12 +5,14 @@
 #include <config.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <locale.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tools/commands.h"
 #include "tools/nearest.h"
@@ -135,11 +137,25 @@ run (int argc, char *argv[])
   return command->run (argc - 1, argv + 1);
 }
 
+/* A descriptor that the caller closed must not become a disk or a socket of
+ * ours, to which the output then goes.  Opened the wrong way round, it still
+ * fails to be read or written.
+ */
+static void
+open_standard_descriptors (void)
+{
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd)
+    if (fcntl (fd, F_GETFD) < 0 &&
+        open ("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+      _exit (STATUS_FAILED);
+}
+
 int
 main (int argc, char *argv[])
 {
   int status;
 
+  open_standard_descriptors ();
   setlocale (LC_CTYPE, "");
   if (argc < 2) {
     tool_error ("expected a command; ‘nbdimage --help’ lists them");
