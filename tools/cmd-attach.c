@@ -117,12 +117,18 @@ static int
 check_kernel (struct err *err)
 {
   static const char *const argv[] = { "modprobe", "nbd", NULL };
+  /* Where $PATH is that of a user (su without a dash). */
+  static const char *const sbin_argv[] = { "/sbin/modprobe", "nbd", NULL };
   struct err why = ERR_INIT;
 
   if (geteuid () != 0)
     return err_set (err, -EPERM, "only root can attach");
   if (access ("/sys/module/nbd", F_OK) < 0) {
-    if (process_run (argv, WAIT_MODPROBE, &why) < 0)
+    int r = process_run (argv, WAIT_MODPROBE, &why);
+
+    if (r == -ENOENT)
+      r = process_run (sbin_argv, WAIT_MODPROBE, &why);
+    if (r < 0)
       return err_set (err, -ENODEV, "the kernel has no NBD client, and its "
                       "module could not be loaded (modprobe nbd: %s)",
                       why.msg);
@@ -225,7 +231,8 @@ check_image (struct attach *a, struct err *err)
   r = image_options_from_values (&a->image, &options, err);
   if (r < 0)
     return r;
-  options.writable = options.lock = a->write;
+  options.writable = a->write;
+  options.lock = true;          /* as the server will: it says why not */
   r = image_open (a->source, &options, &img, &report, err);
   tool_warnings (a->name, &report);
   if (r < 0)
