@@ -40,6 +40,7 @@
  */
 #define WAIT_MODPROBE 20000
 #define WAIT_DISK 86400000
+#define WAIT_IMAGE 60000
 
 struct attach {
   struct image_option_values image;
@@ -240,6 +241,44 @@ check_image (struct attach *a, struct err *err)
   a->private_server = !is_uri || has_image_options (&a->image) ||
     !is_plain (img);
   return 0;
+}
+
+/* The image may be on a server that does not answer, where neither Ctrl-C
+ * nor an end of waiting would reach.
+ */
+struct check {
+  struct attach a;
+  struct err err;
+  int r;
+};
+
+static void
+check_in_thread (void *opaque)
+{
+  struct check *check = opaque;
+
+  check->r = check_image (&check->a, &check->err);
+}
+
+static int
+check_image_bounded (struct attach *a, struct err *err)
+{
+  struct check *check = calloc (1, sizeof *check);
+  int r;
+
+  if (check == NULL)
+    return err_nomem (err);
+  check->a = *a;
+  if (!process_bounded (check_in_thread, check, WAIT_IMAGE, &interrupted))
+    return interrupted ? err_set (err, -EINTR, "interrupted")
+      : err_set (err, -ETIMEDOUT, "it could not be looked at in %d seconds",
+                 WAIT_IMAGE / 1000);
+  *a = check->a;
+  r = check->r;
+  if (r < 0)
+    *err = check->err;
+  free (check);
+  return r;
 }
 
 /*--- what is there now -----------------------------------------------------*/
@@ -443,7 +482,7 @@ check_and_attach (struct attach *a, struct err *err)
   state_reap ();
   r = check_device (a, err);
   if (r == 0)
-    r = check_image (a, err);
+    r = check_image_bounded (a, err);
   if (r == 0)
     r = image_parameters_new (&a->image, &parameters, err);
   if (r == 0)

@@ -118,6 +118,13 @@ attach mbr.vhd
 nbd-client -d "$dev" >/dev/null 2>&1
 nothing_left
 
+step "a relative path in a URI"
+start_nbdkit -r memory 1M
+ln -s "$sock" "$tmp/relative"
+(cd "$tmp" && nbdimage attach 'nbd+unix:///?socket=relative' >/dev/null &&
+    nbdimage detach 'nbd+unix:///?socket=relative') || fail "relative"
+stop_nbdkit
+
 step "a server whose bytes are an image"
 start_nbdkit -r file "$images/mbr.vhd"
 attach "$uri"
@@ -260,6 +267,49 @@ swapoff "${dev}p1"
 detach "$dev"
 nothing_left
 
+step "SIGTERM to the supervisor leaves a disk to its reader"
+attach mbr.vhd
+sleep 200 <"$dev" &
+holder=$!
+sleep 0.5
+kill -TERM "$(supervisor_pid "$dev")"
+sleep 3
+same state "$(nbdimage attached --json | jq -r '.[0].state')" live
+kill "$holder"
+wait "$holder" || true
+kill -TERM "$(supervisor_pid "$dev")"
+nothing_left
+
+step "what a slow end leaves alone: the state of the next on that device"
+attach mbr.vhd /dev/nbd2
+server=$(server_pid "$dev")
+supervisor=$(supervisor_pid "$dev")
+kill -STOP "$server"
+kill -TERM "$supervisor"
+for ((i = 0; i < 50; i++)); do
+    [ -e /sys/block/nbd2/pid ] || break
+    sleep 0.1
+done
+attach cd.iso /dev/nbd2
+kill -0 "$supervisor" || fail "it ended before the test began"
+for ((i = 0; i < 200; i++)); do
+    kill -0 "$supervisor" 2>/dev/null || break
+    sleep 0.1
+done
+! kill -0 "$supervisor" 2>/dev/null || fail "the supervisor does not end"
+same state "$(nbdimage attached --json | jq -r '.[0].state')" live
+detach cd.iso
+nothing_left
+
+step "an image that is being written"
+attach --write held.vhd
+refused 1 "is being written by another process" nbdimage attach held.vhd
+detach held.vhd
+
+step "without stdout"
+sh -c 'nbdimage attach mbr.vhd >&-' 2>/dev/null && fail "it succeeded"
+nothing_left
+
 # ----------------------------------------------------------------- interrupted
 
 step "Ctrl-C and kill -9 while attaching leave nothing"
@@ -280,6 +330,18 @@ for sig in INT TERM KILL; do
     stop_nbdkit
     nothing_left
 done
+
+step "Ctrl-C while a server is silent"
+start_nbdkit --filter=delay memory 1M delay-open=100
+nbdimage attach "$uri" >/dev/null 2>&1 &
+pid=$!
+sleep 3
+before=$SECONDS
+kill -INT "$pid"
+! wait "$pid" || fail "it succeeded in spite of SIGINT"
+((SECONDS - before < 10)) || fail "Ctrl-C took $((SECONDS - before)) s"
+kill -KILL "$nbdkit_pid"
+nothing_left
 
 # ---------------------------------------------------------------- the kernel's
 

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,14 @@
 
 /* As many as the kernel uses well without being asked. */
 #define DEFAULT_CONNECTIONS 4
+
+/* Milliseconds between two looks at whether to give up. */
+#define CANCEL_TICK 100
+
+struct limits {
+  uint64_t deadline;
+  int cancel_fd;                /* -1: none */
+};
 
 static void
 handle_cleanup (struct nbd_handle **nbd)
@@ -91,12 +100,20 @@ nbd_failed (struct err *err)
   return err_set (err, code > 0 ? -code : -EIO, "%s", nbd_get_error ());
 }
 
+static bool
+is_cancelled (const struct limits *limits)
+{
+  struct pollfd p = { .fd = limits->cancel_fd, .events = POLLIN };
+
+  return poll (&p, 1, 0) > 0;
+}
+
 /* Connecting is done with the calls that do not block, because the others
  * wait for a silent server as long as it is silent.
  */
 static int
-handshake (const char *uri, uint64_t deadline, struct nbd_handle **out,
-           struct err *err)
+handshake (const char *uri, const struct limits *limits,
+           struct nbd_handle **out, struct err *err)
 {
   CLEANUP_HANDLE struct nbd_handle *nbd = nbd_create ();
 
@@ -107,12 +124,14 @@ handshake (const char *uri, uint64_t deadline, struct nbd_handle **out,
       nbd_aio_connect_uri (nbd, uri) == -1)
     return nbd_failed (err);
   while (nbd_aio_is_connecting (nbd) == 1) {
-    int left = clock_left (deadline);
+    int left = clock_left (limits->deadline);
 
+    if (is_cancelled (limits))
+      return err_set (err, -EINTR, "interrupted");
     if (left == 0)
       return err_set (err, -ETIMEDOUT, "the server did not finish the "
                       "handshake in time");
-    if (nbd_poll (nbd, left) == -1)
+    if (nbd_poll (nbd, left < CANCEL_TICK ? left : CANCEL_TICK) == -1)
       return nbd_failed (err);
   }
   if (nbd_aio_is_ready (nbd) != 1)
@@ -170,14 +189,14 @@ take_socket (struct nbd_handle *nbd, struct connection *connection,
 }
 
 static int
-connect_once (const char *uri, uint64_t deadline,
+connect_once (const char *uri, const struct limits *limits,
               struct connection *connection, struct err *err)
 {
   CLEANUP_HANDLE struct nbd_handle *nbd = NULL;
   uint64_t size = connection->size;
   int r;
 
-  r = handshake (uri, deadline, &nbd, err);
+  r = handshake (uri, limits, &nbd, err);
   if (r < 0)
     return r;
   r = read_facts (nbd, connection, err);
@@ -207,9 +226,10 @@ how_many (const struct connection *connection, unsigned wanted,
 
 int
 connection_open (const char *uri, unsigned wanted, unsigned seconds,
-                 struct connection *connection, struct report *report,
-                 struct err *err)
+                 int cancel_fd, struct connection *connection,
+                 struct report *report, struct err *err)
 {
+  struct limits limits = { clock_deadline (seconds * 1000), cancel_fd };
   struct connection c = { .nr_fds = 0 };
   unsigned n;
   int r;
@@ -218,11 +238,12 @@ connection_open (const char *uri, unsigned wanted, unsigned seconds,
     return err_set (err, -ENOTSUP, "the kernel's NBD client does not speak "
                     "TLS; nbdfuse does, without root: nbdfuse FOLDER '%s'",
                     uri);
-  r = connect_once (uri, clock_deadline (seconds * 1000), &c, err);
+  r = connect_once (uri, &limits, &c, err);
   if (r < 0)
     return r;
   for (n = how_many (&c, wanted, report); c.nr_fds < n; ) {
-    r = connect_once (uri, clock_deadline (seconds * 1000), &c, err);
+    limits.deadline = clock_deadline (seconds * 1000);
+    r = connect_once (uri, &limits, &c, err);
     if (r < 0) {
       connection_close (&c);
       return r;

@@ -31,12 +31,13 @@ struct connection {
 
 /* Connect `wanted` times (0: up to 4, as the server allows), each bounded by
  * `seconds`.  When the server does not allow several, one is made and, if
- * they were asked for, report says so.  -ENOTSUP: a URI that needs TLS, block
- * sizes that the kernel can't do.
+ * they were asked for, report says so.  When cancel_fd (-1: none) becomes
+ * readable or is closed at the other end: -EINTR.  -ENOTSUP: a URI that needs
+ * TLS, block sizes that the kernel can't do.
  */
 int connection_open (const char *uri, unsigned wanted, unsigned seconds,
-                     struct connection *connection, struct report *report,
-                     struct err *err);
+                     int cancel_fd, struct connection *connection,
+                     struct report *report, struct err *err);
 
 /* Shut the sockets down, whoever uses them: requests under way get no answer
  * any more.  Never waits.

@@ -284,7 +284,7 @@ set_up (struct supervisor *s, struct report *report, struct err *err)
     r = state_save (a, err);
   if (r == 0)
     r = connection_open (a->uri, s->request->connections, HANDSHAKE,
-                         &s->connection, report, err);
+                         s->link_fd, &s->connection, report, err);
   if (r == 0)
     r = check_disk (s, report, err);
   if (r == 0)
