@@ -11,18 +11,8 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/uri.h"
+#include "lib/block/nbd-connect.h"
 #include "tools/exports.h"
-
-/* libnbd's text is "FUNCTION: what happened". */
-static int
-err_nbd (struct err *err, int code)
-{
-  const char *text = nbd_get_error ();
-  const char *rest = text ? strstr (text, ": ") : NULL;
-
-  return err_set (err, code, "%s", rest ? rest + 2
-                  : text ? text : "unknown error of libnbd");
-}
 
 static int
 one_export (void *opaque, const char *name, const char *description)
@@ -40,38 +30,76 @@ one_export (void *opaque, const char *name, const char *description)
   return 0;
 }
 
-static void
+/* Of an option: there is nothing more to do when it is done. */
+static int
+option_done (void *opaque, int *error)
+{
+  *(int *) opaque = *error;
+  return 0;
+}
+
+/* Returns false when the server does not answer any more. */
+static bool
 ask_size (struct nbd_handle *nbd, struct export *e)
 {
+  nbd_completion_callback done = { .callback = option_done };
+  int error = 0;
   int64_t size;
 
-  if (nbd_set_export_name (nbd, e->name) < 0 || nbd_opt_info (nbd) < 0)
-    return;
+  done.user_data = &error;
+  if (nbd_set_export_name (nbd, e->name) < 0 ||
+      nbd_aio_opt_info (nbd, done) < 0)
+    return true;
+  if (nbd_connect_wait (nbd, NBD_CONNECT_SECONDS, NULL) < 0)
+    return false;
+  if (error != 0)
+    return true;
   size = nbd_get_size (nbd);
   if (size < 0)
-    return;
+    return true;
   e->size = (uint64_t) size;
   e->has_size = true;
   e->read_only = nbd_is_read_only (nbd) > 0;
+  return true;
+}
+
+static int
+ask_names (struct nbd_handle *nbd, struct export_vector *exports,
+           struct err *err)
+{
+  nbd_list_callback list = { .callback = one_export, .user_data = exports };
+  nbd_completion_callback done = { .callback = option_done };
+  int error = 0, r;
+
+  done.user_data = &error;
+  if (nbd_aio_opt_list (nbd, list, done) < 0)
+    return err_libnbd (err);
+  r = nbd_connect_wait (nbd, NBD_CONNECT_SECONDS, err);
+  if (r == 0 && error != 0)
+    r = err_set (err, -ENOTSUP, "the server does not list its exports");
+  return r;
 }
 
 static int
 ask (struct nbd_handle *nbd, const char *uri, bool with_sizes,
      struct export_vector *exports, struct err *err)
 {
+  int r;
+
   if (nbd_set_uri_allow_local_file (nbd, true) < 0 ||
-      nbd_set_opt_mode (nbd, true) < 0 || nbd_connect_uri (nbd, uri) < 0)
-    return err_nbd (err, -EIO);
+      nbd_set_opt_mode (nbd, true) < 0)
+    return err_libnbd (err);
+  r = nbd_connect_bounded (nbd, uri, NBD_CONNECT_SECONDS, err);
+  if (r < 0)
+    return r;
   if (nbd_aio_is_negotiating (nbd) != 1)
     return err_set (err, -ENOTSUP, "the server speaks the old protocol, "
                     "without export names");
-  if (nbd_opt_list (nbd, (nbd_list_callback) { .callback = one_export,
-                                               .user_data = exports }) < 0)
-    return err_nbd (err, -ENOTSUP);
-  for (size_t i = 0; with_sizes && i < exports->len; ++i)
-    ask_size (nbd, &exports->ptr[i]);
-  nbd_opt_abort (nbd);
-  return 0;
+  r = ask_names (nbd, exports, err);
+  for (size_t i = 0; r == 0 && with_sizes && i < exports->len; ++i)
+    if (!ask_size (nbd, &exports->ptr[i]))
+      break;
+  return r;
 }
 
 int
@@ -83,7 +111,7 @@ exports_list (const char *uri, bool with_sizes,
   int r;
 
   if (nbd == NULL)
-    return err_nbd (err, -ENOMEM);
+    return err_libnbd (err);
   r = ask (nbd, uri, with_sizes, &found, err);
   nbd_close (nbd);
   if (r < 0) {

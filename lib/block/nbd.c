@@ -34,6 +34,7 @@
 #include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
 #include "lib/block/block-ops.h"
+#include "lib/block/nbd-connect.h"
 #include "lib/block/nbd.h"
 
 /* As many requests as one process commonly runs at once. */
@@ -83,17 +84,6 @@ block_nbd_is_uri (const char *str)
   return false;
 }
 
-/* libnbd's last error on this thread. */
-static int
-err_libnbd (struct err *err)
-{
-  int code = nbd_get_errno ();
-  const char *msg = nbd_get_error ();
-
-  return err_set (err, code > 0 ? -code : -EIO, "%s",
-                  msg ? msg : "libnbd failed");
-}
-
 /* Is this connection of no more use? */
 static bool
 is_dead (struct nbd_handle *h)
@@ -128,23 +118,27 @@ static int
 connect_handle (const char *uri, struct nbd_handle **out, struct err *err)
 {
   struct nbd_handle *h = nbd_create ();
+  int r;
 
   if (h == NULL)
     return err_libnbd (err);
   if (nbd_set_uri_allow_local_file (h, true) < 0 ||
       nbd_add_meta_context (h, LIBNBD_CONTEXT_BASE_ALLOCATION) < 0 ||
       nbd_set_full_info (h, true) < 0 ||
-      nbd_set_pread_initialize (h, false) < 0 ||
-      nbd_connect_uri (h, uri) < 0) {
-    err_libnbd (err);
+      nbd_set_pread_initialize (h, false) < 0)
+    r = err_libnbd (err);
+  else
+    r = nbd_connect_bounded (h, uri, NBD_CONNECT_SECONDS, err);
+  if (r < 0) {
     nbd_close (h);
     /* Whatever the reason, it is the connection that failed; only what a
      * person can act on keeps its own number.
      */
-    if (err && err->code != -ENOENT && err->code != -EACCES &&
-        err->code != -ECONNREFUSED)
-      err->code = -EIO;
-    return err ? err->code : -EIO;
+    if (r != -ENOENT && r != -EACCES && r != -ECONNREFUSED)
+      r = -EIO;
+    if (err)
+      err->code = r;
+    return r;
   }
   notice_dead_peers (h);
   *out = h;

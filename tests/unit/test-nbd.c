@@ -23,9 +23,11 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <libnbd.h>
 
 #include "lib/base/bytes.h"
 #include "lib/base/cleanup.h"
+#include "lib/block/nbd-connect.h"
 #include "lib/block/nbd.h"
 #include "lib/format/image.h"
 
@@ -403,6 +405,29 @@ start_own_server (void (*serve) (int fd))
 }
 
 static void
+say_nothing (int fd)
+{
+  char buf[1000];
+
+  receive (fd, buf, sizeof buf);
+}
+
+static void
+a_server_that_says_nothing_is_given_up (void **state)
+{
+  struct nbd_handle *h = nbd_create ();
+  struct err err = ERR_INIT;
+
+  (void) state;
+  start_own_server (say_nothing);
+  alarm (60);
+  assert_int_equal (nbd_connect_bounded (h, uri, 1, &err), -ETIMEDOUT);
+  alarm (0);
+  assert_string_equal (err.msg, "the server did not answer within 1 seconds");
+  nbd_close (h);
+}
+
+static void
 extents_said_twice_are_counted_once (void **state)
 {
   CLEANUP_BLOCK struct block *b = NULL;
@@ -532,6 +557,8 @@ main (void)
     cmocka_unit_test_teardown (a_read_only_export_is_not_opened_for_writing,
                                teardown),
     cmocka_unit_test_teardown (extents_are_those_of_the_server, teardown),
+    cmocka_unit_test_teardown (a_server_that_says_nothing_is_given_up,
+                               teardown),
     cmocka_unit_test_teardown (extents_said_twice_are_counted_once, teardown),
     cmocka_unit_test_teardown (a_reader_survives_a_restart_of_the_server,
                                teardown),
