@@ -10,6 +10,7 @@
 
 #include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
+#include "lib/format/foreign.h"
 #include "lib/format/probe.h"
 
 const struct image_ops *const image_formats[] = {
@@ -65,6 +66,7 @@ probe_format (struct block *block, const char *format,
 {
   struct probe probe = { .block = block, .size = block_size (block) };
   CLEANUP_FREE uint8_t *head = NULL, *tail = NULL;
+  const char *foreign;
   int best = PROBE_NO, r;
 
   if (format) {
@@ -92,6 +94,11 @@ probe_format (struct block *block, const char *format,
       *ops = image_formats[i];
     }
   }
-  /* raw takes everything. */
+  /* Raw takes everything but what is known to be something else. */
+  foreign = best == PROBE_FALLBACK ? foreign_format (&probe) : NULL;
+  if (foreign)
+    return err_set (err, -ENOTSUP, "it is a %s file, which can't be read; "
+                    "asked for the format ‘raw’, its bytes are taken as they "
+                    "are", foreign);
   return 0;
 }

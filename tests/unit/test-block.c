@@ -495,6 +495,23 @@ formats_are_counted_by_name (void **state)
 }
 
 static void
+a_qcow2_file_is_raw_only_when_that_is_asked_for (void **state)
+{
+  static const char qcow2[] = "QFI\xFB\0\0\0\003";
+  struct image_options raw = { .format = "raw" };
+  CLEANUP_BLOCK struct block *b = NULL;
+  CLEANUP_IMAGE struct image *img = NULL;
+  struct err err = ERR_INIT;
+
+  (void) state;
+  assert_int_equal (block_memory_new ("m", NULL, 65536, &b, NULL), 0);
+  assert_int_equal (block_pwrite (b, qcow2, sizeof qcow2, 0, 0, NULL), 0);
+  assert_int_equal (image_open_block (b, NULL, &img, NULL, &err), -ENOTSUP);
+  assert_non_null (strstr (err.msg, "it is a qcow2 file"));
+  assert_int_equal (image_open_block (b, &raw, &img, NULL, &err), 0);
+}
+
+static void
 uris_are_told_from_paths (void **state)
 {
   (void) state;
@@ -530,6 +547,7 @@ main (void)
     on_a_file (a_raw_image_is_its_file),
     on_a_file (an_unknown_format_is_refused_with_those_we_know),
     cmocka_unit_test (formats_are_counted_by_name),
+    cmocka_unit_test (a_qcow2_file_is_raw_only_when_that_is_asked_for),
     cmocka_unit_test (uris_are_told_from_paths),
   };
 

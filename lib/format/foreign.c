@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* Without these a qcow2 file would pass for a raw disk: the bytes served are
+ * the file's, but nobody who asks for the disk in it wants those, and writing
+ * to them destroys it.
+ */
+
+#include <config.h>
+
+#include <stddef.h>
+#include <string.h>
+
+#include "lib/format/foreign.h"
+
+#define SIGNATURE(off, bytes, name) { off, sizeof (bytes) - 1, bytes, name }
+
+static const struct {
+  size_t off, len;
+  const char *bytes;
+  const char *name;
+} signatures[] = {
+  SIGNATURE (0, "QFI\xFB\0\0\0\001", "qcow"),
+  SIGNATURE (0, "QFI\xFB", "qcow2"),
+  SIGNATURE (0, "QED\0", "QED"),
+  SIGNATURE (0, "vhdxfile", "VHDX"),
+  SIGNATURE (0, "KDMV", "VMDK"),
+  SIGNATURE (0, "COWD", "VMDK"),
+  SIGNATURE (0, "# Disk DescriptorFile", "VMDK"),
+  SIGNATURE (64, "\x7F\x10\xDA\xBE", "VDI"),
+  SIGNATURE (0, "WithoutFreeSpace", "Parallels"),
+  SIGNATURE (0, "WithouFreSpacExt", "Parallels"),
+  SIGNATURE (0, "EVF\t\r\n\xFF\0", "EWF (E01)"),
+  SIGNATURE (0, "partclone-image\0", "partclone"),
+  SIGNATURE (0, "MSWIM\0\0\0", "WIM"),
+  SIGNATURE (0, "\xFD" "7zXZ\0", "xz-compressed"),
+  SIGNATURE (0, "\x1F\x8B\x08", "gzip-compressed"),
+  SIGNATURE (0, "BZh", "bzip2-compressed"),
+  SIGNATURE (0, "\x28\xB5\x2F\xFD", "zstd-compressed"),
+  SIGNATURE (0, "\x04\x22\x4D\x18", "lz4-compressed"),
+  SIGNATURE (0, "7z\xBC\xAF\x27\x1C", "7-Zip"),
+  SIGNATURE (0, "PK\x03\x04", "ZIP"),
+};
+
+const char *
+foreign_format (const struct probe *probe)
+{
+  for (size_t i = 0; i < sizeof signatures / sizeof signatures[0]; ++i)
+    if (signatures[i].off + signatures[i].len <= probe->head_len &&
+        memcmp (probe->head + signatures[i].off, signatures[i].bytes,
+                signatures[i].len) == 0)
+      return signatures[i].name;
+  return NULL;
+}
