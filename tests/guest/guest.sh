@@ -25,7 +25,6 @@ in_guest ()
         requires "$program"
     done
     compgen -G '/boot/vmlinuz-*' >/dev/null || skip "no kernel in /boot"
-    requires_root
     [ -z "${NBDIMAGE_ASAN:-}" ] ||
         skip "the sanitizers are too slow in the guest"
     images=$tmp/images
