@@ -15,7 +15,7 @@ commands=$(nbdimage --complete)
 
 page_of ()
 {
-    find "$abs_top_srcdir" -name "$1.pod" -not -path '*/build*' \
+    find "$abs_top_srcdir" -name "$1.pod" -not -path "$abs_top_srcdir/build*" \
          -not -path "$abs_top_srcdir/nbdimage-*" -print -quit
 }
 
