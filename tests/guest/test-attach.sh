@@ -25,7 +25,7 @@ make_images ()
 for program in jq qemu-img mkntfs ntfscp mcopy xorriso losetup; do
     requires "$program"
 done
-in_guest 480
+in_guest 800
 
 cd "$images"
 
