@@ -17,6 +17,7 @@
 #include "tools/attach/device.h"
 #include "tools/attach/process.h"
 #include "tools/attach/state.h"
+#include "tools/attached-json.h"
 #include "tools/commands.h"
 #include "tools/output.h"
 #include "tools/report.h"
@@ -33,16 +34,14 @@ static const struct option_spec attached_options[] = {
 
 #define SINCE_SIZE 32
 
-/* Local time for people, UTC for programs. */
 static const char *
-since_to_string (int64_t since, bool utc, char str[SINCE_SIZE])
+since_to_string (int64_t since, char str[SINCE_SIZE])
 {
   time_t t = (time_t) since;
   struct tm tm;
 
-  if ((utc ? gmtime_r (&t, &tm) : localtime_r (&t, &tm)) == NULL ||
-      strftime (str, SINCE_SIZE, utc ? "%Y%m%dT%H%M%SZ" : "%Y-%m-%d %H:%M:%S",
-                &tm) == 0)
+  if (gmtime_r (&t, &tm) == NULL ||
+      strftime (str, SINCE_SIZE, "%Y-%m-%d %H:%M:%S UTC", &tm) == 0)
     strcpy (str, "-");
   return str;
 }
@@ -60,13 +59,6 @@ find_attachment (const struct attachment_vector *list, unsigned index)
   return NULL;
 }
 
-static const char *
-state_of (const struct attachment *a)
-{
-  return a == NULL ? "foreign"
-    : attachment_status_to_string (attachment_status (a));
-}
-
 static void
 show_device (unsigned index, const struct attachment *a)
 {
@@ -76,10 +68,10 @@ show_device (unsigned index, const struct attachment *a)
   device_path (index, path);
   if (a != NULL)
     snprintf (connections, sizeof connections, "%u", a->connections);
-  printf ("%-11s  %9s  %11s  %-10s  %-12s  %-19s  ", path,
+  printf ("%-11s  %9s  %11s  %-10s  %-12s  %-23s  ", path,
           size_to_string (device_size (index), size), connections,
-          device_read_only (index) ? "read-only" : "writable", state_of (a),
-          a == NULL ? "-" : since_to_string (a->since, false, since));
+          device_read_only (index) ? "read-only" : "writable", attached_state (a),
+          a == NULL ? "-" : since_to_string (a->since, since));
   output_text (a == NULL ? "-" : a->source);
   if (a != NULL && a->dead != NULL) {
     printf (" (");
@@ -97,31 +89,10 @@ show (const struct device_indexes *devices,
 
   if (devices->len == 0)
     return;
-  printf ("%-11s  %9s  %11s  %-10s  %-12s  %-19s  %s\n", "DEVICE", "SIZE",
+  printf ("%-11s  %9s  %11s  %-10s  %-12s  %-23s  %s\n", "DEVICE", "SIZE",
           "CONNECTIONS", "MODE", "STATE", "SINCE", "SOURCE");
   for (i = 0; i < devices->len; ++i)
     show_device (devices->ptr[i], find_attachment (list, devices->ptr[i]));
-}
-
-static json_t *
-device_to_json (unsigned index, const struct attachment *a)
-{
-  char path[DEVICE_PATH_SIZE], since[SINCE_SIZE];
-
-  device_path (index, path);
-  return json_pack ("{s:s,s:o,s:o,s:I,s:o,s:b,s:s,s:o,s:o,s:o}",
-    "device", path,
-    "source", output_json_text (a == NULL ? NULL : a->source),
-    "uri", output_json_text (a == NULL ? NULL : a->uri),
-    "size", (json_int_t) device_size (index),
-    "connections", a == NULL ? json_null ()
-                   : json_integer (a->connections),
-    "read-only", device_read_only (index),
-    "state", state_of (a),
-    "since", a == NULL ? json_null ()
-             : json_string (since_to_string (a->since, true, since)),
-    "timeout", a == NULL ? json_null () : json_integer (a->timeout),
-    "reason", output_json_text (a == NULL ? NULL : a->dead));
 }
 
 static int
@@ -133,8 +104,8 @@ show_json (const struct device_indexes *devices,
 
   for (i = 0; i < devices->len; ++i)
     json_array_append_new (array,
-      device_to_json (devices->ptr[i],
-                      find_attachment (list, devices->ptr[i])));
+      attached_to_json (devices->ptr[i],
+                        find_attachment (list, devices->ptr[i])));
   return output_json (array);
 }
 

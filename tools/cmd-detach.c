@@ -17,10 +17,18 @@
 #include "tools/attach/detach.h"
 #include "tools/attach/device.h"
 #include "tools/attach/state.h"
+#include "tools/attached-json.h"
 #include "tools/commands.h"
+#include "tools/output.h"
 #include "tools/report.h"
 
+struct detach {
+  bool json;
+};
+
 static const struct option_spec detach_options[] = {
+  { "json", 0, OPTION_FLAG, NULL, "print what was detached as JSON",
+    offsetof (struct detach, json) },
   OPTION_END
 };
 
@@ -57,9 +65,23 @@ find_source (const char *name, unsigned *index, struct err *err)
   return 0;
 }
 
-static int
-detach (const char *name, struct err *err)
+/* As `attached --json` says it, while it still can. */
+static json_t *
+describe (unsigned index)
 {
+  CLEANUP_ATTACHMENT struct attachment a = ATTACHMENT_INIT;
+  bool ours = state_load (index, &a, NULL) == 0 &&
+    attachment_status (&a) != ATTACHMENT_STALE;
+
+  return attached_to_json (index, ours ? &a : NULL);
+}
+
+/* The device is added to list, unless that is NULL, when it was detached. */
+static int
+detach (const char *name, json_t *list, struct err *err)
+{
+  json_t *device = NULL;
+  bool detached;
   unsigned index;
   int r;
 
@@ -67,30 +89,55 @@ detach (const char *name, struct err *err)
     r = device_parse (name, &index, err);
   else
     r = find_source (name, &index, err);
-  return r < 0 ? r : detach_device (index, err);
+  if (r < 0)
+    return r;
+  if (list != NULL) {
+    device = describe (index);
+    if (device == NULL)
+      return err_nomem (err);
+  }
+  r = detach_device (index, &detached, err);
+  if (list != NULL && detached) {
+    json_object_set_new (device, "error",
+                         output_json_text (r < 0 ? err->msg : NULL));
+    json_array_append (list, device);
+  }
+  json_decref (device);
+  return r;
+}
+
+static int
+detach_all (const struct detach *d, char *const names[], int nr_names)
+{
+  json_t *list = d->json ? json_array () : NULL;
+  int i, status = STATUS_DONE;
+
+  state_reap ();
+  for (i = 0; i < nr_names; ++i) {
+    struct err err = ERR_INIT;
+
+    if (detach (names[i], list, &err) < 0)
+      status = tool_fail (names[i], &err);
+  }
+  if (d->json && output_json (list) != STATUS_DONE)
+    status = STATUS_FAILED;
+  return status;
 }
 
 static int
 run (int argc, char *argv[])
 {
-  char no_values;
-  int first, i, status = STATUS_DONE;
+  struct detach d = { .json = false };
+  int first;
 
-  command_parse (&command_detach, argc, argv, &no_values, &first);
+  command_parse (&command_detach, argc, argv, &d, &first);
   if (first == argc)
     command_usage_error (&command_detach, "expected a device or an image");
   if (geteuid () != 0) {
     tool_error ("only root can detach");
     return STATUS_FAILED;
   }
-  state_reap ();
-  for (i = first; i < argc; ++i) {
-    struct err err = ERR_INIT;
-
-    if (detach (argv[i], &err) < 0)
-      status = tool_fail (argv[i], &err);
-  }
-  return status;
+  return detach_all (&d, argv + first, argc - first);
 }
 
 const struct command command_detach = {

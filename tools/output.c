@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "lib/base/cleanup.h"
 #include "lib/base/text.h"
@@ -80,6 +81,19 @@ output_json_text (const char *str)
     return json_null ();
   json = json_string (str);
   return json ? json : mended (str);
+}
+
+json_t *
+output_json_time (int64_t seconds)
+{
+  time_t t = (time_t) seconds;
+  char str[64];
+  struct tm tm;
+
+  if (seconds < 0 || gmtime_r (&t, &tm) == NULL || tm.tm_year > 9999 - 1900)
+    return json_null ();
+  strftime (str, sizeof str, "%Y-%m-%dT%H:%M:%SZ", &tm);
+  return json_string (str);
 }
 
 int

@@ -5,6 +5,8 @@
 #ifndef NBDIMAGE_TOOLS_OUTPUT_H
 #define NBDIMAGE_TOOLS_OUTPUT_H
 
+#include <stdint.h>
+
 #include <jansson.h>
 
 /* Print a string that came from a file or a server: control characters
@@ -16,6 +18,11 @@ void output_text (const char *str);
  * for NULL.
  */
 json_t *output_json_text (const char *str);
+
+/* A time in seconds since 1970 as ISO 8601 in UTC, "2026-11-22T19:20:04Z";
+ * JSON null for one that is negative or has no year of four digits.
+ */
+json_t *output_json_time (int64_t seconds);
 
 /* Print an object or array, indented, with its keys in the order in which
  * they were set, and drop the reference.  Returns the exit status.

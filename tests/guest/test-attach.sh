@@ -74,9 +74,24 @@ check_files /dev/nbd0p6 vfat "$images/logical.vhd.p6.sha256"
 step "a second one beside it"
 attach cd.iso
 same device "$dev" /dev/nbd1
-same devices "$(nbdimage attached --json | jq length)" 2
-detach /dev/nbd0 /dev/nbd1
+nbdimage attached --json >"$tmp/attached.json"
+same devices "$(jq length "$tmp/attached.json")" 2
+same since "$(jq -r '.[].since' "$tmp/attached.json" |
+    grep -cE '^20[0-9]{2}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-6][0-9]Z$')" 2
+nbdimage attached | grep -q ':[0-9][0-9] UTC  /' || fail "attached: no UTC"
+
+step "detach as JSON: what attached said, of what came off only"
+status=0
+nbdimage detach --json /dev/nbd0 /dev/nbd9 cd.iso >"$tmp/detached.json" \
+         2>"$tmp/detach.err" || status=$?
+same "exit status" "$status" 1
+contains "$tmp/detach.err" "/dev/nbd9: it is not attached"
+same "lines of stderr" "$(wc -l <"$tmp/detach.err")" 1
+same detached "$(jq -Sc 'map(del(.error))' "$tmp/detached.json")" \
+     "$(jq -Sc . "$tmp/attached.json")"
+same errors "$(jq -c 'map(.error)' "$tmp/detached.json")" '[null,null]'
 nothing_left
+same "nothing" "$(nbdimage attached --json)" "[]"
 
 # ------------------------------------------------------------------------ URIs
 

@@ -156,7 +156,7 @@ check_again (unsigned index, const struct attachment *a, const char *before,
 
 static int
 detach_claimed (unsigned index, const struct attachment *a, int *claim,
-                const char *backend, struct err *err)
+                const char *backend, bool *detached, struct err *err)
 {
   unsigned seconds = a->timeout > 0 ? a->timeout : WATCH_DEFAULT_TIMEOUT;
   struct err lost = ERR_INIT;
@@ -171,6 +171,7 @@ detach_claimed (unsigned index, const struct attachment *a, int *claim,
   close (steal_fd (claim));
   if (r == 0)
     r = wait_free (index, err);
+  *detached = r == 0;
   if (r == 0 && lost.code < 0)
     r = err_set (err, -EIO, "detached, but what was written last did not all "
                  "reach the server: %s", lost.msg);
@@ -178,7 +179,7 @@ detach_claimed (unsigned index, const struct attachment *a, int *claim,
 }
 
 int
-detach_device (unsigned index, struct err *err)
+detach_device (unsigned index, bool *detached, struct err *err)
 {
   CLEANUP_ATTACHMENT struct attachment a = ATTACHMENT_INIT;
   CLEANUP_CLOSE int claim = -1;
@@ -186,6 +187,7 @@ detach_device (unsigned index, struct err *err)
   bool ours;
   int r;
 
+  *detached = false;
   state_reap ();
   device_backend (index, backend, sizeof backend);
   ours = state_load (index, &a, NULL) == 0;
@@ -199,8 +201,8 @@ detach_device (unsigned index, struct err *err)
     r = holders_claim (index, &claim, err);
   if (r < 0)
     return r;
-  r = detach_claimed (index, &a, &claim, backend, err);
-  if (ours && (r == 0 || r == -EIO)) {
+  r = detach_claimed (index, &a, &claim, backend, detached, err);
+  if (ours && *detached) {
     process_end (&a.supervisor);        /* where it did not do its work */
     process_end (&a.server);
     if (a.source != NULL)
