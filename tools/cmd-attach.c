@@ -295,7 +295,7 @@ show_partition (unsigned index, const struct disk_partition *p)
   printf ("%-12s  %9s", path, size_to_string (p->len, size));
   if (p->type != NULL) {
     printf ("  ");
-    output_text (p->type);
+    output_text (p->type_name != NULL ? p->type_name : p->type);
   }
   if (p->fs.type != NULL) {
     printf ("  ");
@@ -322,13 +322,15 @@ show (unsigned index, const struct disk_partition_vector *list)
   return STATUS_DONE;
 }
 
+/* The keys are those of `info --json`. */
 static json_t *
 fs_to_json (const struct fs_identity *fs)
 {
-  if (fs->type == NULL)
+  if (fs->type == NULL && fs->usage == NULL)
     return json_null ();
-  return json_pack ("{s:o,s:o,s:o,s:o}",
+  return json_pack ("{s:o,s:o,s:o,s:o,s:o}",
                     "type", output_json_text (fs->type),
+                    "usage", output_json_text (fs->usage),
                     "label", output_json_text (fs->label),
                     "uuid", output_json_text (fs->uuid),
                     "version", output_json_text (fs->version));
@@ -340,12 +342,15 @@ partition_to_json (unsigned index, const struct disk_partition *p)
   char path[DEVICE_PATH_SIZE];
 
   device_partition_path (index, p->number, path);
-  return json_pack ("{s:s,s:i,s:I,s:I,s:o,s:o}",
+  return json_pack ("{s:s,s:i,s:I,s:I,s:o,s:o,s:o,s:o,s:o}",
                     "device", path, "number", (int) p->number,
                     "offset", (json_int_t) p->off,
-                    "size", (json_int_t) p->len,
+                    "length", (json_int_t) p->len,
                     "type", output_json_text (p->type),
-                    "filesystem", fs_to_json (&p->fs));
+                    "type-name", output_json_text (p->type_name),
+                    "name", output_json_text (p->name),
+                    "uuid", output_json_text (p->uuid),
+                    "file-system", fs_to_json (&p->fs));
 }
 
 static int
@@ -366,12 +371,12 @@ show_json (const struct attach *a, unsigned index,
     "{s:s,s:o,s:I,s:I,s:I,s:b,s:i,s:o,s:o}",
     "device", path, "source", output_json_text (a->source),
     "size", (json_int_t) device_size (index),
-    "block-size",
+    "sector-size",
     (json_int_t) device_number (index, "queue/logical_block_size", 512),
     "connections", (json_int_t) state.connections,
     "read-only", device_read_only (index),
     "timeout", (int) a->timeout,
-    "filesystem", fs_to_json (&list->ptr[0].fs),
+    "file-system", fs_to_json (&list->ptr[0].fs),
     "partitions", partitions));
 }
 

@@ -34,15 +34,22 @@
 #define ASK_AGAIN 500           /* … then the kernel is asked to look again */
 #define WAIT_UDEV 10000
 
+static void
+partition_free (struct disk_partition *p)
+{
+  free (p->type);
+  free (p->name);
+  free (p->uuid);
+  fs_identity_free (&p->fs);
+}
+
 void
 disk_partition_vector_free (struct disk_partition_vector *list)
 {
   size_t i;
 
-  for (i = 0; i < list->len; ++i) {
-    free (list->ptr[i].type);
-    fs_identity_free (&list->ptr[i].fs);
-  }
+  for (i = 0; i < list->len; ++i)
+    partition_free (&list->ptr[i]);
   vector_free (list);
 }
 
@@ -170,23 +177,38 @@ find_partition (const struct part_table *table, unsigned number)
   return NULL;
 }
 
+static bool
+copy_string (char **to, const char *from)
+{
+  return from == NULL || (*to = strdup (from)) != NULL;
+}
+
+/* What the table says of it; NULL: nothing. */
+static bool
+copy_entry (struct disk_partition *p, const struct partition *entry)
+{
+  if (entry == NULL)
+    return true;
+  p->type_name = entry->type_name;
+  return copy_string (&p->type, entry->type) &&
+    copy_string (&p->name, entry->name) &&
+    copy_string (&p->uuid, entry->uuid);
+}
+
 /* A file system that can't be recognised is not a reason to fail. */
 static int
 add_partition (struct block *disk, unsigned number, uint64_t off,
-               uint64_t len, const char *type,
+               uint64_t len, const struct partition *entry,
                struct disk_partition_vector *list, struct err *err)
 {
   struct disk_partition p = { .number = number, .off = off, .len = len };
   CLEANUP_BLOCK struct block *window = NULL;
 
-  if (type != NULL && (p.type = strdup (type)) == NULL)
-    return err_nomem (err);
   if (block_window_new (disk, off, len, &window, NULL) == 0 &&
       fs_identify (window, &p.fs, NULL) < 0)
     memset (&p.fs, 0, sizeof p.fs);
-  if (vector_append (list, &p) < 0) {
-    free (p.type);
-    fs_identity_free (&p.fs);
+  if (!copy_entry (&p, entry) || vector_append (list, &p) < 0) {
+    partition_free (&p);
     return err_nomem (err);
   }
   return 0;
@@ -209,7 +231,6 @@ list_partitions (unsigned index, struct block *disk,
     r = device_list_partitions (index, &numbers, err);
   for (i = 0; r == 0 && i < numbers.len; ++i) {
     unsigned number = numbers.ptr[i];
-    const struct partition *p = find_partition (table, number);
     char name[64];
     uint64_t start, size;
 
@@ -218,8 +239,7 @@ list_partitions (unsigned index, struct block *disk,
     snprintf (name, sizeof name, "nbd%up%u/size", index, number);
     size = device_number (index, name, 0) * 512;
     r = add_partition (disk, number, start, size,
-                       p == NULL ? NULL : p->type_name ? p->type_name
-                       : p->type, list, err);
+                       find_partition (table, number), list, err);
   }
   vector_free (&numbers);
   return r;

@@ -18,7 +18,10 @@
 struct disk_partition {
   unsigned number;              /* 0: the whole disk */
   uint64_t off, len;            /* bytes */
-  char *type;                   /* "Linux", "0x83"; NULL: not known */
+  char *type;                   /* "0x83", a GUID; NULL: not known */
+  const char *type_name;        /* "Linux"; NULL: not known; static */
+  char *name;                   /* GPT name; NULL: none */
+  char *uuid;                   /* as part.h; NULL: not known */
   struct fs_identity fs;
 };
 
