@@ -70,7 +70,8 @@ show_device (unsigned index, const struct attachment *a)
     snprintf (connections, sizeof connections, "%u", a->connections);
   printf ("%-11s  %9s  %11s  %-10s  %-12s  %-23s  ", path,
           size_to_string (device_size (index), size), connections,
-          device_read_only (index) ? "read-only" : "writable", attached_state (a),
+          device_read_only (index) ? "read-only" : "writable",
+          attached_state (a),
           a == NULL ? "-" : since_to_string (a->since, since));
   output_text (a == NULL ? "-" : a->source);
   if (a != NULL && a->dead != NULL) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /* Is the server still answering?  The arithmetic behind --timeout; what is
- * done with it is told in supervisor.c.  Times are milliseconds of clock.h
+ * done with it is told in guard.c.  Times are milliseconds of clock.h
  * unless they say seconds.
  */
 
