@@ -54,6 +54,24 @@ open_block (const char *name, const struct image_options *options,
   return block_file_open (name, flags, out, report, err);
 }
 
+/* An image that is in use, and could not be written if it were not: the
+ * reason that lasts is the better one.
+ */
+static int
+refuse_busy (const char *name, const struct image_options *options,
+             struct err *err)
+{
+  CLEANUP_IMAGE struct image *img = NULL;
+  struct image_options reading = *options;
+
+  reading.writable = reading.lock = false;
+  if (image_open (name, &reading, &img, NULL, NULL) == 0 &&
+      img->readonly_reason != NULL)
+    return err_set (err, -EROFS, "can't be opened for writing: %s",
+                    img->readonly_reason);
+  return -EBUSY;
+}
+
 int
 image_open (const char *name, const struct image_options *options,
             struct image **out, struct report *report, struct err *err)
@@ -64,6 +82,8 @@ image_open (const char *name, const struct image_options *options,
   if (options == NULL)
     options = &default_options;
   r = open_block (name, options, &block, report, err);
+  if (r == -EBUSY && options->writable)
+    return refuse_busy (name, options, err);
   if (r < 0)
     return r;
   return image_open_block (block, options, out, report, err);
