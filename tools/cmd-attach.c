@@ -11,6 +11,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -32,6 +33,7 @@
 #include "tools/attach/watch.h"
 #include "tools/commands.h"
 #include "tools/image-options.h"
+#include "tools/nbdfuse-hint.h"
 #include "tools/output.h"
 #include "tools/report.h"
 
@@ -42,9 +44,13 @@
 #define WAIT_DISK 86400000
 #define WAIT_IMAGE 60000
 
+#define MODULE_FOLDER "/sys/module/nbd"
+
+#define CONNECTIONS_UNSAID UINT_MAX
+
 struct attach {
   struct image_option_values image;
-  unsigned connections;
+  unsigned connections;         /* 0: as many as is good */
   unsigned timeout;
   bool write;
   bool json;
@@ -79,6 +85,7 @@ static volatile bool interrupted;
 static void
 parse (struct attach *a, int argc, char *argv[])
 {
+  struct image_options options;
   struct err err = ERR_INIT;
   unsigned index;
   int first;
@@ -95,47 +102,16 @@ parse (struct attach *a, int argc, char *argv[])
       command_usage_error (&command_attach, "%s", err.msg);
     a->index = (int) index;
   }
-  if (a->connections > CONNECT_MAX_CONNECTIONS)
+  if (image_options_from_values (&a->image, &options, &err) < 0)
+    command_usage_error (&command_attach, "%s", err.msg);
+  if (a->connections == CONNECTIONS_UNSAID)
+    a->connections = 0;
+  else if (a->connections == 0 || a->connections > CONNECT_MAX_CONNECTIONS)
     command_usage_error (&command_attach, "--connections: expected 1 to %d",
                          CONNECT_MAX_CONNECTIONS);
   if (a->timeout < WATCH_MIN_TIMEOUT || a->timeout > WATCH_MAX_TIMEOUT)
     command_usage_error (&command_attach, "--timeout: expected %u to %u "
                          "seconds", WATCH_MIN_TIMEOUT, WATCH_MAX_TIMEOUT);
-}
-
-/* What a person who can't have a device can do instead. */
-static void
-offer_nbdfuse (const struct attach *a)
-{
-  if (block_nbd_is_uri (a->name))
-    tool_error ("without a kernel device: nbdfuse FOLDER '%s'", a->name);
-  else
-    tool_error ("without a kernel device: nbdfuse FOLDER [ nbdkit%s image "
-                "'%s' ]", a->write ? "" : " -r", a->name);
-}
-
-static int
-check_kernel (struct err *err)
-{
-  static const char *const argv[] = { "modprobe", "nbd", NULL };
-  /* Where $PATH is that of a user (su without a dash). */
-  static const char *const sbin_argv[] = { "/sbin/modprobe", "nbd", NULL };
-  struct err why = ERR_INIT;
-
-  if (geteuid () != 0)
-    return err_set (err, -EPERM, "only root can attach");
-  if (access ("/sys/module/nbd", F_OK) < 0) {
-    int r = process_run (argv, WAIT_MODPROBE, &why);
-
-    if (r == -ENOENT)
-      r = process_run (sbin_argv, WAIT_MODPROBE, &why);
-    if (r < 0)
-      return err_set (err, -ENODEV, "the kernel has no NBD client, and its "
-                      "module could not be loaded (modprobe nbd: %s)",
-                      why.msg);
-    tool_warning ("the kernel's module nbd was not loaded; it is now");
-  }
-  return netlink_available (err);
 }
 
 static int
@@ -197,7 +173,7 @@ absolute_folders (const char *folders, char **out, struct err *err)
     char *longer;
 
     if (path == NULL)
-      return err_sys (err, "%s", folder);
+      return err_sys (err, "--parent-path: %s", folder);
     if (asprintf (&longer, "%s%s%s", list, *list ? ":" : "", path) < 0)
       return err_nomem (err);
     free (list);
@@ -279,6 +255,44 @@ check_image_bounded (struct attach *a, struct err *err)
     *err = check->err;
   free (check);
   return r;
+}
+
+/*--- the kernel ------------------------------------------------------------*/
+
+static int
+load_module (struct err *err)
+{
+  static const char *const argv[] = { "modprobe", "nbd", NULL };
+  /* Where $PATH is that of a user (su without a dash). */
+  static const char *const sbin_argv[] = { "/sbin/modprobe", "nbd", NULL };
+  int r = process_run (argv, WAIT_MODPROBE, err);
+
+  if (r == -ENOENT)
+    r = process_run (sbin_argv, WAIT_MODPROBE, err);
+  return r < 0 ? err_in (err, "the kernel has no NBD client, and its module "
+                         "nbd could not be loaded") : 0;
+}
+
+/* Load the module if need be. */
+static int
+kernel_prepare (struct err *err)
+{
+  int r;
+
+  if (access (MODULE_FOLDER, F_OK) < 0) {
+    r = load_module (err);
+    if (r < 0)
+      return r;
+    if (access (MODULE_FOLDER, F_OK) == 0)
+      tool_note ("the kernel's module nbd was not loaded; it is now");
+  }
+  return netlink_available (err);
+}
+
+static void
+offer_nbdfuse (const struct attach *a)
+{
+  nbdfuse_hint (a->name, &a->image, a->write);
 }
 
 /*--- what is there now -----------------------------------------------------*/
@@ -478,43 +492,57 @@ attach (const struct attach *a, const struct image_parameters *parameters,
   return r;
 }
 
+/* Nothing of this machine changes before these are done. */
 static int
-check_and_attach (struct attach *a, struct err *err)
+check (struct attach *a, struct err *err)
 {
-  CLEANUP_IMAGE_PARAMETERS struct image_parameters parameters = { { NULL } };
   int r;
 
   state_reap ();
   r = check_device (a, err);
+  return r == 0 ? check_image_bounded (a, err) : r;
+}
+
+static int
+check_and_attach (struct attach *a)
+{
+  CLEANUP_IMAGE_PARAMETERS struct image_parameters parameters = { { NULL } };
+  struct err err = ERR_INIT;
+  int r, status;
+
+  r = check (a, &err);
+  if (r == 0 && kernel_prepare (&err) < 0) {
+    status = tool_fail (NULL, &err);
+    offer_nbdfuse (a);
+    return status;
+  }
   if (r == 0)
-    r = check_image_bounded (a, err);
+    r = image_parameters_new (&a->image, &parameters, &err);
   if (r == 0)
-    r = image_parameters_new (&a->image, &parameters, err);
+    r = attach (a, &parameters, &err);
   if (r == 0)
-    r = attach (a, &parameters, err);
-  return r;
+    return STATUS_DONE;
+  status = tool_fail (a->name, &err);
+  if (r == -ENOTSUP && connection_uri_is_tls (a->name))
+    offer_nbdfuse (a);
+  return status;
 }
 
 static int
 run (int argc, char *argv[])
 {
-  struct attach a = { .timeout = WATCH_DEFAULT_TIMEOUT, .index = -1 };
-  struct err err = ERR_INIT;
-  int r, status = STATUS_DONE;
+  struct attach a = { .connections = CONNECTIONS_UNSAID,
+                      .timeout = WATCH_DEFAULT_TIMEOUT, .index = -1 };
+  int status;
 
   parse (&a, argc, argv);
-  catch_signals ();
-  r = check_kernel (&err);
-  if (r < 0) {
-    tool_fail (NULL, &err);
+  if (geteuid () != 0) {
+    tool_error ("only root can attach");
     offer_nbdfuse (&a);
     return STATUS_FAILED;
   }
-  r = check_and_attach (&a, &err);
-  if (r < 0)
-    status = tool_fail (a.name, &err);
-  if (r == -ENOTSUP && connection_uri_is_tls (a.name))
-    offer_nbdfuse (&a);
+  catch_signals ();
+  status = check_and_attach (&a);
   free (a.source);
   free (a.parent_path);
   return status;

@@ -63,6 +63,16 @@ tool_error (const char *fmt, ...)
 }
 
 void
+tool_note (const char *fmt, ...)
+{
+  va_list ap;
+
+  va_start (ap, fmt);
+  put_formatted ("", fmt, ap);
+  va_end (ap);
+}
+
+void
 tool_warning (const char *fmt, ...)
 {
   va_list ap;

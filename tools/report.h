@@ -17,6 +17,8 @@ int tool_fail (const char *name, const struct err *err);
 /* Print "nbdimage: sentence". */
 void tool_error (const char *fmt, ...)
   __attribute__ ((__format__ (__printf__, 1, 2)));
+void tool_note (const char *fmt, ...)   /* good to know, and nothing wrong */
+  __attribute__ ((__format__ (__printf__, 1, 2)));
 void tool_warning (const char *fmt, ...)        /* "nbdimage: warning: …" */
   __attribute__ ((__format__ (__printf__, 1, 2)));
 

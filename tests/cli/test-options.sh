@@ -43,6 +43,16 @@ wrong 2 'not a rule for the size' serve --size=big "$tmp/disk"
 wrong 2 'not a format we know' info --format=qcow9 "$tmp/disk"
 wrong 2 'not a format we know' serve --format=qcow9 "$tmp/disk"
 wrong 2 'not a format we know' boot --format=qcow9 "$tmp/disk"
+wrong 2 'not a rule for the size' attach --size=big "$tmp/disk"
+wrong 2 'not a format we know' attach --format=nonsense "$tmp/disk"
+wrong 2 '--connections: expected 1 to 16' attach -c 0 "$tmp/disk"
+wrong 2 '--connections: expected 1 to 16' attach -c 17 "$tmp/disk"
+wrong 2 '--timeout: expected 4 to' attach -t 3 "$tmp/disk"
+wrong 2 'is not a number of seconds' attach -t soon "$tmp/disk"
+wrong 2 'is a partition' attach "$tmp/disk" /dev/nbd0p1
+wrong 2 'is not the name of an NBD device' attach "$tmp/disk" /dev/sda
+wrong 2 'expected a device or an image' detach
+wrong 2 'expected nothing but options' attached /dev/nbd0
 wrong 2 'is not a number' boot --cpus=many x
 wrong 2 'is not a size' boot --memory=much x
 wrong 2 'did you mean 512M' boot --memory=512 x

@@ -199,7 +199,8 @@ nothing_left
 step "refusals leave nothing"
 refused 3 "damaged.vhd" nbdimage attach damaged.vhd
 refused 1 "No such file" nbdimage attach missing.vhd
-refused 1 "" nbdimage attach --write mbr.vhd
+refused 1 "it is a dynamic VHD" nbdimage attach --write mbr.vhd
+refused 2 "not a format" nbdimage attach mbr.vhd --format nonsense
 refused 2 "is a partition" nbdimage attach mbr.vhd /dev/nbd0p1
 refused 2 "is not the name" nbdimage attach mbr.vhd /dev/sda
 refused 2 "--connections" nbdimage attach mbr.vhd --connections 99
@@ -333,6 +334,7 @@ nothing_left
 step "an image that is being written"
 attach --write held.vhd
 refused 1 "is being written by another process" nbdimage attach held.vhd
+refused 1 "is in use by another process" nbdimage attach --write held.vhd
 detach held.vhd
 
 step "without stdout"
@@ -378,8 +380,17 @@ step "the module is loaded, and one without partitions is told about"
 rmmod nbd
 attach mbr.vhd
 contains "$tmp/attach.err" "is now"
+! grep -q warning "$tmp/attach.err" || fail "that is no warning"
 detach "$dev"
 rmmod nbd
+mkdir "$tmp/sbin"
+printf '#!/bin/sh\necho "modprobe: FATAL: no such thing" >&2\nexit 1\n' \
+       >"$tmp/sbin/modprobe"
+chmod +x "$tmp/sbin/modprobe"
+refused 1 "could not be loaded: modprobe: FATAL: no such thing" \
+        env PATH="$tmp/sbin:$PATH" nbdimage attach mbr.vhd
+refused 3 "damaged.vhd" nbdimage attach damaged.vhd
+[ ! -e /sys/module/nbd ] || fail "the module was loaded for a damaged image"
 modprobe nbd max_part=0
 attach mbr.vhd
 contains "$tmp/attach.err" "max_part=0"

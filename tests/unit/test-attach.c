@@ -415,6 +415,32 @@ a_program_runs_and_its_failure_is_seen (void **state)
 }
 
 static void
+what_a_program_said_is_the_reason (void **state)
+{
+  static const struct {
+    const char *script, *sentence;
+  } cases[] = {
+    { "exit 7", "sh ended with status 7" },
+    { "kill -KILL $$", "sh was ended by signal 9" },
+    { "echo 'sh: first' >&2; echo 'sh: the reason' >&2; exit 1",
+      "sh: the reason" },
+    { "echo 'the reason' >&2; echo >&2; exit 1", "sh: the reason" },
+    { "printf 'shell: no' >&2; exit 1", "sh: shell: no" },
+    { "yes | head -c 200000 >&2; echo 'sh: the end' >&2; exit 1",
+      "sh: the end" },
+  };
+
+  (void) state;
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; ++i) {
+    const char *const argv[] = { "/bin/sh", "-c", cases[i].script, NULL };
+    struct err err = ERR_INIT;
+
+    assert_int_equal (process_run (argv, 60000, &err), -EIO);
+    assert_string_equal (err.msg, cases[i].sentence);
+  }
+}
+
+static void
 set_flag (void *opaque)
 {
   *(volatile int *) opaque = 1;
@@ -563,6 +589,7 @@ main (void)
     cmocka_unit_test (a_process_is_known_by_its_start),
     cmocka_unit_test (a_process_that_ended_is_not_alive),
     cmocka_unit_test (a_program_runs_and_its_failure_is_seen),
+    cmocka_unit_test (what_a_program_said_is_the_reason),
     cmocka_unit_test (a_call_that_hangs_is_left_alone),
     cmocka_unit_test (a_state_file_comes_back_as_it_was),
     cmocka_unit_test (what_is_not_there_stays_away),

@@ -236,8 +236,7 @@ connection_open (const char *uri, unsigned wanted, unsigned seconds,
 
   if (connection_uri_is_tls (uri))
     return err_set (err, -ENOTSUP, "the kernel's NBD client does not speak "
-                    "TLS; nbdfuse does, without root: nbdfuse FOLDER '%s'",
-                    uri);
+                    "TLS");
   r = connect_once (uri, &limits, &c, err);
   if (r < 0)
     return r;

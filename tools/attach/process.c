@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/pidfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -144,11 +145,57 @@ process_end (const struct process *process)
   process_wait (pidfd, 5000);
 }
 
+#define LINE_SIZE 256
+
+/* The last line that was written to the file, which says best why a program
+ * ended: "" for none.
+ */
+static void
+last_line (int fd, char line[LINE_SIZE])
+{
+  char text[4096];
+  off_t end = lseek (fd, 0, SEEK_END);
+  off_t from = end > (off_t) sizeof text - 1 ? end - (off_t) sizeof text + 1
+    : 0;
+  ssize_t n = end < 0 ? -1 : pread (fd, text, sizeof text - 1, from);
+  const char *last;
+
+  while (n > 0 && strchr (" \r\n", text[n - 1]) != NULL)
+    n--;
+  text[n > 0 ? n : 0] = '\0';
+  last = strrchr (text, '\n');
+  snprintf (line, LINE_SIZE, "%.*s", LINE_SIZE - 1,
+            last != NULL ? last + 1 : text);
+}
+
+/* Programs begin with their name, most often. */
+static int
+run_failed (const char *name, int status, int stderr_fd, struct err *err)
+{
+  size_t len = strlen (name);
+  char line[LINE_SIZE] = "";
+
+  if (stderr_fd >= 0)
+    last_line (stderr_fd, line);
+  if (line[0] == '\0' && WIFEXITED (status))
+    return err_set (err, -EIO, "%s ended with status %d", name,
+                    WEXITSTATUS (status));
+  if (line[0] == '\0')
+    return err_set (err, -EIO, "%s was ended by signal %d", name,
+                    WTERMSIG (status));
+  if (strncmp (line, name, len) == 0 && line[len] == ':')
+    return err_set (err, -EIO, "%s", line);
+  return err_set (err, -EIO, "%s: %s", name, line);
+}
+
 int
 process_run (const char *const argv[], unsigned milliseconds, struct err *err)
 {
   posix_spawn_file_actions_t actions;
   CLEANUP_CLOSE int pidfd = -1;
+  /* Not a pipe: nobody reads it while the program runs. */
+  CLEANUP_CLOSE int stderr_fd = memfd_create ("stderr", MFD_CLOEXEC);
+  const char *slash = strrchr (argv[0], '/');
   int status = 0, r;
   bool ended;
   pid_t pid;
@@ -156,7 +203,10 @@ process_run (const char *const argv[], unsigned milliseconds, struct err *err)
   posix_spawn_file_actions_init (&actions);
   posix_spawn_file_actions_addopen (&actions, 0, "/dev/null", O_RDONLY, 0);
   posix_spawn_file_actions_addopen (&actions, 1, "/dev/null", O_WRONLY, 0);
-  posix_spawn_file_actions_addopen (&actions, 2, "/dev/null", O_WRONLY, 0);
+  if (stderr_fd >= 0)
+    posix_spawn_file_actions_adddup2 (&actions, stderr_fd, 2);
+  else
+    posix_spawn_file_actions_addopen (&actions, 2, "/dev/null", O_WRONLY, 0);
   r = posix_spawnp (&pid, argv[0], &actions, NULL, (char *const *) argv,
                     environ);
   posix_spawn_file_actions_destroy (&actions);
@@ -171,7 +221,8 @@ process_run (const char *const argv[], unsigned milliseconds, struct err *err)
   if (!ended)
     return err_set (err, -ETIMEDOUT, "%s did not end in time", argv[0]);
   if (status != 0)
-    return err_set (err, -EIO, "%s failed", argv[0]);
+    return run_failed (slash != NULL ? slash + 1 : argv[0], status, stderr_fd,
+                       err);
   return 0;
 }
 

@@ -38,7 +38,8 @@ bool process_signal (int pidfd, int signal);
 void process_end (const struct process *process);
 
 /* Run a program to its end, stdin and stdout from and to nowhere; it is
- * killed after the time.  0: it exited with 0.
+ * killed after the time.  0: it exited with 0.  -ENOENT: there is no such
+ * program.  -EIO: it failed; the sentence is the last that it said on stderr.
  */
 int process_run (const char *const argv[], unsigned milliseconds,
                  struct err *err);
