@@ -21,6 +21,11 @@ void uuid_to_string (const uint8_t uuid[UUID_SIZE],
 void guid_to_string (const uint8_t guid[UUID_SIZE],
                      char str[UUID_STRING_SIZE]);
 
+/* The other way round, from "01234567-89ab-..." in either case, with or
+ * without braces around it.  False, and guid as it was, for anything else.
+ */
+bool guid_from_string (const char *str, uint8_t guid[UUID_SIZE]);
+
 bool uuid_is_zero (const uint8_t uuid[UUID_SIZE]);
 
 #endif /* NBDIMAGE_BASE_UUID_H */

@@ -15,9 +15,11 @@
 #include "lib/base/bytes.h"
 #include "lib/base/checked.h"
 #include "lib/base/crc32.h"
+#include "lib/base/crc32c.h"
 #include "lib/base/err.h"
 #include "lib/base/report.h"
 #include "lib/base/size.h"
+#include "lib/base/sort.h"
 #include "lib/base/utf16.h"
 #include "lib/base/uuid.h"
 
@@ -142,6 +144,103 @@ crc32_is_that_of_the_gpt (void **state)
 }
 
 static void
+crc32c_is_that_of_rfc_3720 (void **state)
+{
+  uint8_t up[32], down[32], zeros[32] = { 0 }, ones[32];
+  const struct { const void *buf; size_t len; uint32_t crc; } cases[] = {
+    { "", 0, 0 }, { "123456789", 9, 0xE3069283 },
+    { zeros, 32, 0x8A9136AA }, { ones, 32, 0x62A8AB43 },
+    { up, 32, 0x46DD794E }, { down, 32, 0x113FDB5C },
+  };
+
+  (void) state;
+  memset (ones, 0xFF, sizeof ones);
+  for (unsigned i = 0; i < 32; ++i) {
+    up[i] = (uint8_t) i;
+    down[i] = (uint8_t) (31 - i);
+  }
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; ++i) {
+    assert_int_equal (crc32c_update (0, cases[i].buf, cases[i].len),
+                      cases[i].crc);
+    assert_int_equal (crc32c_update_by_table (0, cases[i].buf, cases[i].len),
+                      cases[i].crc);
+  }
+}
+
+/* From anywhere to anywhere, in one piece and in two. */
+static void
+both_ways_to_crc32c_agree (void **state)
+{
+  uint8_t buf[64];
+
+  (void) state;
+  for (unsigned i = 0; i < sizeof buf; ++i)
+    buf[i] = (uint8_t) (i * i * 7 + i);
+  for (size_t from = 0; from < 16; ++from)
+    for (size_t len = 0; from + len <= sizeof buf; ++len) {
+      uint32_t crc = crc32c_update_by_table (5, buf + from, len);
+
+      assert_int_equal (crc32c_update (5, buf + from, len), crc);
+      assert_int_equal (crc32c_update (crc32c_update (5, buf + from, len / 3),
+                                       buf + from + len / 3, len - len / 3),
+                        crc);
+    }
+}
+
+static void
+numbers_are_sorted (void **state)
+{
+  enum { NR = 70000 };
+  uint32_t *v = malloc (2 * NR * sizeof *v), x = 1, last = 0;
+  uint64_t sum = 0;
+
+  (void) state;
+  assert_non_null (v);
+  for (int i = 0; i < NR; ++i) {
+    x = x * 1664525 + 1013904223;
+    v[i] = i % 5 == 0 ? x % 1000 : x;
+    sum += v[i];
+  }
+  assert_int_equal (sort_u32 (v, v + NR, NR), 0);
+  for (int i = 0; i < NR; ++i) {
+    assert_true (v[i] >= last);
+    last = v[i];
+    sum -= v[i];
+  }
+  assert_true (sum == 0);
+  free (v);
+}
+
+static void
+a_guid_is_read_from_text (void **state)
+{
+  static const char *const good[] = {
+    "33221100-5544-7766-8899-aabbccddeeff",
+    "{33221100-5544-7766-8899-AABBCCDDEEFF}",
+  };
+  static const char *const bad[] = {
+    "", "{", "33221100-5544-7766-8899-aabbccddeef",
+    "33221100-5544-7766-8899-aabbccddeefff",
+    "{33221100-5544-7766-8899-aabbccddeeff",
+    "33221100-5544-7766-8899-aabbccddeeff}",
+    "33221100 5544-7766-8899-aabbccddeeff",
+    "33221100-5544-7766-8899-aabbccddeegf",
+    "(33221100-5544-7766-8899-aabbccddeeff)",
+  };
+  uint8_t guid[UUID_SIZE];
+
+  (void) state;
+  for (size_t i = 0; i < 2; ++i) {
+    memset (guid, 0, sizeof guid);
+    assert_true (guid_from_string (good[i], guid));
+    for (unsigned k = 0; k < UUID_SIZE; ++k)
+      assert_int_equal (guid[k], k * 0x11);
+  }
+  for (size_t i = 0; i < sizeof bad / sizeof bad[0]; ++i)
+    assert_false (guid_from_string (bad[i], guid));
+}
+
+static void
 identities_are_printed_in_both_orders (void **state)
 {
   static const uint8_t u[UUID_SIZE] = { 0, 1, 2, 3, 4, 5, 6, 7,
@@ -185,6 +284,10 @@ main (void)
     cmocka_unit_test (sizes_are_read_and_written),
     cmocka_unit_test (utf16_becomes_utf8),
     cmocka_unit_test (crc32_is_that_of_the_gpt),
+    cmocka_unit_test (crc32c_is_that_of_rfc_3720),
+    cmocka_unit_test (both_ways_to_crc32c_agree),
+    cmocka_unit_test (numbers_are_sorted),
+    cmocka_unit_test (a_guid_is_read_from_text),
     cmocka_unit_test (identities_are_printed_in_both_orders),
     cmocka_unit_test (a_report_keeps_each_sentence_once),
   };
