@@ -95,7 +95,7 @@ windows_paths_become_posix_paths (void **state)
     CLEANUP_FREE char *path = strdup (cases[i].in);
     bool leaf_only;
 
-    assert_string_equal (vhd_path_from_windows (path, &leaf_only),
+    assert_string_equal (parent_path_from_windows (path, &leaf_only),
                          cases[i].out);
     assert_int_equal (leaf_only, cases[i].leaf_only);
   }
@@ -131,7 +131,7 @@ the_cache_keeps_layers_and_sectors_apart (void **state)
 {
   struct vhd_spec spec = { .type = 2, .size = 8 << 20 };
   struct vhd_maker *m = vhd_maker_new (&spec);
-  struct vhd_cache *cache = vhd_cache_new ();
+  struct sector_cache *cache = sector_cache_new ();
   CLEANUP_BLOCK struct block *a = NULL, *b = NULL, *counting = NULL;
   uint8_t buf[512];
 
@@ -149,15 +149,15 @@ the_cache_keeps_layers_and_sectors_apart (void **state)
   for (uint64_t i = 0; i < 40000; ++i) {
     uint64_t s = i * 4097 % (spec.size / 512);
 
-    assert_int_equal (vhd_cache_read (cache, a, 0, s, buf, NULL), 0);
+    assert_int_equal (sector_cache_read (cache, a, 0, s, buf, NULL), 0);
     assert_int_equal (get_be32 (buf), (uint32_t) s);
-    assert_int_equal (vhd_cache_read (cache, b, 63, s, buf, NULL), 0);
+    assert_int_equal (sector_cache_read (cache, b, 63, s, buf, NULL), 0);
     assert_int_equal (get_be32 (buf), (uint32_t) ~s);
   }
-  assert_int_equal (vhd_cache_read (cache, counting, 7, 3, buf, NULL), 0);
-  assert_int_equal (vhd_cache_read (cache, counting, 7, 3, buf, NULL), 0);
+  assert_int_equal (sector_cache_read (cache, counting, 7, 3, buf, NULL), 0);
+  assert_int_equal (sector_cache_read (cache, counting, 7, 3, buf, NULL), 0);
   assert_int_equal (faulty_reads (counting), 1);
-  vhd_cache_free (cache);
+  sector_cache_free (cache);
   vhd_maker_free (m);
 }
 

@@ -23,6 +23,7 @@
 #include "lib/base/bytes.h"
 #include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
+#include "lib/base/sort.h"
 #include "lib/format/vhd/vhd.h"
 
 #define MAX_HELD (16 * 1024 * 1024 / VHD_BAT_ENTRY_SIZE)
@@ -82,33 +83,6 @@ check_entry (const struct vhd_bat *bat, uint64_t index, uint32_t sector,
 }
 
 /*--- Overlaps between blocks ------------------------------------------------*/
-
-/* Sorts by two passes over 16 bits each: time and memory in proportion to
- * the number of blocks whatever their order.  tmp has room for nr.
- */
-static int
-sort_sectors (uint32_t *sectors, uint32_t *tmp, size_t nr)
-{
-  CLEANUP_FREE uint32_t *count = malloc (65537 * sizeof *count);
-
-  if (count == NULL)
-    return -ENOMEM;
-  for (int shift = 0; shift < 32; shift += 16) {
-    uint32_t *swap = sectors;
-
-    memset (count, 0, 65537 * sizeof *count);
-    for (size_t i = 0; i < nr; ++i)
-      count[(sectors[i] >> shift & 0xFFFF) + 1]++;
-    for (size_t i = 1; i < 65536; ++i)
-      count[i] += count[i - 1];
-    for (size_t i = 0; i < nr; ++i)
-      tmp[count[sectors[i] >> shift & 0xFFFF]++] = sectors[i];
-    sectors = tmp;
-    tmp = swap;
-  }
-  /* Two passes: sorted where it was. */
-  return 0;
-}
 
 static uint64_t
 find_entry (const struct vhd_bat *bat, uint64_t from, uint32_t sector)
@@ -175,7 +149,7 @@ check_overlaps (const struct vhd_bat *bat, struct err *err)
   for (uint64_t i = 0; i < bat->nr_entries; ++i)
     if (bat->entries[i] != VHD_BAT_ABSENT)
       sectors[n++] = bat->entries[i];
-  if (sort_sectors (sectors, sectors + nr, nr) < 0)
+  if (sort_u32 (sectors, sectors + nr, nr) < 0)
     return err_nomem (err);
   return check_sorted (bat, sectors, nr, err);
 }
@@ -291,8 +265,8 @@ vhd_bat_lookup (struct vhd_layer *layer, uint64_t index, uint32_t *sector,
     *sector = bat->entries[index];
     return 0;
   }
-  r = vhd_cache_read (layer->cache, layer->block, layer->number,
-                      off / VHD_SECTOR_SIZE, bytes, err);
+  r = sector_cache_read (layer->cache, layer->block, layer->number,
+                         off / VHD_SECTOR_SIZE, bytes, err);
   if (r < 0)
     return r;
   found = get_be32 (bytes + off % VHD_SECTOR_SIZE);

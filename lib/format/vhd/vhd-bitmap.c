@@ -48,8 +48,8 @@ vhd_bitmap_run (struct vhd_layer *layer, uint32_t block_sector,
 
   if (max > BITS_PER_SECTOR - in_sector)
     max = BITS_PER_SECTOR - in_sector;
-  r = vhd_cache_read (layer->cache, layer->block, layer->number, sector, bits,
-                      err);
+  r = sector_cache_read (layer->cache, layer->block, layer->number, sector,
+                         bits, err);
   if (r < 0)
     return r;
   *nr = vhd_bits_run (bits, in_sector, max, here);

@@ -21,7 +21,7 @@ vhd_layer_new (struct block *block, const struct image_options *options,
   if (layer == NULL)
     return err_nomem (err);
   layer->block = block_ref (block);
-  layer->folder = (struct vhd_folder) VHD_FOLDER_INIT;
+  layer->folder = (struct folder) FOLDER_INIT;
   r = vhd_footer_read (block, options->ignore_checksums, &layer->footers,
                        report, err);
   if (r < 0) {
@@ -40,7 +40,7 @@ vhd_layer_free (struct vhd_layer *layer)
     struct vhd_layer *parent = layer->parent;
 
     vhd_bat_close (&layer->bat);
-    vhd_folder_close (&layer->folder);
+    folder_close (&layer->folder);
     block_unref (layer->block);
     free (layer);
     layer = parent;

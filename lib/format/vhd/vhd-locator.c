@@ -40,30 +40,6 @@ static const uint32_t order[] = {
   VHD_LOCATOR_WI2K,
 };
 
-static bool
-is_letter (char c)
-{
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
-
-char *
-vhd_path_from_windows (char *path, bool *leaf_only)
-{
-  for (char *p = path; *p; ++p)
-    if (*p == '\\')
-      *p = '/';
-  *leaf_only = false;
-  if (path[0] == '/' && path[1] == '/')         /* \\SERVER\SHARE, \\?\C: */
-    *leaf_only = true;
-  else if (is_letter (path[0]) && path[1] == ':') {
-    path += 2;
-    *leaf_only = true;
-  }
-  while (path[0] == '.' && path[1] == '/')
-    path += 2 + strspn (path + 2, "/");
-  return path;
-}
-
 static int
 hex_digit (char c)
 {
@@ -113,63 +89,9 @@ vhd_path_from_url (char *url)
   return url;
 }
 
-static int
-add_copy (struct vhd_names *out, const char *path, struct err *err)
-{
-  char *copy;
-
-  for (size_t i = 0; i < out->len; ++i)
-    if (strcmp (out->ptr[i], path) == 0)
-      return 0;
-  copy = strdup (path);
-  if (copy && vector_append (out, &copy) == 0)
-    return 0;
-  free (copy);
-  return err_nomem (err);
-}
-
-static bool
-can_be_a_file (const char *path)
-{
-  const char *slash = strrchr (path, '/');
-  const char *leaf = slash ? slash + 1 : path;
-
-  return *leaf && strcmp (leaf, ".") != 0 && strcmp (leaf, "..") != 0;
-}
-
-/* A child that was moved together with its parent finds it beside itself,
- * whatever the path was: the last part is always tried, too.
- */
-static int
-add_path (struct vhd_names *out, const char *path, bool leaf_only,
-          struct err *err)
-{
-  const char *slash = strrchr (path, '/');
-  int r = 0;
-
-  if (!can_be_a_file (path))
-    return 0;
-  if (!leaf_only)
-    r = add_copy (out, path, err);
-  if (r == 0 && slash)
-    r = add_copy (out, slash + 1, err);
-  else if (r == 0 && leaf_only)
-    r = add_copy (out, path, err);
-  return r;
-}
-
-static int
-add_windows_path (struct vhd_names *out, char *text, struct err *err)
-{
-  bool leaf_only;
-  char *path = vhd_path_from_windows (text, &leaf_only);
-
-  return add_path (out, path, leaf_only, err);
-}
-
 /* bytes are followed by a NUL that is not counted. */
 static int
-add_locator_text (struct vhd_names *out, uint32_t code, char *bytes,
+add_locator_text (struct name_list *out, uint32_t code, char *bytes,
                   size_t len, struct err *err)
 {
   CLEANUP_FREE char *text = NULL;
@@ -178,17 +100,18 @@ add_locator_text (struct vhd_names *out, uint32_t code, char *bytes,
   case VHD_LOCATOR_W2RU:
   case VHD_LOCATOR_W2KU:
     text = utf16_to_utf8 (bytes, len, UTF16_LE);
-    return text ? add_windows_path (out, text, err) : err_nomem (err);
+    return text ? parent_names_add_windows (out, text, err)
+                : err_nomem (err);
   case VHD_LOCATOR_MACX:
-    return add_path (out, vhd_path_from_url (bytes), false, err);
+    return parent_names_add (out, vhd_path_from_url (bytes), false, err);
   default:
-    return add_windows_path (out, bytes, err);
+    return parent_names_add_windows (out, bytes, err);
   }
 }
 
 static int
 add_locator (const struct vhd_layer *child, const struct vhd_locator *l,
-             struct vhd_names *out, struct report *report, struct err *err)
+             struct name_list *out, struct report *report, struct err *err)
 {
   CLEANUP_FREE char *bytes = NULL;
   int r;
@@ -210,20 +133,21 @@ add_locator (const struct vhd_layer *child, const struct vhd_locator *l,
 }
 
 static int
-add_unicode_name (const struct vhd_layer *child, struct vhd_names *out,
+add_unicode_name (const struct vhd_layer *child, struct name_list *out,
                   struct err *err)
 {
   CLEANUP_FREE char *text =
     utf16_to_utf8 (child->header.parent_name, VHD_PARENT_NAME_SIZE, UTF16_BE);
 
-  return text ? add_windows_path (out, text, err) : err_nomem (err);
+  return text ? parent_names_add_windows (out, text, err)
+                : err_nomem (err);
 }
 
 int
-vhd_locator_names (const struct vhd_layer *child, struct vhd_names *out,
+vhd_locator_names (const struct vhd_layer *child, struct name_list *out,
                    struct report *report, struct err *err)
 {
-  struct vhd_names names = VECTOR_INIT;
+  struct name_list names = VECTOR_INIT;
   int r = 0;
 
   for (size_t i = 0; r == 0 && i < sizeof order / sizeof order[0]; ++i) {
@@ -235,7 +159,7 @@ vhd_locator_names (const struct vhd_layer *child, struct vhd_names *out,
                          err);
   }
   if (r < 0)
-    vhd_names_free (&names);
+    name_list_free (&names);
   else
     *out = names;
   return r;

@@ -66,7 +66,7 @@ vhd_open (struct image *img, const struct image_options *options,
   struct vhd *vhd = img->state;
   int r;
 
-  vhd->cache = vhd_cache_new ();
+  vhd->cache = sector_cache_new ();
   if (vhd->cache == NULL)
     return err_nomem (err);
   r = vhd_layer_new (img->block, options, &vhd->leaf, report, err);
@@ -93,7 +93,7 @@ vhd_close (struct image *img)
   struct vhd *vhd = img->state;
 
   vhd_layer_free (vhd->leaf);
-  vhd_cache_free (vhd->cache);
+  sector_cache_free (vhd->cache);
 }
 
 static struct vhd_layer *

@@ -11,9 +11,9 @@
  *   BAT         vhd-bat.c        where each block of the disk lies
  *   bitmaps     vhd-bitmap.c     which sectors of a block are in it
  *
- * vhd-layer.c puts these together, vhd-parent.c finds the next layer in the
- * folders of vhd-folder.c, vhd-io.c reads through the whole chain and
- * vhd-info.c describes it.  vhd-open.c is the driver's table.
+ * vhd-layer.c puts these together, vhd-parent.c finds the next layer with
+ * ../parent.h, vhd-io.c reads through the whole chain and vhd-info.c describes
+ * it.  vhd-open.c is the driver's table.
  *
  * After opening, everything but the cache (which locks for itself) is
  * constant, so that reading takes no other lock.
@@ -28,13 +28,11 @@
 #include <sys/types.h>
 
 #include "lib/base/uuid.h"
-#include "lib/base/vector.h"
 #include "lib/block/block.h"
 #include "lib/format/image.h"
+#include "lib/format/parent.h"
+#include "lib/format/sector-cache.h"
 #include "lib/format/vhd/vhd-disk.h"
-
-/* Files in a chain, the image itself included. */
-#define VHD_MAX_LAYERS 64
 
 /*--- vhd-footer.c -----------------------------------------------------------*/
 
@@ -141,22 +139,6 @@ int vhd_batmap_read (struct block *block, const struct vhd_footers *footers,
                      const struct vhd_header *header, struct vhd_batmap *out,
                      struct report *report, struct err *err);
 
-/*--- vhd-cache.c ------------------------------------------------------------*/
-
-/* Sectors of metadata (bitmaps, and BATs that are too big for memory) that
- * were read lately, for all layers of a chain.  About 2 MiB, whatever the
- * disk; safe from many threads, no lock is held while reading.
- */
-struct vhd_cache;
-
-struct vhd_cache *vhd_cache_new (void);         /* NULL: out of memory */
-void vhd_cache_free (struct vhd_cache *cache);  /* NULL is fine */
-
-/* Copy out the sector; bytes past the end of the block are zeros. */
-int vhd_cache_read (struct vhd_cache *cache, struct block *block,
-                    unsigned layer, uint64_t sector,
-                    uint8_t buf[VHD_SECTOR_SIZE], struct err *err);
-
 /*--- vhd-bat.c --------------------------------------------------------------*/
 
 /* A range of the file that no block may touch. */
@@ -213,52 +195,16 @@ int vhd_bitmap_run (struct vhd_layer *layer, uint32_t block_sector,
                     unsigned first, unsigned max, unsigned *nr, bool *here,
                     struct err *err);
 
-/*--- vhd-folder.c -----------------------------------------------------------*/
-
-/* A folder in which parents may lie. */
-struct vhd_folder {
-  int fd;                       /* -1: none */
-  char *path;                   /* as given; for messages */
-  char *real_path;              /* absolute, without symbolic links */
-};
-
-#define VHD_FOLDER_INIT { -1, NULL, NULL }
-
-DEFINE_VECTOR (vhd_folder_vector, struct vhd_folder);
-
-int vhd_folder_open (const char *path, struct vhd_folder *out,
-                     struct err *err);
-void vhd_folder_close (struct vhd_folder *folder);
-
-/* If path, absolute and without "..", is inside the folder: its rest. */
-const char *vhd_folder_inside (const struct vhd_folder *folder,
-                               const char *path);
-
-DEFINE_VECTOR (vhd_names, char *);
-
-void vhd_names_free (struct vhd_names *names);
-
-/* The names in the folder that path (relative) leads to whose last part
- * differs from that of path in the case of ASCII letters only, as paths
- * relative to the folder.
- */
-int vhd_folder_similar (const struct vhd_folder *folder, const char *path,
-                        struct vhd_names *out, struct err *err);
-
 /*--- vhd-locator.c ----------------------------------------------------------*/
 
 /* What a child says about where its parent is, as POSIX paths: relative to
  * the child's folder, or absolute ("/..."), in the order in which they
  * should be tried.  Locators that make no sense are reported and left out.
  */
-int vhd_locator_names (const struct vhd_layer *child, struct vhd_names *out,
+int vhd_locator_names (const struct vhd_layer *child, struct name_list *out,
                        struct report *report, struct err *err);
 
-/* The conversions, on strings that they change: '\' to '/', without drive
- * letter; and a file URL.  *leaf_only is set where only the last part of the
- * path can mean anything here.
- */
-char *vhd_path_from_windows (char *path, bool *leaf_only);
+/* A file URL as a path.  Changes the string and returns a part of it. */
 char *vhd_path_from_url (char *url);
 
 /*--- vhd-layer.c ------------------------------------------------------------*/
@@ -273,8 +219,8 @@ struct vhd_layer {
   struct vhd_header header;     /* not of fixed layers; the rest neither */
   struct vhd_batmap batmap;
   struct vhd_bat bat;
-  struct vhd_cache *cache;      /* the chain's */
-  struct vhd_folder folder;     /* where it lies; while opening only */
+  struct sector_cache *cache;   /* the chain's */
+  struct folder folder;     /* where it lies; while opening only */
   struct vhd_layer *parent;     /* owned; NULL unless differencing */
 };
 
@@ -322,7 +268,7 @@ int vhd_info (struct image *img, struct image_info *info, struct err *err);
 /* The state of an image. */
 struct vhd {
   struct vhd_layer *leaf;
-  struct vhd_cache *cache;
+  struct sector_cache *cache;
 };
 
 #endif /* NBDIMAGE_FORMAT_VHD_H */

@@ -15,12 +15,12 @@
 
 #include "lib/base/beneath.h"
 #include "lib/base/cleanup.h"
-#include "lib/format/vhd/vhd.h"
+#include "lib/format/folder.h"
 
 int
-vhd_folder_open (const char *path, struct vhd_folder *out, struct err *err)
+folder_open (const char *path, struct folder *out, struct err *err)
 {
-  struct vhd_folder folder = VHD_FOLDER_INIT;
+  struct folder folder = FOLDER_INIT;
   int r = 0;
 
   folder.fd = open (path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -33,20 +33,20 @@ vhd_folder_open (const char *path, struct vhd_folder *out, struct err *err)
   else if (folder.path == NULL)
     r = err_nomem (err);
   if (r < 0)
-    vhd_folder_close (&folder);
+    folder_close (&folder);
   else
     *out = folder;
   return r;
 }
 
 void
-vhd_folder_close (struct vhd_folder *folder)
+folder_close (struct folder *folder)
 {
   if (folder->fd >= 0)
     close (folder->fd);
   free (folder->path);
   free (folder->real_path);
-  *folder = (struct vhd_folder) VHD_FOLDER_INIT;
+  *folder = (struct folder) FOLDER_INIT;
 }
 
 static const char *
@@ -64,15 +64,30 @@ rest_of (const char *folder, const char *path)
 }
 
 const char *
-vhd_folder_inside (const struct vhd_folder *folder, const char *path)
+folder_inside (const struct folder *folder, const char *path)
 {
   const char *rest = rest_of (folder->real_path, path);
 
   return rest ? rest : rest_of (folder->path, path);
 }
 
+int
+name_list_add (struct name_list *names, const char *name, struct err *err)
+{
+  char *copy;
+
+  for (size_t i = 0; i < names->len; ++i)
+    if (strcmp (names->ptr[i], name) == 0)
+      return 1;
+  copy = strdup (name);
+  if (copy && vector_append (names, &copy) == 0)
+    return 0;
+  free (copy);
+  return err_nomem (err);
+}
+
 void
-vhd_names_free (struct vhd_names *names)
+name_list_free (struct name_list *names)
 {
   for (size_t i = 0; i < names->len; ++i)
     free (names->ptr[i]);
@@ -81,7 +96,7 @@ vhd_names_free (struct vhd_names *names)
 
 /* dir is the part of the path up to and with the last slash. */
 static int
-add_name (struct vhd_names *out, const char *dir, int dir_len,
+add_name (struct name_list *out, const char *dir, int dir_len,
           const char *name, struct err *err)
 {
   char *path;
@@ -99,7 +114,7 @@ add_name (struct vhd_names *out, const char *dir, int dir_len,
  */
 static int
 read_similar (DIR *dir, const char *path, const char *leaf,
-              struct vhd_names *out, struct err *err)
+              struct name_list *out, struct err *err)
 {
   struct dirent *d;
   int r = 0;
@@ -111,8 +126,8 @@ read_similar (DIR *dir, const char *path, const char *leaf,
 }
 
 int
-vhd_folder_similar (const struct vhd_folder *folder, const char *path,
-                    struct vhd_names *out, struct err *err)
+folder_similar (const struct folder *folder, const char *path,
+                    struct name_list *out, struct err *err)
 {
   const char *slash = strrchr (path, '/');
   const char *leaf = slash ? slash + 1 : path;

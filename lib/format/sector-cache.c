@@ -23,27 +23,27 @@
 
 #include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
-#include "lib/format/vhd/vhd.h"
+#include "lib/format/sector-cache.h"
 
 #define SLOT_BITS 12
 #define NR_SLOTS (1U << SLOT_BITS)
 #define NR_LOCKS 64U
-#define LAYER_BITS 7            /* VHD_MAX_LAYERS fits */
+#define LAYER_BITS 7            /* SECTOR_CACHE_LAYERS */
 
 struct slot {
   uint64_t key;                 /* of layer and sector; 0: empty */
-  uint8_t bytes[VHD_SECTOR_SIZE];
+  uint8_t bytes[SECTOR_CACHE_UNIT];
 };
 
-struct vhd_cache {
+struct sector_cache {
   pthread_mutex_t locks[NR_LOCKS];      /* slot i by lock i % NR_LOCKS */
   struct slot *slots;
 };
 
-struct vhd_cache *
-vhd_cache_new (void)
+struct sector_cache *
+sector_cache_new (void)
 {
-  CLEANUP_FREE struct vhd_cache *cache = calloc (1, sizeof *cache);
+  CLEANUP_FREE struct sector_cache *cache = calloc (1, sizeof *cache);
 
   if (cache == NULL)
     return NULL;
@@ -56,7 +56,7 @@ vhd_cache_new (void)
 }
 
 void
-vhd_cache_free (struct vhd_cache *cache)
+sector_cache_free (struct sector_cache *cache)
 {
   if (cache == NULL)
     return;
@@ -84,46 +84,46 @@ slot_of (uint64_t key)
 }
 
 static bool
-get (struct vhd_cache *cache, uint64_t key, uint8_t buf[VHD_SECTOR_SIZE])
+get (struct sector_cache *cache, uint64_t key, uint8_t buf[SECTOR_CACHE_UNIT])
 {
   unsigned i = slot_of (key);
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&cache->locks[i % NR_LOCKS]);
 
   if (cache->slots[i].key != key)
     return false;
-  memcpy (buf, cache->slots[i].bytes, VHD_SECTOR_SIZE);
+  memcpy (buf, cache->slots[i].bytes, SECTOR_CACHE_UNIT);
   return true;
 }
 
 static void
-put (struct vhd_cache *cache, uint64_t key,
-     const uint8_t buf[VHD_SECTOR_SIZE])
+put (struct sector_cache *cache, uint64_t key,
+     const uint8_t buf[SECTOR_CACHE_UNIT])
 {
   unsigned i = slot_of (key);
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&cache->locks[i % NR_LOCKS]);
 
   cache->slots[i].key = key;
-  memcpy (cache->slots[i].bytes, buf, VHD_SECTOR_SIZE);
+  memcpy (cache->slots[i].bytes, buf, SECTOR_CACHE_UNIT);
 }
 
 int
-vhd_cache_read (struct vhd_cache *cache, struct block *block, unsigned layer,
-                uint64_t sector, uint8_t buf[VHD_SECTOR_SIZE],
-                struct err *err)
+sector_cache_read (struct sector_cache *cache, struct block *block,
+                   unsigned layer, uint64_t sector,
+                   uint8_t buf[SECTOR_CACHE_UNIT], struct err *err)
 {
-  uint64_t off = sector * VHD_SECTOR_SIZE, key = make_key (layer, sector);
+  uint64_t off = sector * SECTOR_CACHE_UNIT, key = make_key (layer, sector);
   size_t len;
   int r;
 
-  assert (layer < 1U << LAYER_BITS);
+  assert (layer < SECTOR_CACHE_LAYERS);
   assert (off < block_size (block));
   if (get (cache, key, buf))
     return 0;
-  len = (size_t) min_u64 (VHD_SECTOR_SIZE, block_size (block) - off);
+  len = (size_t) min_u64 (SECTOR_CACHE_UNIT, block_size (block) - off);
   r = block_pread (block, buf, len, off, err);
   if (r < 0)
     return r;
-  memset (buf + len, 0, VHD_SECTOR_SIZE - len);
+  memset (buf + len, 0, SECTOR_CACHE_UNIT - len);
   put (cache, key, buf);
   return 0;
 }
