@@ -17,6 +17,7 @@ struct server {
   /* How nbdkit is run; set once, so that it can be run again. */
   struct string_vector argv;    /* ends with NULL */
   bool die_with_us;
+  bool throw_away;
   int cancel_fd;                /* not ours; -1: none */
   int log_fd;                   /* our own duplicate */
 
@@ -33,9 +34,9 @@ struct server {
   pid_t relay;                  /* 0: none */
   char end_message[80];
 
-  /* When it was started again, the oldest at next_restart; 0: never. */
-  time_t restarts[SERVER_RESTARTS_MAX];
-  size_t next_restart;
+  /* For restarts. */
+  struct timespec ready_at;     /* CLOCK_MONOTONIC */
+  unsigned quick_ends;          /* in a row, each soon after ready_at */
 };
 
 /*--- listen.c --------------------------------------------------------------*/
@@ -75,6 +76,16 @@ int server_start_relay (struct server *server, int messages,
 /* SIGTERM, a while for it to go, SIGKILL; reaped if it is our child. */
 void server_end_process (pid_t pid, int pidfd, int timeout_ms,
                          siginfo_t *end);
+
+/*--- server.c --------------------------------------------------------------*/
+
+/* Run nbdkit on the socket that we have; 0 when it is ready.  When it refuses
+ * or ends before that, its sentence is in err and nothing is left.
+ */
+int server_run (struct server *server, struct err *err);
+
+/* End nbdkit and its relay, if they run. */
+void server_end_processes (struct server *server);
 
 /*--- disconnect.c ----------------------------------------------------------*/
 

@@ -53,9 +53,8 @@ end_nbdkit (struct server *server)
   server->reaped = true;
 }
 
-/* End nbdkit and its relay, if they run. */
-static void
-end_processes (struct server *server)
+void
+server_end_processes (struct server *server)
 {
   if (server->pidfd >= 0 && !server->reaped)
     end_nbdkit (server);
@@ -106,7 +105,7 @@ wait_until_ready (struct server *server, int ready, int messages_fd,
   while (p[MESSAGES].fd >= 0 && poll (&p[MESSAGES], 1, 0) > 0)
     if (!messages_read (m, messages_fd))
       break;
-  end_processes (server);
+  server_end_processes (server);
   return messages_to_err (m, server_ended (server), err);
 }
 
@@ -126,9 +125,8 @@ pass_on (struct server *server, const struct messages *m)
   }
 }
 
-/* Run nbdkit on the socket that we have. */
-static int
-run (struct server *server, struct err *err)
+int
+server_run (struct server *server, struct err *err)
 {
   CLEANUP_CLOSE int ready = -1;
   CLEANUP_CLOSE int messages_fd = -1;
@@ -145,7 +143,9 @@ run (struct server *server, struct err *err)
   }
   free (m.text);
   if (r < 0)
-    end_processes (server);
+    server_end_processes (server);
+  else
+    clock_gettime (CLOCK_MONOTONIC, &server->ready_at);
   return r;
 }
 
@@ -160,6 +160,7 @@ server_start (const struct server_config *config, struct server **out,
     return err_nomem (err);
   server->listen_fd = server->pidfd = -1;
   server->die_with_us = config->die_with_us;
+  server->throw_away = config->throw_away;
   server->cancel_fd = config->cancel_fd;
   server->log_fd = fcntl (config->log_fd >= 0 ? config->log_fd
                                               : STDERR_FILENO,
@@ -172,40 +173,13 @@ server_start (const struct server_config *config, struct server **out,
   if (r == 0)
     r = server_listen (server, config, err);
   if (r == 0)
-    r = run (server, err);
+    r = server_run (server, err);
   if (r < 0) {
     server_stop (server);
     return r;
   }
   *out = server;
   return 0;
-}
-
-static bool
-may_restart (struct server *server)
-{
-  time_t *oldest = &server->restarts[server->next_restart];
-  struct timespec now;
-
-  clock_gettime (CLOCK_MONOTONIC, &now);
-  if (*oldest && now.tv_sec - *oldest < SERVER_RESTARTS_SECONDS)
-    return false;
-  *oldest = now.tv_sec ? now.tv_sec : 1;
-  server->next_restart = (server->next_restart + 1) % SERVER_RESTARTS_MAX;
-  return true;
-}
-
-int
-server_restart (struct server *server, struct err *err)
-{
-  const char *how = server_ended (server);
-
-  if (!may_restart (server))
-    return err_set (err, -EIO, "nbdkit %s, and was started again %d times "
-                    "in %d seconds already", how ? how : "runs",
-                    SERVER_RESTARTS_MAX, SERVER_RESTARTS_SECONDS);
-  end_processes (server);
-  return run (server, err);
 }
 
 pid_t
@@ -269,7 +243,7 @@ server_stop (struct server *server)
 {
   if (server == NULL)
     return;
-  end_processes (server);
+  server_end_processes (server);
   if (server->unix_socket)
     unlink (server->unix_socket);
   server_free (server);

@@ -97,11 +97,18 @@ int server_fd (const struct server *server);
 const char *server_ended (struct server *server);
 
 /* Start nbdkit, which has ended, again on the same socket.  Clients that
- * connect meanwhile wait.  Does that SERVER_RESTARTS_MAX times in
- * SERVER_RESTARTS_SECONDS and then fails with -EIO.
+ * connect meanwhile wait.  The first time at once; when it ended within
+ * SERVER_QUICK_END_S of its start, and again and again, after a pause that
+ * grows up to SERVER_PAUSE_MAX_MS: somebody may be making it crash, and the
+ * others are to be served all the same, at no great cost.
+ *
+ * -EINTR: cancel_fd became readable.  Any other error is for good: nbdkit
+ * refused to start SERVER_START_TRIES times (-EINVAL, with its sentence), or
+ * held, throw_away, what clients had written (-EIO).
  */
-#define SERVER_RESTARTS_MAX 5
-#define SERVER_RESTARTS_SECONDS 60
+#define SERVER_QUICK_END_S 10
+#define SERVER_PAUSE_MAX_MS 500
+#define SERVER_START_TRIES 5
 int server_restart (struct server *server, struct err *err);
 
 /* End nbdkit (SIGTERM, then SIGKILL after 10 s), remove the socket, free. */

@@ -288,11 +288,13 @@ announce (const struct serve *s, const struct server *server,
 
 /*--- run -------------------------------------------------------------------*/
 
-/* Until a signal: 0.  nbdkit may crash (its 1.32 can be made to by clients),
- * and then runs again at once; its clients connect again.
+/* Until a signal: 0.  nbdkit may crash (its 1.32 can be made to by clients,
+ * see docs/NBDKIT.md), and then runs again at once; its clients connect
+ * again.
  */
 static int
-watch (struct server *server, int signal_fd, struct err *err)
+watch (const struct serve *s, struct server *server, int signal_fd,
+       struct err *err)
 {
   for (;;) {
     struct pollfd p[2] = {
@@ -310,7 +312,8 @@ watch (struct server *server, int signal_fd, struct err *err)
       return 0;
     if (!p[1].revents)
       continue;
-    tool_warning ("nbdkit %s; starting it again", server_ended (server));
+    if (!s->throw_away)
+      tool_warning ("nbdkit %s; starting it again", server_ended (server));
     r = server_restart (server, err);
     if (r < 0)
       return r == -EINTR ? 0 : r;
@@ -349,7 +352,7 @@ serve (const struct serve *s, const struct image_parameters *parameters,
     return r == -EINTR ? 0 : r;
   r = announce (s, server, err);
   if (r == 0)
-    r = watch (server, signal_fd, err);
+    r = watch (s, server, signal_fd, err);
   server_stop (server);
   return r;
 }
