@@ -96,6 +96,37 @@ find_plugin (char **out, struct err *err)
   return *out ? 0 : err_sys (err, "%s", plugin);
 }
 
+/* server/hangup.c: in a build folder beside the plugin.  Where it is missing
+ * nbdkit runs without; it then has to be started again more often.
+ */
+static int
+find_preload (char **out, const char *plugin, struct err *err)
+{
+  CLEANUP_FREE char *path = NULL;
+  const char *others = getenv ("LD_PRELOAD");
+  const char *slash = strrchr (plugin, '/');
+  int r;
+
+  if (getenv ("NBDIMAGE_PLUGIN") && slash)
+    r = asprintf (&path, "%.*s/nbdkit-hangup.so", (int) (slash - plugin),
+                  plugin);
+  else
+    r = asprintf (&path, "%s", PKGLIBDIR "/nbdkit-hangup.so");
+  if (r < 0) {
+    path = NULL;
+    return err_nomem (err);
+  }
+  /* ld.so takes the names apart at these, and it has no way to quote. */
+  if (access (path, R_OK) < 0 || strpbrk (path, " :"))
+    return 0;
+  if (asprintf (out, "LD_PRELOAD=%s%s%s", path,
+                others && *others ? ":" : "", others ? others : "") < 0) {
+    *out = NULL;
+    return err_nomem (err);
+  }
+  return 0;
+}
+
 /* "key=value", as nbdkit understands it. */
 static bool
 is_parameter (const char *str)
@@ -166,6 +197,8 @@ server_command (struct server *server, const struct server_config *config,
   r = find_nbdkit (&nbdkit, err);
   if (r == 0)
     r = find_plugin (&plugin, err);
+  if (r == 0)
+    r = find_preload (&server->preload, plugin, err);
   if (r == 0)
     r = add (argv, err, "%s", nbdkit);
   if (r == 0)

@@ -16,6 +16,7 @@ DEFINE_VECTOR (string_vector, char *);
 struct server {
   /* How nbdkit is run; set once, so that it can be run again. */
   struct string_vector argv;    /* ends with NULL */
+  char *preload;                /* "LD_PRELOAD=..."; NULL: as in ours */
   bool die_with_us;
   bool throw_away;
   int cancel_fd;                /* not ours; -1: none */
@@ -47,7 +48,7 @@ int server_listen (struct server *server, const struct server_config *config,
 
 /*--- command.c -------------------------------------------------------------*/
 
-/* Compose nbdkit's command line into argv. */
+/* Compose nbdkit's command line into argv, and preload. */
 int server_command (struct server *server, const struct server_config *config,
                     struct err *err);
 void string_vector_free (struct string_vector *v);

@@ -140,20 +140,25 @@ run_relay (int messages, int log_fd)
 
 /* Our environment without a LISTEN_* of our own, with nbdkit's. */
 static int
-make_environment (struct child *c, struct err *err)
+make_environment (const struct server *server, struct child *c,
+                  struct err *err)
 {
   static char listen_fds[] = "LISTEN_FDS=1";
   size_t n = 0, count = 0;
 
   while (environ[n])
     n++;
-  c->envp = calloc (n + 3, sizeof *c->envp);
+  c->envp = calloc (n + 4, sizeof *c->envp);
   c->listen_pid = calloc (1, LISTEN_PID_SIZE);
   if (c->envp == NULL || c->listen_pid == NULL)
     return err_nomem (err);
   for (size_t i = 0; i < n; ++i)
-    if (strncmp (environ[i], "LISTEN_", 7) != 0)
+    if (strncmp (environ[i], "LISTEN_", 7) != 0 &&
+        (server->preload == NULL ||
+         strncmp (environ[i], "LD_PRELOAD=", 11) != 0))
       c->envp[count++] = environ[i];
+  if (server->preload)
+    c->envp[count++] = server->preload;
   strcpy (c->listen_pid, "LISTEN_PID=");
   c->envp[count++] = c->listen_pid;
   c->envp[count] = listen_fds;
@@ -231,7 +236,7 @@ server_launch (struct server *server, int *ready, int *messages,
   c.null_fd = null_fd = open ("/dev/null", O_RDWR | O_CLOEXEC);
   if (null_fd < 0)
     return err_sys (err, "/dev/null");
-  r = make_environment (&c, err);
+  r = make_environment (server, &c, err);
   if (r == 0)
     r = fork_child (server, &c, err);
   free (c.envp);

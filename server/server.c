@@ -28,6 +28,7 @@ static void
 server_free (struct server *server)
 {
   string_vector_free (&server->argv);
+  free (server->preload);
   cleanup_close (&server->listen_fd);
   cleanup_close (&server->log_fd);
   cleanup_close (&server->pidfd);
