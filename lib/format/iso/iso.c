@@ -20,10 +20,10 @@
 #include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/size.h"
-#include "lib/format/el-torito.h"
+#include "lib/format/iso/el-torito.h"
 #include "lib/format/image-ops.h"
-#include "lib/format/iso9660.h"
-#include "lib/format/udf.h"
+#include "lib/format/iso/iso9660.h"
+#include "lib/format/iso/udf.h"
 
 #define READONLY "ISO images are read-only"
 

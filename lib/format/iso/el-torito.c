@@ -26,8 +26,8 @@
 #include "lib/base/bytes.h"
 #include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
-#include "lib/format/el-torito.h"
-#include "lib/format/iso9660.h"
+#include "lib/format/iso/el-torito.h"
+#include "lib/format/iso/iso9660.h"
 
 #define ENTRY_SIZE 32
 #define MAX_CATALOG (32 * ISO_SECTOR)   /* 2048 entries */

@@ -29,7 +29,7 @@
 #include "lib/base/checked.h"
 #include "lib/base/utf16.h"
 #include "lib/base/utf8.h"
-#include "lib/format/udf.h"
+#include "lib/format/iso/udf.h"
 
 #define BLOCK 2048
 #define FIRST_BLOCK 16

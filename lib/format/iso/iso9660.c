@@ -22,7 +22,7 @@
 #include "lib/base/checked.h"
 #include "lib/base/utf16.h"
 #include "lib/base/utf8.h"
-#include "lib/format/iso9660.h"
+#include "lib/format/iso/iso9660.h"
 
 #define MAX_DESCRIPTORS 64
 

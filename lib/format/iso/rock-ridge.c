@@ -17,7 +17,7 @@
 
 #include "lib/base/bytes.h"
 #include "lib/base/checked.h"
-#include "lib/format/iso9660.h"
+#include "lib/format/iso/iso9660.h"
 
 #define MAX_AREAS 16            /* a chain of them may loop */
 #define RECORD_SIZE 34          /* of the root, with its name and no entries */
