@@ -122,6 +122,26 @@ a_catalogue_without_an_end_ends (void **state)
   }
   open_iso (f);
   assert_said (f, "a section of 65535 entries has only 0");
+  assert_said (f, "it goes on behind 2048 entries, which are not looked at");
+  assert_boot (f, "BIOS no emulation 100+2048");
+}
+
+/* One sentence for each would be a flood. */
+static void
+thousands_of_wrong_entries_are_counted (void **state)
+{
+  struct iso_fixture *f = *state;
+  uint8_t *c = at (f, CATALOG);
+
+  put_iso (f);
+  put_boot (f);
+  put_le16 (c + 66, 1990);
+  for (unsigned i = 3; i < 1993; ++i)
+    put_image (c + 32 * i, 0x88, 0, 4, SECTORS + i);
+  open_iso (f);
+  assert_int_equal (f->report.lines.len, 9);
+  assert_said (f, "for UEFI is at offset 1234944, beyond the end of the file");
+  assert_said (f, "1982 more boot images are beyond the end of the file");
   assert_boot (f, "BIOS no emulation 100+2048");
 }
 
@@ -136,6 +156,7 @@ main (void)
     T (an_emulated_hard_disk_is_as_long_as_its_partition_says),
     T (a_damaged_boot_catalogue_is_reported),
     T (a_catalogue_without_an_end_ends),
+    T (thousands_of_wrong_entries_are_counted),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);

@@ -31,6 +31,8 @@
 
 #define ENTRY_SIZE 32
 #define MAX_CATALOG (32 * ISO_SECTOR)   /* 2048 entries */
+#define MAX_SAID 8                      /* images that something is wrong with,
+                                           each with a sentence of its own */
 
 #define PLATFORM_UEFI 0xEF
 
@@ -48,6 +50,7 @@ struct catalog {
   uint64_t volume_size;
   struct image_boot_vector *boot;
   struct report *report;
+  unsigned wrong;               /* images that something is wrong with */
 };
 
 static const char *
@@ -146,16 +149,18 @@ add_image (struct catalog *c, const uint8_t *e, uint8_t platform,
   };
 
   if (off >= size) {
-    report_warn (c->report, "El Torito boot image for %s is at offset %"
-                 PRIu64 ", beyond the end of the file, %" PRIu64 "; it is "
-                 "left out", entry.platform, off, size);
+    if (c->wrong++ < MAX_SAID)
+      report_warn (c->report, "El Torito boot image for %s is at offset %"
+                   PRIu64 ", beyond the end of the file, %" PRIu64 "; it is "
+                   "left out", entry.platform, off, size);
     return 0;
   }
   entry.len = image_length (c, platform, media, off, get_le16 (e + 6));
   if (entry.len > size - off) {
-    report_warn (c->report, "El Torito boot image for %s, %" PRIu64 " bytes "
-                 "at offset %" PRIu64 ", goes beyond the end of the file, %"
-                 PRIu64, entry.platform, entry.len, off, size);
+    if (c->wrong++ < MAX_SAID)
+      report_warn (c->report, "El Torito boot image for %s, %" PRIu64 " bytes "
+                   "at offset %" PRIu64 ", goes beyond the end of the file, %"
+                   PRIu64, entry.platform, entry.len, off, size);
     entry.len = size - off;
   }
   return el_torito_add (c->boot, &entry, err);
@@ -217,6 +222,14 @@ read_sections (struct catalog *c, struct err *err)
     else
       break;
   }
+  if (r == 0 && pos + ENTRY_SIZE > c->len && c->len == MAX_CATALOG)
+    report_warn (c->report, "El Torito catalogue at offset %" PRIu64 ": it "
+                 "goes on behind %d entries, which are not looked at", c->off,
+                 MAX_CATALOG / ENTRY_SIZE);
+  if (c->wrong > MAX_SAID)
+    report_warn (c->report, "El Torito catalogue at offset %" PRIu64 ": %u "
+                 "more boot images are beyond the end of the file", c->off,
+                 c->wrong - MAX_SAID);
   return r;
 }
 

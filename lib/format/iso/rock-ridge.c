@@ -19,7 +19,8 @@
 #include "lib/base/checked.h"
 #include "lib/format/iso/iso9660.h"
 
-#define MAX_AREAS 16            /* a chain of them may loop */
+#define MAX_AREAS 16            /* a chain of them may loop; no writer needs
+                                   more than one */
 #define RECORD_SIZE 34          /* of the root, with its name and no entries */
 #define XA_SIZE 14              /* what CD-ROM XA puts before the entries */
 
@@ -104,7 +105,11 @@ rock_ridge_detect (struct block *block, const struct iso9660 *iso,
   if (!is_sp (entries, len))
     return 0;
   *found = look (entries, len, iso->block_size, &next);
-  for (unsigned i = 0; i < MAX_AREAS && !*found && next.len > 0; ++i) {
+  for (unsigned i = 0; !*found && next.len > 0; ++i) {
+    if (i == MAX_AREAS)
+      return err_set (err, -EBADMSG, "more than %d continuation areas, the "
+                      "next at offset %" PRIu64 ": they may go in a circle",
+                      MAX_AREAS, next.off);
     if (next.len > sizeof sector ||
         !range_fits (next.off, next.len, block_size (block)))
       return err_set (err, -EBADMSG, "continuation area of %" PRIu32 " bytes "
