@@ -31,7 +31,7 @@ enum { TYPE_BOOT = 0, TYPE_PRIMARY = 1, TYPE_SUPPLEMENTARY = 2,
 
 /*--- Fields ----------------------------------------------------------------*/
 
-/* Cut padding off the end, in place; an empty string becomes NULL. */
+/* Cut padding off the end, in place. */
 static char *
 trim (char *str)
 {
@@ -39,10 +39,25 @@ trim (char *str)
 
   while (len > 0 && str[len - 1] == ' ')
     str[--len] = '\0';
-  if (len > 0)
+  return str;
+}
+
+/* The same; an empty string becomes NULL. */
+static char *
+trim_to_null (char *str)
+{
+  if (trim (str)[0] != '\0')
     return str;
   free (str);
   return NULL;
+}
+
+char *
+iso9660_text (const uint8_t *field, size_t len)
+{
+  char *str = utf8_repair (field, len);
+
+  return str ? trim (str) : NULL;
 }
 
 static int
@@ -52,7 +67,7 @@ take_text (const uint8_t *field, size_t len, char **out, struct err *err)
 
   if (str == NULL)
     return err_nomem (err);
-  *out = trim (str);
+  *out = trim_to_null (str);
   return 0;
 }
 
@@ -204,7 +219,7 @@ decode_supplementary (const uint8_t *d, struct iso9660 *iso, struct err *err)
     id = utf16_to_utf8 (d + 40, 32, UTF16_BE);
     if (id == NULL)
       return err_nomem (err);
-    iso->joliet_id = trim (id);
+    iso->joliet_id = trim_to_null (id);
   }
   return 0;
 }

@@ -37,13 +37,18 @@ struct iso9660 {
   uint32_t end_sector;          /* behind the last volume descriptor */
 };
 
-/* Read them.  No volume descriptors at all is not an error: has_primary is
- * false.  -EIO when they can't be read.
+/* Read the descriptors from sector 16 on.  None at all is not an error:
+ * has_primary is false.  -EIO when they can't be read.
  */
 int iso9660_read (struct block *block, struct iso9660 *iso,
                   struct report *report, struct err *err);
 
 void iso9660_free (struct iso9660 *iso);
+
+/* A field of a descriptor, as UTF-8 without its padding, for the caller to
+ * free; NULL when out of memory.
+ */
+char *iso9660_text (const uint8_t *field, size_t len);
 
 /* Does the root directory have Rock Ridge (IEEE P1282) entries?  For
  * iso9660.c.
