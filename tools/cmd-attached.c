@@ -88,8 +88,11 @@ show (const struct device_indexes *devices,
 {
   size_t i;
 
-  if (devices->len == 0)
+  if (devices->len == 0) {
+    if (isatty (STDOUT_FILENO))
+      tool_note ("nothing is attached");
     return;
+  }
   printf ("%-11s  %9s  %11s  %-10s  %-12s  %-23s  %s\n", "DEVICE", "SIZE",
           "CONNECTIONS", "MODE", "STATE", "SINCE", "SOURCE");
   for (i = 0; i < devices->len; ++i)

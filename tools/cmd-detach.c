@@ -32,6 +32,35 @@ static const struct option_spec detach_options[] = {
   OPTION_END
 };
 
+static bool
+is_at (const struct attachment *a, const char *source)
+{
+  return a->index >= 0 && strcmp (a->source, source) == 0;
+}
+
+/* "it is attached more than once, say which: /dev/nbd0, /dev/nbd1". */
+static int
+refuse_several (const struct attachment_vector *list, const char *source,
+                struct err *err)
+{
+  CLEANUP_FREE char *devices = NULL;
+  const char *separator = "";
+  size_t i, size;
+  FILE *fp = open_memstream (&devices, &size);
+
+  if (fp == NULL)
+    return err_nomem (err);
+  for (i = 0; i < list->len; ++i)
+    if (is_at (&list->ptr[i], source)) {
+      fprintf (fp, "%s/dev/nbd%d", separator, list->ptr[i].index);
+      separator = ", ";
+    }
+  if (fclose (fp) != 0)
+    return err_nomem (err);
+  return err_set (err, -EINVAL, "it is attached more than once, say which: "
+                  "%s", devices);
+}
+
 /* Which device is attached to that image? */
 static int
 find_source (const char *name, unsigned *index, struct err *err)
@@ -40,6 +69,7 @@ find_source (const char *name, unsigned *index, struct err *err)
   CLEANUP_FREE char *path =
     block_nbd_is_uri (name) ? connection_uri_absolute (name)
     : realpath (name, NULL);
+  const char *source = path != NULL ? path : name;
   const struct attachment *found = NULL;
   size_t i;
   int r;
@@ -48,16 +78,11 @@ find_source (const char *name, unsigned *index, struct err *err)
   if (r < 0)
     return r;
   for (i = 0; i < list.len; ++i) {
-    const struct attachment *a = &list.ptr[i];
-
-    if (a->index < 0 ||
-        strcmp (a->source, path != NULL ? path : name) != 0)
+    if (!is_at (&list.ptr[i], source))
       continue;
     if (found != NULL)
-      return err_set (err, -EINVAL, "it is attached more than once, as "
-                      "/dev/nbd%d and /dev/nbd%d: say which", found->index,
-                      a->index);
-    found = a;
+      return refuse_several (&list, source, err);
+    found = &list.ptr[i];
   }
   if (found == NULL)
     return err_set (err, -ENODEV, "it is not attached");

@@ -33,7 +33,7 @@ enum option_kind {
 
 struct option_spec {
   const char *name;             /* without "--" */
-  char letter;                  /* 'r' for -r; 0: none */
+  char letter;                  /* 'r' for -r; 0: none; not 'h' */
   enum option_kind kind;
   const char *argument;         /* "SECONDS"; NULL for flags */
   const char *help;             /* one line */
@@ -69,7 +69,7 @@ struct image_option_values {
 
 struct command {
   const char *name;             /* "attach" */
-  const char *operands;         /* "IMAGE [/dev/nbdX]" */
+  const char *operands;         /* "IMAGE [/dev/nbdX]"; "": none */
   const char *summary;          /* one line, no full stop */
   const struct option_spec *options;    /* ends with OPTION_END */
   int (*run) (int argc, char *argv[]);  /* argv[0] is the command's name;
@@ -78,8 +78,8 @@ struct command {
 
 /* Parse the options into *values (set to the defaults by the caller) and
  * leave the operands in argv[*first] to argv[argc-1].  `--` ends options;
- * options and operands may be mixed.  --help prints the help and exits 0;
- * a usage error prints one sentence and exits STATUS_USAGE.
+ * options and operands may be mixed.  --help or -h prints the help and
+ * exits 0; so no command has another -h.  A usage error prints one sentence and exits STATUS_USAGE.
  */
 void command_parse (const struct command *command, int argc, char *argv[],
                     void *values, int *first);

@@ -116,7 +116,7 @@ run (int argc, char *argv[])
   const char *word = argv[1];
   const struct command *command;
 
-  if (strcmp (word, "--help") == 0)
+  if (strcmp (word, "--help") == 0 || strcmp (word, "-h") == 0)
     return help ();
   if (strcmp (word, "--version") == 0) {
     printf ("nbdimage %s\n", PACKAGE_VERSION);

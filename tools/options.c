@@ -73,11 +73,12 @@ static void __attribute__ ((__noreturn__))
 show_help (const struct command *command)
 {
   static const struct option_spec help = {
-    "help", 0, OPTION_FLAG, NULL, "show this help", 0
+    "help", 'h', OPTION_FLAG, NULL, "show this help", 0
   };
 
-  printf ("Usage: nbdimage %s [OPTION…] %s\n\n%s.\n\nOptions:\n",
-          command->name, command->operands, command->summary);
+  printf ("Usage: nbdimage %s [OPTION…]%s%s\n\n%s.\n\nOptions:\n",
+          command->name, *command->operands ? " " : "", command->operands,
+          command->summary);
   for (const struct option_spec *o = command->options; o->name; ++o)
     show_option (o);
   show_option (&help);
@@ -211,6 +212,8 @@ parse_short (const struct parse *p, char *const *words)
 
     while (o->name && o->letter != *c)
       ++o;
+    if (o->name == NULL && *c == 'h')
+      show_help (p->command);
     if (o->name == NULL)
       command_usage_error (p->command, "there is no option ‘-%c’", *c);
     if (o->kind == OPTION_FLAG) {

@@ -11,6 +11,7 @@ set -x
 requires qemu-img
 requires nbdfuse
 requires setpriv
+requires script --version
 
 cd "$tmp"
 chmod 755 "$tmp"
@@ -35,7 +36,13 @@ same "lines of stderr" "$(wc -l <"$tmp/err")" 2
 sed -n 's/^nbdimage: without a kernel device: //p' "$tmp/err" >"$tmp/hint"
 contains "$tmp/hint" "$NBDIMAGE_PLUGIN"
 contains "$tmp/hint" "size=current"
-if [ -w /dev/fuse ]; then
+can_mount ()
+{
+    [ -w /dev/fuse ] || return 1
+    [ "$(id -u)" -ne 0 ] || return 0
+    command -v fusermount3 >/dev/null
+}
+if can_mount; then
     mkdir "$tmp/FOLDER"
     qemu-img convert -f vpc -O raw disk.vhd disk.raw
     (cd "$tmp" && sh -c "exec $(cat "$tmp/hint")") &
@@ -96,4 +103,13 @@ if [ ! -e /sys/module/nbd ]; then
 NBD client, and its module nbd could not be loaded: modprobe: FATAL: it was \
 asked for nbd"
     contains "$tmp/err" "nbdfuse"
+fi
+
+# Nothing is attached: silence in a script, one sentence on a terminal.
+if [ "$(nbdimage attached --json)" = "[]" ]; then
+    nbdimage attached >"$tmp/out" 2>&1
+    same "attached in a script" "$(cat "$tmp/out")" ""
+    script -qec 'nbdimage attached' /dev/null </dev/null >"$tmp/out"
+    same "attached on a terminal" "$(tr -d '\r' <"$tmp/out")" \
+         "nbdimage: nothing is attached"
 fi

@@ -41,7 +41,7 @@ for c in $commands; do
     [ -n "$page" ] || fail "the command $c has no page"
     options_in_help "$c" >"$tmp/help"
     options_in_page "$page" >"$tmp/page"
-    grep -qx ' --help' "$tmp/help" || fail "--help of $c lists nothing"
+    grep -qx 'h --help' "$tmp/help" || fail "--help of $c lists nothing"
     diff -u "$tmp/help" "$tmp/page" ||
         fail "nbdimage $c --help and $page have different options"
 

@@ -86,10 +86,13 @@ contains "$tmp/5" "1 MiB"
 for c in $(nbdimage --complete); do
     nbdimage "$c" --help >"$tmp/help.$c" 2>"$tmp/err"
     nbdimage help "$c" | cmp - "$tmp/help.$c"
+    nbdimage "$c" -h | cmp - "$tmp/help.$c"
+    ! grep -n ' $' "$tmp/help.$c" || fail "--help of $c has trailing blanks"
     contains "$tmp/help.$c" "Usage: nbdimage $c"
     same "stderr of --help" "$(cat "$tmp/err")" ""
     nbdimage --help | grep -q "^  $c  *[A-Z]" || fail "--help lacks $c"
 done
+nbdimage -h | cmp - <(nbdimage --help)
 nbdimage --version | grep -Eq '^nbdimage [0-9]+\.[0-9]+'
 
 # Output that can't be written is no success.

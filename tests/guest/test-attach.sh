@@ -297,6 +297,15 @@ swapoff "${dev}p1"
 detach "$dev"
 nothing_left
 
+step "an image that is attached more than once"
+for i in 0 1 2; do
+    nbdimage attach mbr.vhd /dev/nbd$i >/dev/null
+done
+refused 1 "say which: /dev/nbd0, /dev/nbd1, /dev/nbd2" nbdimage detach mbr.vhd
+detach /dev/nbd2 /dev/nbd0
+detach mbr.vhd
+nothing_left
+
 step "SIGTERM to the supervisor leaves a disk to its reader"
 attach mbr.vhd
 sleep 200 <"$dev" &
