@@ -210,7 +210,7 @@ check_image (struct attach *a, struct err *err)
     return r;
   options.writable = a->write;
   options.lock = true;          /* as the server will: it says why not */
-  r = image_open (a->source, &options, &img, &report, err);
+  r = image_open (a->name, &options, &img, &report, err);
   tool_warnings (a->name, &report);
   if (r < 0)
     return r;

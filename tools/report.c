@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,18 @@
 #include "lib/base/text.h"
 #include "tools/command.h"
 #include "tools/report.h"
+
+/* Where several files make an image, the library names the one it speaks
+ * of; that may be the one that was typed.
+ */
+static bool
+names_itself (const char *sentence, const char *name)
+{
+  size_t len = strlen (name);
+
+  return strncmp (sentence, name, len) == 0 &&
+    strncmp (sentence + len, ": ", 2) == 0;
+}
 
 /* Names and labels come from files: what would steer the terminal is shown
  * as a question mark.
@@ -23,6 +36,8 @@ put_sentence (const char *prefix, const char *name, const char *sentence)
   CLEANUP_FREE char *clean = NULL;
   size_t size;
 
+  if (name != NULL && names_itself (sentence, name))
+    name = NULL;
   if (asprintf (&line, "nbdimage: %s%s%s%s", prefix, name ? name : "",
                 name ? ": " : "", sentence) < 0) {
     line = NULL;

@@ -8,8 +8,8 @@
 #include "lib/base/err.h"
 #include "lib/base/report.h"
 
-/* Print "nbdimage: NAME: sentence" (name NULL: without) and return the exit
- * status that goes with err: STATUS_DAMAGED for -EBADMSG, STATUS_FAILED for
+/* Print "nbdimage: NAME: sentence" (name NULL, or in front of the sentence
+ * already: without) and return the exit status that goes with err: STATUS_DAMAGED for -EBADMSG, STATUS_FAILED for
  * the rest.
  */
 int tool_fail (const char *name, const struct err *err);
@@ -23,7 +23,7 @@ void tool_warning (const char *fmt, ...)        /* "nbdimage: warning: …" */
   __attribute__ ((__format__ (__printf__, 1, 2)));
 
 /* Print all lines of the report as warnings, with "NAME: " in front unless
- * name is NULL, and empty the report.
+ * it is there already or name is NULL, and empty the report.
  */
 void tool_warnings (const char *name, struct report *report);
 

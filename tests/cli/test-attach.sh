@@ -87,6 +87,20 @@ printf 'XX' | dd of=damaged.vhd bs=1 seek=$((512 + 600)) conv=notrunc \
                  status=none
 refused 3 "dynamic header" damaged.vhd
 
+# A warning has the name of the image once, as it was typed.
+head -c -512 disk.vhd >cut.vhd
+status=0
+PATH=$tmp/sbin:$PATH nbdimage attach --write cut.vhd 2>"$tmp/err" || status=$?
+cat "$tmp/err"
+same "the warning" "$(head -n 1 "$tmp/err")" "nbdimage: warning: cut.vhd: \
+there is no VHD footer at the end, the file may have been cut off; using the \
+copy at offset 0"
+nbdimage info cut.vhd >"$tmp/out" 2>"$tmp/err.info"
+same "the warning of info" "$(grep footer "$tmp/err.info")" \
+     "$(head -n 1 "$tmp/err")"
+nbdimage info "$tmp/cut.vhd" >"$tmp/out" 2>"$tmp/err.info"
+contains "$tmp/err.info" "nbdimage: warning: $tmp/cut.vhd: there is no VHD"
+
 # The reason that lasts comes before the one that passes: in use.
 start_nbdkit -r image disk.vhd
 nbdinfo --size "$uri"

@@ -64,7 +64,7 @@ fact '.partitions.entries[] | select (.number == 5).logical' true
 fact .boot.bios false
 nbdimage info "$tmp/mbr.img" >"$tmp/out"
 contains "$tmp/out" 'MBR 0x'
-contains "$tmp/out" 'ext4 “logical-ext4”'
+contains "$tmp/out" 'ext4 ‘logical-ext4’'
 
 # GPT with an EFI system partition, in a dynamic VHD.
 truncate -s 64M "$tmp/gpt.img"

@@ -75,7 +75,7 @@ a_partition_names_its_disk (void **state)
 
   (void) state;
   assert_int_equal (device_parse ("/dev/nbd12p3", &index, &err), -EINVAL);
-  assert_string_equal (err.msg, "'/dev/nbd12p3' is a partition; the disk is "
+  assert_string_equal (err.msg, "‘/dev/nbd12p3’ is a partition; the disk is "
                        "/dev/nbd12");
 }
 

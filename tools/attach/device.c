@@ -64,12 +64,12 @@ device_parse (const char *name, unsigned *index, struct err *err)
       return 0;
     if (p[3 + len] == 'p' && len > 0 && len < sizeof digits) {
       memcpy (digits, p + 3, len);
-      return err_set (err, -EINVAL, "'%s' is a partition; the disk is "
+      return err_set (err, -EINVAL, "‘%s’ is a partition; the disk is "
                       "/dev/nbd%s", name, digits);
     }
   }
   return err_set (err, -EINVAL,
-                  "'%s' is not the name of an NBD device, such as /dev/nbd0",
+                  "‘%s’ is not the name of an NBD device, such as /dev/nbd0",
                   name);
 }
 

@@ -115,9 +115,9 @@ show_file_system (const struct fs_identity *fs)
   }
   printf ("%s", fs->type);
   if (fs->label) {
-    printf (" “");
+    printf (" ‘");
     output_text (fs->label);
-    printf ("”");
+    printf ("’");
   }
   if (fs->uuid) {
     printf (" ");

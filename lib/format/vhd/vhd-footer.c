@@ -237,7 +237,7 @@ choose_damaged (struct block *block, const struct place *end,
   const struct place *place = end->cookie ? end : copy;
 
   if (!place->cookie)
-    return err_set (err, -EBADMSG, "there is no VHD footer (“%s”), neither "
+    return err_set (err, -EBADMSG, "there is no VHD footer (‘%s’), neither "
                     "at the end nor at offset 0", VHD_FOOTER_COOKIE);
   if (!ignore_checksums)
     return bad_checksum (place, err);

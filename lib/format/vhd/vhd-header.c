@@ -104,7 +104,7 @@ check_bytes (struct block *block, const uint8_t p[VHD_HEADER_SIZE],
   uint32_t sum = vhd_checksum (p, VHD_HEADER_SIZE, VHD_HEADER_CHECKSUM);
 
   if (memcmp (p, VHD_HEADER_COOKIE, VHD_COOKIE_SIZE) != 0)
-    return err_set (err, -EBADMSG, "there is no dynamic header (“%s”) at "
+    return err_set (err, -EBADMSG, "there is no dynamic header (‘%s’) at "
                     "offset %" PRIu64 ", where the footer says it is",
                     VHD_HEADER_COOKIE, off);
   if (h->checksum == sum)
