@@ -9,7 +9,6 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,38 +16,6 @@
 
 #include "lib/base/cleanup.h"
 #include "server/internal.h"
-
-void
-string_vector_free (struct string_vector *v)
-{
-  for (size_t i = 0; i < v->len; ++i)
-    free (v->ptr[i]);
-  vector_free (v);
-}
-
-static int add (struct string_vector *argv, struct err *err,
-                const char *fmt, ...)
-  __attribute__ ((__format__ (__printf__, 3, 4)));
-
-static int
-add (struct string_vector *argv, struct err *err, const char *fmt, ...)
-{
-  CLEANUP_FREE char *str = NULL;
-  va_list ap;
-  int r;
-
-  va_start (ap, fmt);
-  r = vasprintf (&str, fmt, ap);
-  va_end (ap);
-  if (r < 0) {
-    str = NULL;
-    return err_nomem (err);
-  }
-  if (vector_append (argv, &str) < 0)
-    return err_nomem (err);
-  str = NULL;
-  return 0;
-}
 
 /* The first nbdkit in $PATH, or the one configure found. */
 static int
@@ -141,42 +108,42 @@ is_parameter (const char *str)
 }
 
 static int
-add_parameters (struct string_vector *argv,
+add_parameters (struct words *argv,
                 const struct server_config *config, struct err *err)
 {
   int r = 0;
 
   for (size_t i = 0; i < config->nr_images && r == 0; ++i)
-    r = add (argv, err, "file=%s", config->images[i]);
+    r = words_add (argv, err, "file=%s", config->images[i]);
   if (config->folder && r == 0)
-    r = add (argv, err, "dir=%s", config->folder);
+    r = words_add (argv, err, "dir=%s", config->folder);
   for (size_t i = 0; config->parameters && config->parameters[i] && r == 0;
        ++i) {
     if (!is_parameter (config->parameters[i]))
       return err_set (err, -EINVAL, "‘%s’ is not a parameter for nbdkit: "
                       "expected KEY=VALUE", config->parameters[i]);
-    r = add (argv, err, "%s", config->parameters[i]);
+    r = words_add (argv, err, "%s", config->parameters[i]);
   }
   return r;
 }
 
 static int
-add_options (struct string_vector *argv, const struct server_config *config,
+add_options (struct words *argv, const struct server_config *config,
              struct err *err)
 {
   int r;
 
-  r = add (argv, err, "--foreground");
+  r = words_add (argv, err, "--foreground");
   if (r == 0)
-    r = add (argv, err, "--pidfile=/dev/fd/%d", CHILD_READY_FD);
+    r = words_add (argv, err, "--pidfile=/dev/fd/%d", CHILD_READY_FD);
   if (r == 0 && config->die_with_us)
-    r = add (argv, err, "--exit-with-parent");
+    r = words_add (argv, err, "--exit-with-parent");
   if (r == 0 && config->verbose)
-    r = add (argv, err, "--verbose");
+    r = words_add (argv, err, "--verbose");
   if (r == 0 && config->throw_away)
-    r = add (argv, err, "--filter=cow");
+    r = words_add (argv, err, "--filter=cow");
   else if (r == 0 && !config->writable)
-    r = add (argv, err, "--readonly");
+    r = words_add (argv, err, "--readonly");
   return r;
 }
 
@@ -186,8 +153,7 @@ server_command (struct server *server, const struct server_config *config,
 {
   CLEANUP_FREE char *nbdkit = NULL;
   CLEANUP_FREE char *plugin = NULL;
-  struct string_vector *argv = &server->argv;
-  char *const end = NULL;
+  struct words *argv = &server->argv;
   int r;
 
   if (config->throw_away && (config->folder || config->nr_images > 1))
@@ -200,14 +166,12 @@ server_command (struct server *server, const struct server_config *config,
   if (r == 0)
     r = find_preload (&server->preload, plugin, err);
   if (r == 0)
-    r = add (argv, err, "%s", nbdkit);
+    r = words_add (argv, err, "%s", nbdkit);
   if (r == 0)
     r = add_options (argv, config, err);
   if (r == 0)
-    r = add (argv, err, "%s", plugin);
+    r = words_add (argv, err, "%s", plugin);
   if (r == 0)
     r = add_parameters (argv, config, err);
-  if (r == 0 && vector_append (argv, &end) < 0)
-    r = err_nomem (err);
-  return r;
+  return r == 0 ? words_end (argv, err) : r;
 }

@@ -8,14 +8,12 @@
 #include <signal.h>
 #include <time.h>
 
-#include "lib/base/vector.h"
+#include "lib/base/words.h"
 #include "server/server.h"
-
-DEFINE_VECTOR (string_vector, char *);
 
 struct server {
   /* How nbdkit is run; set once, so that it can be run again. */
-  struct string_vector argv;    /* ends with NULL */
+  struct words argv;            /* ends with NULL */
   char *preload;                /* "LD_PRELOAD=..."; NULL: as in ours */
   bool die_with_us;
   bool throw_away;
@@ -51,7 +49,6 @@ int server_listen (struct server *server, const struct server_config *config,
 /* Compose nbdkit's command line into argv, and preload. */
 int server_command (struct server *server, const struct server_config *config,
                     struct err *err);
-void string_vector_free (struct string_vector *v);
 
 /* The descriptors nbdkit finds. */
 enum {

@@ -27,7 +27,7 @@
 static void
 server_free (struct server *server)
 {
-  string_vector_free (&server->argv);
+  words_free (&server->argv);
   free (server->preload);
   cleanup_close (&server->listen_fd);
   cleanup_close (&server->log_fd);

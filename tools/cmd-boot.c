@@ -186,7 +186,7 @@ run_child (const struct boot *b, char *const *argv, pid_t parent)
 static int
 start_qemu (const struct boot *b, pid_t *pid, struct err *err)
 {
-  struct boot_words argv = VECTOR_INIT;
+  struct words argv = VECTOR_INIT;
   const pid_t parent = getpid ();
   int r = machine_command (&b->machine, &argv, err);
 
@@ -198,7 +198,7 @@ start_qemu (const struct boot *b, pid_t *pid, struct err *err)
     if (*pid < 0)
       r = err_sys (err, "fork");
   }
-  boot_words_free (&argv);
+  words_free (&argv);
   return r;
 }
 

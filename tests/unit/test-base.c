@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <errno.h>
@@ -22,6 +23,7 @@
 #include "lib/base/sort.h"
 #include "lib/base/utf16.h"
 #include "lib/base/uuid.h"
+#include "lib/base/words.h"
 
 static void
 an_error_grows_prefixes_on_its_way_up (void **state)
@@ -272,6 +274,52 @@ a_report_keeps_each_sentence_once (void **state)
   report_warn (NULL, "nobody listens");
 }
 
+static void
+words_are_kept_whole_and_end_with_null (void **state)
+{
+  const char *const expected[] = {
+    "a b", "file=-o,x=y\n", "", "-m", "2048M", "-name", "%s %d",
+  };
+  const size_t n = sizeof expected / sizeof expected[0];
+  struct words words = VECTOR_INIT;
+  struct err err = ERR_INIT;
+
+  (void) state;
+  assert_int_equal (words_add (&words, &err, "a b"), 0);
+  assert_int_equal (words_add (&words, &err, "file=%s", "-o,x=y\n"), 0);
+  assert_int_equal (words_add (&words, &err, "%s", ""), 0);
+  assert_int_equal (words_option (&words, &err, "-m", "%dM", 2048), 0);
+  assert_int_equal (words_option (&words, &err, "-name", "%s", "%s %d"), 0);
+  assert_int_equal (words.len, n);
+  assert_int_equal (words_end (&words, &err), 0);
+  assert_int_equal (words.len, n + 1);
+  for (size_t i = 0; i < n; ++i)
+    assert_string_equal (words.ptr[i], expected[i]);
+  assert_null (words.ptr[n]);
+  words_free (&words);
+  assert_null (words.ptr);
+  assert_int_equal (words.len, 0);
+}
+
+/* More than the first allocation of the vector has room for. */
+static void
+there_may_be_many_words (void **state)
+{
+  struct words words = VECTOR_INIT;
+  char expected[16];
+
+  (void) state;
+  for (int i = 0; i < 1000; ++i)
+    assert_int_equal (words_add (&words, NULL, "word %d", i), 0);
+  assert_int_equal (words_end (&words, NULL), 0);
+  for (int i = 0; i < 1000; ++i) {
+    snprintf (expected, sizeof expected, "word %d", i);
+    assert_string_equal (words.ptr[i], expected);
+  }
+  assert_null (words.ptr[1000]);
+  words_free (&words);
+}
+
 int
 main (void)
 {
@@ -290,6 +338,8 @@ main (void)
     cmocka_unit_test (a_guid_is_read_from_text),
     cmocka_unit_test (identities_are_printed_in_both_orders),
     cmocka_unit_test (a_report_keeps_each_sentence_once),
+    cmocka_unit_test (words_are_kept_whole_and_end_with_null),
+    cmocka_unit_test (there_may_be_many_words),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);

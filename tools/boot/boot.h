@@ -10,9 +10,7 @@
 #include <stdint.h>
 
 #include "lib/base/err.h"
-#include "lib/base/vector.h"
-
-DEFINE_VECTOR (boot_words, char *);
+#include "lib/base/words.h"
 
 struct machine {
   /* The disk: an NBD URI for QEMU itself, or the socket of a server of
@@ -35,9 +33,8 @@ struct machine {
 };
 
 /* QEMU's command line, NULL-terminated; "qemu-system-x86_64" first. */
-int machine_command (const struct machine *m, struct boot_words *argv,
+int machine_command (const struct machine *m, struct words *argv,
                      struct err *err);
-void boot_words_free (struct boot_words *words);
 
 /* Can QEMU connect to this URI itself? */
 bool machine_takes_uri (const char *uri);

@@ -9,9 +9,7 @@
 
 #include <config.h>
 
-#include <errno.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,44 +19,6 @@
 
 /* A server that nbdimage starts again is back within this time. */
 #define RECONNECT_SECONDS 20
-
-void
-boot_words_free (struct boot_words *words)
-{
-  for (size_t i = 0; i < words->len; ++i)
-    free (words->ptr[i]);
-  vector_free (words);
-}
-
-static int add (struct boot_words *argv, struct err *err,
-                const char *fmt, ...)
-  __attribute__ ((__format__ (__printf__, 3, 4)));
-
-static int
-add (struct boot_words *argv, struct err *err, const char *fmt, ...)
-{
-  CLEANUP_FREE char *str = NULL;
-  va_list ap;
-  int r;
-
-  va_start (ap, fmt);
-  r = vasprintf (&str, fmt, ap);
-  va_end (ap);
-  if (r < 0) {
-    str = NULL;
-    return err_nomem (err);
-  }
-  if (vector_append (argv, &str) < 0)
-    return err_nomem (err);
-  str = NULL;
-  return 0;
-}
-
-/* An option and its argument. */
-#define ADD(argv, err, option, ...)             \
-  (add ((argv), (err), "%s", (option)) < 0      \
-   || add ((argv), (err), __VA_ARGS__) < 0      \
-   ? -ENOMEM : 0)
 
 /* In QEMU's options a comma within a value is doubled. */
 static char *
@@ -90,7 +50,7 @@ machine_takes_uri (const char *uri)
 }
 
 static int
-add_disk (const struct machine *m, struct boot_words *argv, struct err *err)
+add_disk (const struct machine *m, struct words *argv, struct err *err)
 {
   CLEANUP_FREE char *where = double_commas (m->uri ? m->uri : m->socket);
   CLEANUP_FREE char *file = NULL;
@@ -113,22 +73,23 @@ add_disk (const struct machine *m, struct boot_words *argv, struct err *err)
     file = NULL;
     return err_nomem (err);
   }
-  r = ADD (argv, err, "-drive", "if=none,id=image,media=%s,format=raw,%s,%s",
-           m->is_cd ? "cdrom" : "disk", mode, file);
+  r = words_option (argv, err, "-drive",
+                    "if=none,id=image,media=%s,format=raw,%s,%s",
+                    m->is_cd ? "cdrom" : "disk", mode, file);
   if (r < 0)
     return r;
   /* IDE has no sectors of 4096 bytes. */
   if (!m->is_cd && m->sector_size > 512)
-    return ADD (argv, err, "-device", "virtio-blk-pci,drive=image,"
-                "bootindex=0,logical_block_size=%" PRIu32
-                ",physical_block_size=%" PRIu32, m->sector_size,
-                m->sector_size);
-  return ADD (argv, err, "-device", "%s,drive=image,bootindex=0", device);
+    return words_option (argv, err, "-device", "virtio-blk-pci,drive=image,"
+                         "bootindex=0,logical_block_size=%" PRIu32
+                         ",physical_block_size=%" PRIu32, m->sector_size,
+                         m->sector_size);
+  return words_option (argv, err, "-device", "%s,drive=image,bootindex=0",
+                       device);
 }
 
 static int
-add_firmware (const struct machine *m, struct boot_words *argv,
-              struct err *err)
+add_firmware (const struct machine *m, struct words *argv, struct err *err)
 {
   CLEANUP_FREE char *vars = NULL;
   int r;
@@ -138,56 +99,54 @@ add_firmware (const struct machine *m, struct boot_words *argv,
   vars = double_commas (m->firmware_vars);
   if (vars == NULL)
     return err_nomem (err);
-  r = ADD (argv, err, "-drive", "if=pflash,unit=0,format=raw,readonly=on,"
-           "file=%s", m->firmware);
+  r = words_option (argv, err, "-drive",
+                    "if=pflash,unit=0,format=raw,readonly=on,file=%s",
+                    m->firmware);
   if (r == 0)
-    r = ADD (argv, err, "-drive", "if=pflash,unit=1,format=raw,file=%s",
-             vars);
+    r = words_option (argv, err, "-drive",
+                      "if=pflash,unit=1,format=raw,file=%s", vars);
   return r;
 }
 
 /* With a serial port on the terminal, Ctrl-C still ends QEMU. */
 static int
-add_console (const struct machine *m, struct boot_words *argv,
-             struct err *err)
+add_console (const struct machine *m, struct words *argv, struct err *err)
 {
   int r = 0;
 
   if (m->no_window || m->serial)
-    r = ADD (argv, err, "-display", "none");
+    r = words_option (argv, err, "-display", "none");
   else {
-    r = add (argv, err, "-usb");
+    r = words_add (argv, err, "-usb");
     if (r == 0)
-      r = ADD (argv, err, "-device", "usb-tablet");
+      r = words_option (argv, err, "-device", "usb-tablet");
   }
   if (r < 0 || !m->serial)
     return r;
-  r = ADD (argv, err, "-chardev", "stdio,id=terminal,signal=on");
-  return r == 0 ? ADD (argv, err, "-serial", "chardev:terminal") : r;
+  r = words_option (argv, err, "-chardev", "stdio,id=terminal,signal=on");
+  return r == 0 ? words_option (argv, err, "-serial", "chardev:terminal") : r;
 }
 
 int
-machine_command (const struct machine *m, struct boot_words *argv,
-                 struct err *err)
+machine_command (const struct machine *m, struct words *argv, struct err *err)
 {
   const unsigned cpus = m->cpus ? m->cpus : m->use_kvm ? 2 : 1;
-  char *const end = NULL;
   int r;
 
-  r = add (argv, err, "qemu-system-x86_64");
+  r = words_add (argv, err, "qemu-system-x86_64");
   if (r == 0)
-    r = ADD (argv, err, "-name", "nbdimage");
+    r = words_option (argv, err, "-name", "nbdimage");
   if (r == 0)
-    r = ADD (argv, err, "-machine", "pc,accel=%s", m->use_kvm ? "kvm"
-                                                              : "tcg");
+    r = words_option (argv, err, "-machine", "pc,accel=%s",
+                      m->use_kvm ? "kvm" : "tcg");
   if (r == 0)
-    r = ADD (argv, err, "-cpu", "max");
+    r = words_option (argv, err, "-cpu", "max");
   if (r == 0)
-    r = ADD (argv, err, "-smp", "%u", cpus);
+    r = words_option (argv, err, "-smp", "%u", cpus);
   if (r == 0)
-    r = ADD (argv, err, "-m", "%" PRIu64 "M", m->memory >> 20);
+    r = words_option (argv, err, "-m", "%" PRIu64 "M", m->memory >> 20);
   if (r == 0)
-    r = ADD (argv, err, "-nic", "none");
+    r = words_option (argv, err, "-nic", "none");
   if (r == 0)
     r = add_console (m, argv, err);
   if (r == 0)
@@ -195,8 +154,6 @@ machine_command (const struct machine *m, struct boot_words *argv,
   if (r == 0)
     r = add_disk (m, argv, err);
   for (size_t i = 0; r == 0 && m->more && m->more[i]; ++i)
-    r = add (argv, err, "%s", m->more[i]);
-  if (r == 0 && vector_append (argv, &end) < 0)
-    r = err_nomem (err);
-  return r;
+    r = words_add (argv, err, "%s", m->more[i]);
+  return r == 0 ? words_end (argv, err) : r;
 }
