@@ -16,10 +16,31 @@
 #include <nbdkit-plugin.h>
 
 #include "lib/base/cleanup.h"
+#include "lib/base/text.h"
 #include "plugin/config.h"
 #include "plugin/report.h"
 
 struct config config;
+
+/* Two exports need two names, and one file can be opened once. */
+static int
+check_not_given_before (const struct source *source)
+{
+  for (size_t i = 0; i < config.files.len; ++i) {
+    const struct source *other = &config.files.ptr[i];
+
+    if (strcmp (other->shown, source->shown) == 0)
+      return plugin_error ("‘%s’ is given twice", source->shown);
+    if (strcmp (other->path, source->path) == 0)
+      return plugin_error ("‘%s’ and ‘%s’ are the same file", other->shown,
+                           source->shown);
+    if (strcmp (other->name, source->name) == 0)
+      return plugin_error ("‘%s’ and ‘%s’ would both be the export ‘%s’; "
+                           "serve them by two servers, or rename one",
+                           other->shown, source->shown, source->name);
+  }
+  return 0;
+}
 
 static int
 add_file (const char *value)
@@ -29,21 +50,13 @@ add_file (const char *value)
 
   if (source_new (value, &source, &err) < 0)
     return plugin_fail (*value ? value : "file", &err);
-  for (size_t i = 0; i < config.files.len; ++i) {
-    const struct source *other = &config.files.ptr[i];
-
-    if (strcmp (other->name, source.name) == 0) {
-      nbdkit_error ("‘%s’ and ‘%s’ would both be the export ‘%s’; serve them "
-                    "by two servers, or rename one", other->shown,
-                    source.shown, source.name);
-      source_free (&source);
-      return -1;
-    }
+  if (check_not_given_before (&source) < 0) {
+    source_free (&source);
+    return -1;
   }
   if (vector_append (&config.files, &source) < 0) {
     source_free (&source);
-    nbdkit_error ("out of memory");
-    return -1;
+    return plugin_error ("out of memory");
   }
   return 0;
 }
@@ -54,19 +67,13 @@ set_folder (const char *key, const char *value, char **path)
 {
   struct stat st;
 
-  if (*path) {
-    nbdkit_error ("%s= is given twice", key);
-    return -1;
-  }
+  if (*path)
+    return plugin_error ("%s= is given twice", key);
   *path = realpath (value, NULL);
-  if (*path == NULL) {
-    nbdkit_error ("%s=%s: %s", key, value, strerror (errno));
-    return -1;
-  }
-  if (stat (*path, &st) < 0 || !S_ISDIR (st.st_mode)) {
-    nbdkit_error ("%s=%s: is not a folder", key, value);
-    return -1;
-  }
+  if (*path == NULL)
+    return plugin_error ("%s=%s: %s", key, value, strerror (errno));
+  if (stat (*path, &st) < 0 || !S_ISDIR (st.st_mode))
+    return plugin_error ("%s=%s: is not a folder", key, value);
   return 0;
 }
 
@@ -80,19 +87,16 @@ add_parent_folder (const char *folder)
 
   if (set_folder ("parent-path", folder, &path) < 0)
     return -1;
-  if (strchr (path, ':')) {
-    nbdkit_error ("parent-path=%s: the name of the folder, ‘%s’, has a ‘:’ in "
-                  "it, which separates folders", folder, path);
-    return -1;
-  }
+  if (strchr (path, ':'))
+    return plugin_error ("parent-path=%s: the name of the folder, ‘%s’, has "
+                         "a ‘:’ in it, which separates folders", folder,
+                         path);
   if (config.options.parent_path)
     r = asprintf (&joined, "%s:%s", config.options.parent_path, path);
   else
     r = asprintf (&joined, "%s", path);
-  if (r < 0) {
-    nbdkit_error ("out of memory");
-    return -1;
-  }
+  if (r < 0)
+    return plugin_error ("out of memory");
   free ((char *) config.options.parent_path);
   config.options.parent_path = joined;
   return 0;
@@ -104,10 +108,8 @@ add_parent_path (const char *value)
   CLEANUP_FREE char *copy = strdup (value);
   char *save = NULL;
 
-  if (copy == NULL) {
-    nbdkit_error ("out of memory");
-    return -1;
-  }
+  if (copy == NULL)
+    return plugin_error ("out of memory");
   for (char *folder = strtok_r (copy, ":", &save); folder;
        folder = strtok_r (NULL, ":", &save))
     if (add_parent_folder (folder) < 0)
@@ -120,16 +122,14 @@ set_format (const char *value)
 {
   free ((char *) config.options.format);
   config.options.format = strdup (value);
-  if (config.options.format == NULL) {
-    nbdkit_error ("out of memory");
-    return -1;
-  }
+  if (config.options.format == NULL)
+    return plugin_error ("out of memory");
   for (size_t i = 0; image_format_name (i) != NULL; ++i)
     if (strcmp (image_format_name (i), value) == 0)
       return 0;
-  nbdkit_error ("format=%s: is not a format we know; ‘nbdkit --dump-plugin "
-                "image’ lists them as image_formats", value);
-  return -1;
+  return plugin_error ("format=%s: is not a format we know; ‘nbdkit "
+                       "--dump-plugin image’ lists them as image_formats",
+                       value);
 }
 
 static int
@@ -145,8 +145,12 @@ set_size_rule (const char *value)
 static int
 set_ignore_checksums (const char *value)
 {
-  int r = nbdkit_parse_bool (value);
+  int r;
 
+  /* nbdkit would say the word as it is. */
+  if (!text_is_clean (value))
+    return plugin_error ("ignore-checksums=%s: expected true or false", value);
+  r = nbdkit_parse_bool (value);
   if (r < 0)
     return -1;
   config.options.ignore_checksums = r;
@@ -168,28 +172,21 @@ config_set (const char *key, const char *value)
     return set_size_rule (value);
   if (strcmp (key, "ignore-checksums") == 0)
     return set_ignore_checksums (value);
-  nbdkit_error ("unknown parameter ‘%s’ (a FILE with a ‘=’ in its name is "
-                "given as file=NAME)", key);
-  return -1;
+  return plugin_error ("unknown parameter ‘%s’ (a FILE with a ‘=’ in its "
+                       "name is given as file=NAME)", key);
 }
 
 int
 config_complete (void)
 {
-  if (config.files.len == 0 && config.folder == NULL) {
-    nbdkit_error ("nothing to serve: give a FILE, or dir=FOLDER");
-    return -1;
-  }
-  if (config.files.len > 0 && config.folder) {
-    nbdkit_error ("FILE and dir= can't be used together");
-    return -1;
-  }
+  if (config.files.len == 0 && config.folder == NULL)
+    return plugin_error ("nothing to serve: give a FILE, or dir=FOLDER");
+  if (config.files.len > 0 && config.folder)
+    return plugin_error ("FILE and dir= can't be used together");
   /* A folder holds images of several formats, and other files. */
-  if (config.folder && config.options.format) {
-    nbdkit_error ("format= is for a FILE; the images in a folder are "
-                  "recognised by their contents");
-    return -1;
-  }
+  if (config.folder && config.options.format)
+    return plugin_error ("format= is for a FILE; the images in a folder are "
+                         "recognised by their contents");
   return 0;
 }
 

@@ -228,7 +228,7 @@ open_image (struct export *e, bool readonly, struct err *err)
   if (r < 0)
     return r;
   if (!image_writable (e->image) && reason[0] != '\0')
-    nbdkit_debug ("%s: is served read-only: %s", e->source.shown, reason);
+    plugin_debug ("%s: is served read-only: %s", e->source.shown, reason);
   return 0;
 }
 
@@ -403,11 +403,9 @@ static int
 check_not_served_twice (const struct export *e)
 {
   for (const struct export *other = exports; other != e; other = other->next)
-    if (identity_same_file (&other->identity, &e->identity)) {
-      nbdkit_error ("‘%s’ and ‘%s’ are the same file", other->source.shown,
-                    e->source.shown);
-      return -1;
-    }
+    if (identity_same_file (&other->identity, &e->identity))
+      return plugin_error ("‘%s’ and ‘%s’ are the same file",
+                           other->source.shown, e->source.shown);
   return 0;
 }
 
@@ -421,11 +419,9 @@ prepare_file (struct export *e)
   int r = source_open (&e->source, true, false, &img, reason, &report, &err);
 
   plugin_warnings (&e->said, &report);
-  if (r == -EISDIR) {
-    nbdkit_error ("%s: is a folder; serve the images in it with dir=%s",
-                  e->source.shown, e->source.shown);
-    return -1;
-  }
+  if (r == -EISDIR)
+    return plugin_error ("%s: is a folder; serve the images in it with "
+                         "dir=%s", e->source.shown, e->source.shown);
   if (r < 0)
     return plugin_fail (e->source.shown, &err);
   identity_of_image (img, &e->identity);
@@ -441,10 +437,8 @@ prepare_files (void)
   for (size_t i = 0; i < config.files.len; ++i) {
     struct export *e = export_new (&config.files.ptr[i]);
 
-    if (e == NULL) {
-      nbdkit_error ("out of memory");
-      return -1;
-    }
+    if (e == NULL)
+      return plugin_error ("out of memory");
     *end = e;
     end = &e->next;
     if (prepare_file (e) < 0)
@@ -458,7 +452,7 @@ warn_of_bad_image (void *opaque, const struct folder_item *item)
 {
   (void) opaque;
   if (item->is_bad)
-    nbdkit_error ("warning: %s: %s", item->name, item->description);
+    plugin_warning ("%s: %s", item->name, item->description);
   return 0;
 }
 

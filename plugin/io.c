@@ -42,11 +42,9 @@ io_get_size (void *handle)
   struct connection *conn = handle;
   uint64_t size = image_size (conn->image);
 
-  if (size > INT64_MAX) {
-    nbdkit_error ("%s: the disk of %" PRIu64 " bytes is larger than NBD "
-                  "allows", conn->name, size);
-    return -1;
-  }
+  if (size > INT64_MAX)
+    return plugin_error ("%s: the disk of %" PRIu64 " bytes is larger than "
+                         "NBD allows", conn->name, size);
   return (int64_t) size;
 }
 
@@ -178,7 +176,7 @@ io_cache (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
 
   (void) flags;
   if (image_cache (conn->image, count, offset, &err) < 0)
-    nbdkit_debug ("%s: %s", conn->name, err.msg);
+    plugin_debug ("%s: %s", conn->name, err.msg);
   return 0;
 }
 

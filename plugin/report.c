@@ -3,11 +3,18 @@
 #include <config.h>
 
 #include <errno.h>
-#include <limits.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
+#include "lib/base/cleanup.h"
 #include "lib/base/text.h"
 #include "plugin/report.h"
 
@@ -38,19 +45,94 @@ number_for_client (int code)
   }
 }
 
-/* Sentences may quote what a file says, and names have any bytes, a newline
- * too, which would make two messages of one: both are cleaned.
+/* Sentences quote what a file says, and names have any bytes, a newline too,
+ * which would make two messages of one.  NULL: out of memory.
  */
+static char * __attribute__ ((__format__ (__printf__, 1, 0)))
+clean_sentence (const char *fmt, va_list ap)
+{
+  CLEANUP_FREE char *raw = NULL;
+  char *clean;
+  size_t size;
+
+  if (vasprintf (&raw, fmt, ap) < 0) {
+    raw = NULL;
+    return NULL;
+  }
+  size = strlen (raw) + 1;
+  clean = malloc (size);
+  if (clean)
+    text_clean (raw, clean, size);
+  return clean;
+}
+
+int
+plugin_error (const char *fmt, ...)
+{
+  CLEANUP_FREE char *sentence = NULL;
+  va_list ap;
+
+  va_start (ap, fmt);
+  sentence = clean_sentence (fmt, ap);
+  va_end (ap);
+  nbdkit_error ("%s", sentence ? sentence : "out of memory");
+  return -1;
+}
+
+void
+plugin_debug (const char *fmt, ...)
+{
+  CLEANUP_FREE char *sentence = NULL;
+  va_list ap;
+
+  va_start (ap, fmt);
+  sentence = clean_sentence (fmt, ap);
+  va_end (ap);
+  if (sentence)
+    nbdkit_debug ("%s", sentence);
+}
+
+/* In the background, without a terminal, nbdkit's messages go to syslog and
+ * stderr to nobody.
+ */
+static bool
+stderr_is_nobody (void)
+{
+  struct stat st, null;
+
+  return fstat (STDERR_FILENO, &st) < 0 ||
+    (stat ("/dev/null", &null) == 0 && S_ISCHR (st.st_mode) &&
+     st.st_rdev == null.st_rdev);
+}
+
+/* nbdkit 1.32 has errors and debugging messages and nothing between.  It
+ * would write "error: warning: ...", so that is done here; where only nbdkit
+ * has somebody to tell, it still does.
+ */
+void
+plugin_warning (const char *fmt, ...)
+{
+  CLEANUP_FREE char *sentence = NULL;
+  va_list ap;
+
+  va_start (ap, fmt);
+  sentence = clean_sentence (fmt, ap);
+  va_end (ap);
+  if (sentence == NULL)
+    return;
+  if (stderr_is_nobody ())
+    nbdkit_error ("warning: %s", sentence);
+  else                          /* one write, however many threads speak */
+    dprintf (STDERR_FILENO, "nbdkit: image: warning: %s\n", sentence);
+}
+
 int
 plugin_fail (const char *name, const struct err *err)
 {
-  char msg[ERR_MSG_SIZE], shown[PATH_MAX];
-
-  text_clean (err->msg, msg, sizeof msg);
   if (name)
-    nbdkit_error ("%s: %s", text_clean (name, shown, sizeof shown), msg);
+    plugin_error ("%s: %s", name, err->msg);
   else
-    nbdkit_error ("%s", msg);
+    plugin_error ("%s", err->msg);
   nbdkit_set_error (number_for_client (err->code));
   return -1;
 }
@@ -58,9 +140,7 @@ plugin_fail (const char *name, const struct err *err)
 int
 plugin_fail_quietly (const char *name, const struct err *err)
 {
-  char msg[ERR_MSG_SIZE];
-
-  nbdkit_debug ("%s: %s", name, text_clean (err->msg, msg, sizeof msg));
+  plugin_debug ("%s: %s", name, err->msg);
   nbdkit_set_error (number_for_client (err->code));
   return -1;
 }
@@ -68,11 +148,9 @@ plugin_fail_quietly (const char *name, const struct err *err)
 void
 plugin_warnings (struct report *said, struct report *fresh)
 {
-  char line[ERR_MSG_SIZE];
   size_t before = said->lines.len;
 
   report_move (said, fresh);
   for (size_t i = before; i < said->lines.len; ++i)
-    nbdkit_error ("warning: %s",
-                  text_clean (said->lines.ptr[i], line, sizeof line));
+    plugin_warning ("%s", said->lines.ptr[i]);
 }

@@ -10,6 +10,24 @@
 #include "lib/base/err.h"
 #include "lib/base/report.h"
 
+/* Every message goes through these.  Control characters and what is no UTF-8
+ * in a sentence, from names and from images, become '?'.  From any thread.
+ */
+
+/* Say why something can't be done.  Returns -1, which is what nbdkit's
+ * callbacks return.  The number for the client stays as it is.
+ */
+int plugin_error (const char *fmt, ...)
+  __attribute__ ((__format__ (__printf__, 1, 2)));
+
+/* Say what is odd and keeps nothing from being served. */
+void plugin_warning (const char *fmt, ...)
+  __attribute__ ((__format__ (__printf__, 1, 2)));
+
+/* Say something with nbdkit -v only. */
+void plugin_debug (const char *fmt, ...)
+  __attribute__ ((__format__ (__printf__, 1, 2)));
+
 /* Say "NAME: sentence" (name NULL: without) and set the number for the
  * client.  Returns -1, which is what nbdkit's callbacks return.
  */

@@ -69,6 +69,8 @@ cd "$tmp"
 ln -s one.img link.img
 will_not "‘one.img’ and ‘sub/one.img’ would both be the export ‘one.img’" \
     image one.img sub/one.img
+will_not "‘one.img’ is given twice" image one.img two.img one.img
+will_not "‘one.img’ and ‘./one.img’ are the same file" image one.img ./one.img
 will_not "‘one.img’ and ‘link.img’ are the same file" image one.img link.img
 will_not "missing.img: can't be opened: No such file" image missing.img
 will_not "sub: is a folder; serve the images in it with dir=sub" image sub
@@ -89,3 +91,35 @@ will_not "file: is empty, expected the name of a file" image file=
 will_not "sub/: is the name of a folder" image sub/
 will_not "a?b.img: the name of the export must be UTF-8 without control" \
     image $'a\nb.img'
+
+# A name is quoted, but never as it is: it could steer the terminal, or look
+# like another message.
+odd=$'s\nnbdkit - all is well\033[2J'
+clean='s?nbdkit - all is well?[2J'
+mkdir "$odd" "$odd:colon"
+cp one.img "$odd/one.img"
+will_not_say_it_raw ()
+{
+    will_not "$@"
+    if grep -qF $'\033' "$tmp/refused" ||
+       grep -q '^nbdkit - all is well' "$tmp/refused"; then
+        fail "a name came into the log as it is"
+    fi
+}
+will_not_say_it_raw "‘one.img’ and ‘$clean/one.img’ would both be" \
+    image one.img "$odd/one.img"
+will_not_say_it_raw "$clean/.: is a folder; serve the images in it with \
+dir=$clean/." image file="$odd/."
+will_not_say_it_raw "dir=$clean/no: No such file" image dir="$odd/no"
+will_not_say_it_raw "dir=$clean/one.img: is not a folder" \
+    image dir="$odd/one.img"
+will_not_say_it_raw "parent-path=$clean/no: No such file" \
+    image one.img parent-path="$odd/no"
+ln -s "$odd:colon" colon
+will_not_say_it_raw "has a ‘:’ in it" image one.img parent-path=colon
+will_not_say_it_raw "format=$clean: is not a format" \
+    image one.img format="$odd"
+will_not_say_it_raw "‘$clean’ is not a rule for the size" \
+    image one.img size="$odd"
+will_not_say_it_raw "ignore-checksums=$clean: expected true or false" \
+    image one.img ignore-checksums="$odd"

@@ -103,7 +103,11 @@ contains "$tmp/refused" "checksum"
 mkdir "$tmp/folder"
 mv "$tmp/damaged.vhd" "$tmp/dynamic.vhd" "$tmp/fixed.vhd" "$tmp/folder"
 start_nbdkit image dir="$tmp/folder"
-contains "$nbdkit_log" "warning: damaged.vhd: can't be served: "
+grep -q "^nbdkit: image: warning: damaged.vhd: can't be served: the " \
+    "$nbdkit_log" || fail "nbdkit's log has no such warning"
+if grep -q 'error: warning' "$nbdkit_log"; then
+    fail "a warning is called an error"
+fi
 nbdinfo --list --json "$uri" >"$tmp/list.json"
 same list "$(jq -r '.exports[]."export-name"' "$tmp/list.json" | xargs)" \
     "dynamic.vhd fixed.vhd"
