@@ -14,6 +14,7 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/text.h"
+#include "lib/base/uri.h"
 #include "lib/block/file.h"
 #include "lib/block/nbd.h"
 #include "plugin/config.h"
@@ -68,14 +69,16 @@ name_of_path (const char *path)
 
 /* Symbolic links are resolved, so that parents of a differencing disk are
  * looked for beside the file itself.  A file that is not there keeps its
- * name: opening it says what is wrong.
+ * name, and so does what looks like a URI: opening it says what is wrong.
  */
 static char *
 absolute (const char *path)
 {
   char *real = realpath (path, NULL);
 
-  return real ? real : nbdkit_absolute_path (path);
+  if (real)
+    return real;
+  return uri_has_scheme (path) ? strdup (path) : nbdkit_absolute_path (path);
 }
 
 static int

@@ -10,7 +10,9 @@
 #include "lib/format/image.h"
 #include "tools/command.h"
 
-/* *options gets what was typed, and reading only.  -EINVAL. */
+/* *options gets what was typed, and reading only.  -EINVAL; for a folder that
+ * is not there, the errno of stat, and -ENOTDIR for a file.
+ */
 int image_options_from_values (const struct image_option_values *values,
                                struct image_options *options,
                                struct err *err);

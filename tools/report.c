@@ -36,7 +36,7 @@ put_sentence (const char *prefix, const char *name, const char *sentence)
   CLEANUP_FREE char *clean = NULL;
   size_t size;
 
-  if (name != NULL && names_itself (sentence, name))
+  if (name != NULL && (*name == '\0' || names_itself (sentence, name)))
     name = NULL;
   if (asprintf (&line, "nbdimage: %s%s%s%s", prefix, name ? name : "",
                 name ? ": " : "", sentence) < 0) {

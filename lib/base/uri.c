@@ -2,6 +2,7 @@
 
 #include <config.h>
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,4 +32,18 @@ uri_encode (const char *str)
   }
   *p = '\0';
   return out;
+}
+
+/* RFC 3986 §3.1. */
+bool
+uri_has_scheme (const char *str)
+{
+  size_t n = 0;
+
+  if (!isalpha ((unsigned char) str[0]))
+    return false;
+  while (isalnum ((unsigned char) str[n]) ||
+         (str[n] && strchr ("+-.", str[n])))
+    n++;
+  return strncmp (str + n, "://", 3) == 0;
 }

@@ -13,6 +13,7 @@
 
 #include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
+#include "lib/base/uri.h"
 #include "lib/block/file.h"
 #include "lib/block/nbd.h"
 #include "lib/format/probe.h"
@@ -43,7 +44,10 @@ open_block (const char *name, const struct image_options *options,
             struct block **out, struct report *report, struct err *err)
 {
   unsigned flags = 0;
+  int r;
 
+  if (name[0] == '\0')
+    return err_set (err, -EINVAL, "the name of the image is empty");
   if (block_nbd_is_uri (name))
     return block_nbd_open (name, options->writable ? BLOCK_NBD_WRITE : 0,
                            out, err);
@@ -51,7 +55,12 @@ open_block (const char *name, const struct image_options *options,
     flags |= BLOCK_FILE_WRITE;
   if (options->lock)
     flags |= BLOCK_FILE_LOCK;
-  return block_file_open (name, flags, out, report, err);
+  r = block_file_open (name, flags, out, report, err);
+  if (r == -ENOENT && uri_has_scheme (name))
+    return err_set (err, r, "there is no such file, and of URIs only those "
+                    "of NBD servers are understood: nbd://, nbds://, "
+                    "nbd+unix://, nbds+unix://, nbd+vsock://, nbds+vsock://");
+  return r;
 }
 
 /* An image that is in use, and could not be written if it were not: the

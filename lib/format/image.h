@@ -61,7 +61,7 @@ struct image_options {
 
 /* Open an image: a path, or an NBD URI whose bytes are an image.  The name
  * of the image is the path or URI as given.  NULL options: defaults, reading
- * only.  Warnings go to report.
+ * only.  Warnings go to report.  -EINVAL for "".
  */
 int image_open (const char *name, const struct image_options *options,
                 struct image **out, struct report *report, struct err *err);

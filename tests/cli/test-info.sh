@@ -14,6 +14,8 @@ requires mke2fs -V
 requires mkfs.vfat --help
 requires mformat --version
 requires qemu-img --version
+requires mkswap --version
+requires genisoimage --version
 
 # fact JQ-FILTER EXPECTED, of $tmp/json
 fact ()
@@ -150,6 +152,65 @@ same "status of a damaged image" "$status" 3
 contains "$tmp/err" checksum
 same "stdout for a damaged image" "$(cat "$tmp/out")" ""
 nbdimage info --ignore-checksums --size=current "$tmp/bad.vhd" || true
+
+# Sentences for names that are none: not files, not URIs that we understand.
+says ()
+{
+    local expected=$1 sentence=$2 status=0
+    shift 2
+    nbdimage info "$@" >"$tmp/out" 2>"$tmp/err" || status=$?
+    same "status of info $*" "$status" "$expected"
+    same "what it says" "$(cat "$tmp/err")" "nbdimage: $sentence"
+    same "stdout" "$(cat "$tmp/out")" ""
+}
+schemes='nbd://, nbds://, nbd+unix://, nbds+unix://, nbd+vsock://, nbds+vsock://'
+says 1 "the name of the image is empty" ""
+says 1 "http://example.com/x.vhd: there is no such file, and of URIs only \
+those of NBD servers are understood: $schemes" http://example.com/x.vhd
+hint='see ‘nbdimage info --help’'
+says 2 "info: --parent-path: /no such folder: No such file or directory; $hint" \
+     --parent-path="$tmp:/no such folder" "$tmp/mbr.img"
+says 2 "info: --parent-path: $tmp/mbr.img is not a folder; $hint" \
+     --parent-path="$tmp/mbr.img" "$tmp/mbr.img"
+nbdimage info --parent-path="$tmp" "$tmp/mbr.img"
+
+# More partitions than are looked into; what is in the others is not said.
+truncate -s 400M "$tmp/many.img"
+{
+    echo 'label: gpt'
+    echo 'table-length: 304'
+    for ((i = 1; i <= 300; i++)); do echo 'size=64K, type=L'; done
+} | sfdisk -q "$tmp/many.img"
+for n in 256 257; do
+    start=$(sfdisk --json "$tmp/many.img" |
+                jq ".partitiontable.partitions[$((n - 1))].start")
+    truncate -s 64K "$tmp/swap$n"
+    mkswap -q -L "swap$n" "$tmp/swap$n"
+    dd if="$tmp/swap$n" of="$tmp/many.img" bs=512 seek="$start" \
+       conv=notrunc status=none
+done
+json_of "$tmp/many.img"
+fact '.partitions.entries | length' 300
+fact .partitions.identified 256
+fact '.partitions.entries[255]."file-system".label' swap256
+fact '.partitions.entries[256]."file-system"' null
+nbdimage info "$tmp/many.img" >"$tmp/out"
+contains "$tmp/out" \
+    'File systems were looked for in the first 256 of 300 partitions only.'
+contains "$tmp/out" 'swap256'
+if grep -q 'swap257' "$tmp/out"; then fail "it looked into partition 257"; fi
+json_of "$tmp/mbr.img"
+fact .partitions.identified 4
+
+# An ISO says its creator twice; people are told once, programs all of it.
+genisoimage -quiet -o "$tmp/cd.iso" -A 'THE PROGRAM' -p 'THE PROGRAM' "$tmp/err"
+nbdimage info "$tmp/cd.iso" >"$tmp/out"
+same "lines with the creator" "$(grep 'THE PROGRAM' "$tmp/out")" \
+     '  Creator:           THE PROGRAM'
+json_of "$tmp/cd.iso"
+fact .creator 'THE PROGRAM'
+fact .properties.application 'THE PROGRAM'
+fact .properties.preparer 'THE PROGRAM'
 
 # A label that would steer the terminal does not.
 e2label "$tmp/ext4.img" "$(printf 'a\033[2Jb')"

@@ -21,6 +21,7 @@
 #include "lib/base/report.h"
 #include "lib/base/size.h"
 #include "lib/base/sort.h"
+#include "lib/base/uri.h"
 #include "lib/base/utf16.h"
 #include "lib/base/uuid.h"
 #include "lib/base/words.h"
@@ -134,6 +135,25 @@ utf16_becomes_utf8 (void **state)
   s = utf16_to_utf8 (be, 3, UTF16_BE);
   assert_string_equal (s, "a");
   free (s);
+}
+
+static void
+a_uri_begins_with_a_scheme (void **state)
+{
+  static const char *const uris[] = {
+    "http://example.com/disk.vhd", "nbd+unix:///?socket=/x", "s3://b/k",
+    "a-b.c://",
+  };
+  static const char *const others[] = {
+    "", "disk.vhd", "://x", "c:/disk.vhd", "/http://x", "./http://x",
+    "3d://x", "a b://x", "http:/x", "nbd:",
+  };
+
+  (void) state;
+  for (size_t i = 0; i < sizeof uris / sizeof uris[0]; ++i)
+    assert_true (uri_has_scheme (uris[i]));
+  for (size_t i = 0; i < sizeof others / sizeof others[0]; ++i)
+    assert_false (uri_has_scheme (others[i]));
 }
 
 static void
@@ -331,6 +351,7 @@ main (void)
     cmocka_unit_test (ranges_do_not_overflow),
     cmocka_unit_test (sizes_are_read_and_written),
     cmocka_unit_test (utf16_becomes_utf8),
+    cmocka_unit_test (a_uri_begins_with_a_scheme),
     cmocka_unit_test (crc32_is_that_of_the_gpt),
     cmocka_unit_test (crc32c_is_that_of_rfc_3720),
     cmocka_unit_test (both_ways_to_crc32c_agree),

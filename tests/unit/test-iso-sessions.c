@@ -72,7 +72,7 @@ sessions_one_after_the_other_are_found (void **state)
   assert_property (f, "sessions", "3: ‘MY_DISC’ at sector 0, ‘SECOND’ at "
                    "sector 112, ‘THIRD’ at sector 400");
   assert_property (f, "session-seen", "1");
-  assert_property (f, "volume-size", "1228800 bytes (1.1 MiB)");
+  assert_property (f, "volume-size", "1.1 MiB (1228800 bytes)");
   assert_said (f, "the disc has 3 sessions, and what its sector 16 describes "
                "is not the last");
   assert_said (f, "mount with -o sbsector=400 for the last");

@@ -64,7 +64,7 @@ compare ()
     grep '^boot=' "$tmp/shown" > "$tmp/ours" || :
     diff -u "$tmp/theirs" "$tmp/ours"
     blocks=$(isoinfo -d -i "$1" | sed -n 's/^Volume size is: //p')
-    volume=$(sed -n 's/^volume-size=\([0-9]*\) .*/\1/p' "$tmp/shown")
+    volume=$(sed -n 's/^volume-size=.* (\([0-9]*\) bytes)$/\1/p' "$tmp/shown")
     test "$volume" -eq $((blocks * 2048)) ||
         grep '^type=UDF bridge$' "$tmp/shown"
     created=$(sed -n 's/^created=//p' "$tmp/shown")

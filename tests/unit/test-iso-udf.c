@@ -29,7 +29,7 @@ udf_is_read (void **state)
   assert_string_equal (f->info.creator, "Some writer");
   assert_true (f->info.created == 1795364434);
   assert_property (f, "udf-revision", "2.01");
-  assert_property (f, "volume-size", "1228800 bytes (1.1 MiB)");
+  assert_property (f, "volume-size", "1.1 MiB (1228800 bytes)");
 }
 
 static void

@@ -46,7 +46,7 @@ an_iso_is_served_as_it_is (void **state)
   assert_property (f, "volume-set", "SET");
   assert_property (f, "publisher", "SOMEBODY");
   assert_property (f, "preparer", "A PREPARER");
-  assert_property (f, "volume-size", "1228800 bytes (1.1 MiB)");
+  assert_property (f, "volume-size", "1.1 MiB (1228800 bytes)");
   assert_property (f, "hybrid", NULL);
   assert_property (f, "udf-revision", NULL);
   assert_property (f, "embedded-md5", NULL);
@@ -101,7 +101,7 @@ a_download_that_broke_off_is_reported (void **state)
                "bytes are missing at the end");
   assert_said (f, "1023900 bytes, is not a multiple of 2048");
   assert_true (image_size (f->img) == 500 * S - 100);
-  assert_property (f, "missing", "204900 bytes (200 KiB)");
+  assert_property (f, "missing", "200 KiB (204900 bytes)");
 }
 
 /* What is broken in the primary descriptor, and what is said. */

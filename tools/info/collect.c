@@ -163,7 +163,9 @@ info_collect (struct info *info, struct image *img, unsigned nr_cells,
   }
   note (info_find_boot_code (info, &e), &e, info, &worst);
   note (look_at_table (info, &e), &e, info, &worst);
-  for (size_t i = 0; info->parts && i < info->table.parts.len; ++i)
+  if (info->parts)
+    info->nr_identified = min_u64 (info->table.parts.len, IDENTIFIED_MAX);
+  for (size_t i = 0; i < info->nr_identified; ++i)
     note (identify_partition (info, i, &e), &e, info, &worst);
   if (info->table.scheme == PART_NONE || info->image.is_optical)
     note (identify (info->disk, &info->whole, &e), &e, info, &worst);

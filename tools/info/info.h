@@ -16,6 +16,11 @@
 
 #define PICTURE_CELLS_MAX 1000U
 
+/* In how many partitions, from the first, file systems and loaders are looked
+ * for: a GPT may have thousands, and each costs a look at a dozen places.
+ */
+#define IDENTIFIED_MAX 256U
+
 /* What can be told about a partition besides its entry. */
 struct info_partition {
   struct fs_identity fs;
@@ -28,6 +33,7 @@ struct info {
   struct image_info image;
   struct part_table table;
   struct info_partition *parts; /* as many as table.parts.len */
+  size_t nr_identified;         /* of them; the others are empty */
   struct info_partition whole;  /* of a disk without partitions, or a CD */
 
   bool has_boot_code;           /* a BIOS would run sector 0 */

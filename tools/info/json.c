@@ -64,10 +64,11 @@ partition_table (const struct info *info)
   for (size_t i = 0; i < t->parts.len && info->parts; ++i)
     json_array_append_new (entries, partition (&t->parts.ptr[i],
                                                &info->parts[i]));
-  return json_pack ("{s:s,s:o,s:i,s:o}",
+  return json_pack ("{s:s,s:o,s:i,s:I,s:o}",
                     "scheme", part_scheme_to_string (t->scheme),
                     "id", output_json_text (t->id),
                     "sector-size", (int) t->sector_size,
+                    "identified", (json_int_t) info->nr_identified,
                     "entries", entries);
 }
 

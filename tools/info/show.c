@@ -126,7 +126,8 @@ show_file_system (const struct fs_identity *fs)
 }
 
 static void
-show_partition (const struct partition *p, const struct info_partition *more)
+show_partition (const struct partition *p, const struct info_partition *more,
+                bool identified)
 {
   char start[SIZE_STRING_SIZE], size[SIZE_STRING_SIZE];
 
@@ -134,8 +135,10 @@ show_partition (const struct partition *p, const struct info_partition *more)
           p->bootable ? '*' : ' ', size_to_string (p->off, start),
           size_to_string (p->len, size), p->type_name ? p->type_name
                                                       : p->type);
-  if (!p->is_extended)
+  if (!p->is_extended && identified)
     show_file_system (&more->fs);
+  else if (!p->is_extended)
+    putchar ('?');
   if (p->name) {
     printf ("  (");
     output_text (p->name);
@@ -160,7 +163,11 @@ show_partitions (const struct info *info)
     printf ("  %4s   %10s %10s  %-20s  %s\n", "no.", "start", "size", "type",
             "file system");
   for (size_t i = 0; i < t->parts.len && info->parts; ++i)
-    show_partition (&t->parts.ptr[i], &info->parts[i]);
+    show_partition (&t->parts.ptr[i], &info->parts[i],
+                    i < info->nr_identified);
+  if (info->nr_identified < t->parts.len)
+    printf ("  File systems were looked for in the first %zu of %zu "
+            "partitions only.\n", info->nr_identified, t->parts.len);
 }
 
 /* Of the whole disk, where there is no table or a hybrid one. */
@@ -223,6 +230,18 @@ show_data (const struct info *info)
           size_to_string (info->data_end, end));
 }
 
+/* The creator is one of the things that an ISO says; once is enough. */
+static void
+show_properties (const struct info *info)
+{
+  const struct image_property_vector *v = &info->image.properties;
+
+  for (size_t i = 0; i < v->len; ++i)
+    if (info->image.creator == NULL ||
+        strcmp (v->ptr[i].value, info->image.creator) != 0)
+      show_text (v->ptr[i].label, v->ptr[i].value);
+}
+
 void
 info_show (const struct info *info)
 {
@@ -237,9 +256,7 @@ info_show (const struct info *info)
     show_size ("File size", info->image.file_size);
   show_data (info);
   show_text ("Not writable", image_readonly_reason (info->img));
-  for (size_t i = 0; i < info->image.properties.len; ++i)
-    show_text (info->image.properties.ptr[i].label,
-               info->image.properties.ptr[i].value);
+  show_properties (info);
   show_chain (info);
   show_whole (info);
   show_boot (info);

@@ -175,13 +175,13 @@ add_sizes (const struct iso *s, uint64_t size, struct image_info *info,
 {
   uint64_t need = iso_volume_size (s);
   char str[SIZE_STRING_SIZE];
-  int r = image_info_add (info, "volume-size", "Volume size", err, "%" PRIu64
-                          " bytes (%s)", need, size_to_string (need, str));
+  int r = image_info_add (info, "volume-size", "Volume size", err, "%s (%"
+                          PRIu64 " bytes)", size_to_string (need, str), need);
 
   if (r == 0 && need > size)
-    r = image_info_add (info, "missing", "Missing", err, "%" PRIu64 " bytes "
-                        "(%s)", need - size,
-                        size_to_string (need - size, str));
+    r = image_info_add (info, "missing", "Missing", err, "%s (%" PRIu64
+                        " bytes)", size_to_string (need - size, str),
+                        need - size);
   return r;
 }
 
