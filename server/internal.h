@@ -6,6 +6,8 @@
 #define NBDIMAGE_SERVER_INTERNAL_H
 
 #include <signal.h>
+#include <stdint.h>
+#include <sys/socket.h>
 #include <time.h>
 
 #include "lib/base/words.h"
@@ -23,7 +25,8 @@ struct server {
   /* Where it is reached. */
   int listen_fd;
   char *unix_socket;            /* absolute; NULL: TCP */
-  char *authority;              /* "127.0.0.1:10810" as URIs have it */
+  struct words authorities;     /* "127.0.0.1:10810" as URIs have them, at
+                                   least one with TCP */
 
   /* The process; relay carries its messages to log_fd. */
   pid_t pid;
@@ -40,9 +43,21 @@ struct server {
 
 /*--- listen.c --------------------------------------------------------------*/
 
-/* Make the socket; fills listen_fd, unix_socket, authority. */
+/* Make the socket; fills listen_fd, unix_socket, authorities. */
 int server_listen (struct server *server, const struct server_config *config,
                    struct err *err);
+bool server_is_loopback_address (const struct sockaddr *addr);
+
+/*--- addresses.c -----------------------------------------------------------*/
+
+/* Append one to the authorities. */
+int server_add_authority (struct server *server, const char *address,
+                          uint16_t port, struct err *err);
+/* Append those of this machine's interfaces that other machines can use, IPv4
+ * first; at least one, that of the loopback if there is no other.
+ */
+int server_add_all_authorities (struct server *server, bool ipv4, bool ipv6,
+                                uint16_t port, struct err *err);
 
 /*--- command.c -------------------------------------------------------------*/
 

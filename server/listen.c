@@ -105,8 +105,8 @@ is_wildcard (const struct sockaddr_storage *addr)
   return false;
 }
 
-static bool
-is_loopback_address (const struct sockaddr *addr)
+bool
+server_is_loopback_address (const struct sockaddr *addr)
 {
   if (addr->sa_family == AF_INET) {
     const struct sockaddr_in *in = (const void *) addr;
@@ -138,7 +138,7 @@ server_address_is_loopback (const char *address, bool *is_loopback,
                     r == EAI_SYSTEM ? strerror (errno) : gai_strerror (r));
   *is_loopback = true;
   for (struct addrinfo *ai = found; ai; ai = ai->ai_next)
-    if (!is_loopback_address (ai->ai_addr))
+    if (!server_is_loopback_address (ai->ai_addr))
       *is_loopback = false;
   freeaddrinfo (found);
   return 0;
@@ -152,32 +152,29 @@ port_of (const struct sockaddr_storage *addr)
   return ntohs (((const struct sockaddr_in *) addr)->sin_port);
 }
 
-/* The address as it was asked for, or this machine's name when it is all
- * addresses; the port that it really is.
+/* The address as it was asked for, or what it stands for when it means all of
+ * them; the port that it really is.
  */
 static int
-set_authority (struct server *server, const char *address, struct err *err)
+set_authorities (struct server *server, const char *address, struct err *err)
 {
   struct sockaddr_storage addr = { 0 };
   socklen_t len = sizeof addr;
-  char host[256] = "";
-  int r;
+  int v6only = 1;
+  uint16_t port;
 
   if (getsockname (server->listen_fd, (struct sockaddr *) &addr, &len) < 0)
     return err_sys (err, "getsockname");
-  if (is_wildcard (&addr)) {
-    if (gethostname (host, sizeof host - 1) < 0)
-      return err_sys (err, "gethostname");
-    address = host;
-  }
-  r = asprintf (&server->authority,
-                strchr (address, ':') ? "[%s]:%u" : "%s:%u",
-                address, port_of (&addr));
-  if (r < 0) {
-    server->authority = NULL;
-    return err_nomem (err);
-  }
-  return 0;
+  port = port_of (&addr);
+  if (!is_wildcard (&addr))
+    return server_add_authority (server, address, port, err);
+  if (addr.ss_family == AF_INET)
+    return server_add_all_authorities (server, true, false, port, err);
+  len = sizeof v6only;
+  if (getsockopt (server->listen_fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6only,
+                  &len) < 0)
+    return err_sys (err, "getsockopt");
+  return server_add_all_authorities (server, !v6only, true, port, err);
 }
 
 static int
@@ -204,7 +201,7 @@ listen_tcp (struct server *server, const char *address, const char *port,
   }
   freeaddrinfo (found);
   if (server->listen_fd >= 0)
-    return set_authority (server, address, err);
+    return set_authorities (server, address, err);
   if (saved == EADDRINUSE)
     return err_set (err, -EADDRINUSE, "port %s on %s is in use: some other "
                     "server listens there", port, address);

@@ -33,7 +33,7 @@ server_free (struct server *server)
   cleanup_close (&server->log_fd);
   cleanup_close (&server->pidfd);
   free (server->unix_socket);
-  free (server->authority);
+  words_free (&server->authorities);
   free (server);
 }
 
@@ -218,8 +218,21 @@ server_ended (struct server *server)
   return server->end_message;
 }
 
+size_t
+server_nr_uris (const struct server *server)
+{
+  return server->unix_socket ? 1 : server->authorities.len;
+}
+
 char *
 server_uri (const struct server *server, const char *export_name)
+{
+  return server_uri_at (server, 0, export_name);
+}
+
+char *
+server_uri_at (const struct server *server, size_t n,
+               const char *export_name)
 {
   CLEANUP_FREE char *name = uri_encode (export_name);
   CLEANUP_FREE char *socket_path = NULL;
@@ -235,7 +248,7 @@ server_uri (const struct server *server, const char *export_name)
     r = asprintf (&uri, "nbd+unix:///%s?socket=%s", name, socket_path);
   }
   else
-    r = asprintf (&uri, "nbd://%s/%s", server->authority, name);
+    r = asprintf (&uri, "nbd://%s/%s", server->authorities.ptr[n], name);
   return r < 0 ? NULL : uri;
 }
 

@@ -81,9 +81,17 @@ int server_start (const struct server_config *config, struct server **out,
 
 pid_t server_pid (const struct server *server);         /* of nbdkit */
 
-/* The URI of an export ("" is the default one), percent-encoded: the caller
- * frees it; NULL when out of memory.
+/* How many URIs an export has: one, but on all addresses of this machine one
+ * for each that clients can use, as they were when the server started.
  */
+size_t server_nr_uris (const struct server *server);
+
+/* The n-th URI of an export ("" is the default one), percent-encoded: the
+ * caller frees it; NULL when out of memory.  There is always the 0th, which
+ * server_uri returns.
+ */
+char *server_uri_at (const struct server *server, size_t n,
+                     const char *export_name);
 char *server_uri (const struct server *server, const char *export_name);
 
 /* A descriptor that becomes readable when nbdkit has ended (pidfd).  A

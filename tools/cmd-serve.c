@@ -219,6 +219,20 @@ show_export (const struct export *e, const char *uri)
   putchar ('\n');
 }
 
+/* All exports are at each of them. */
+static void
+show_other_addresses (const struct server *server)
+{
+  for (size_t i = 1; i < server_nr_uris (server); ++i) {
+    CLEANUP_FREE char *uri = server_uri_at (server, i, "");
+
+    if (uri)
+      printf ("%s%s", i == 1 ? "The same at " : ", ", uri);
+  }
+  if (server_nr_uris (server) > 1)
+    putchar ('\n');
+}
+
 static int
 show_exports (const struct serve *s, const struct server *server,
               const struct export_vector *exports, struct err *err)
@@ -238,6 +252,7 @@ show_exports (const struct serve *s, const struct server *server,
     output_text (s->images[0]);
     printf (" yet.\n");
   }
+  show_other_addresses (server);
   printf ("Serving%s until Ctrl-C.  To attach: nbdimage attach URI\n",
           access_text);
   fflush (stdout);
@@ -266,6 +281,19 @@ exports_to_json (const struct server *server,
   return list;
 }
 
+static json_t *
+uris_to_json (const struct server *server)
+{
+  json_t *list = json_array ();
+
+  for (size_t i = 0; i < server_nr_uris (server); ++i) {
+    CLEANUP_FREE char *uri = server_uri_at (server, i, "");
+
+    json_array_append_new (list, output_json_text (uri));
+  }
+  return list;
+}
+
 static int
 announce (const struct serve *s, const struct server *server,
           struct err *err)
@@ -279,8 +307,9 @@ announce (const struct serve *s, const struct server *server,
     return r;
   if (!s->json)
     return show_exports (s, server, &exports, err);
-  r = output_json (json_pack ("{s:o,s:i,s:o}",
+  r = output_json (json_pack ("{s:o,s:o,s:i,s:o}",
                               "uri", output_json_text (uri),
+                              "uris", uris_to_json (server),
                               "pid", (int) getpid (),
                               "exports", exports_to_json (server, &exports)));
   return r == STATUS_DONE ? 0 : err_set (err, -EIO, "writing the output");
