@@ -11,6 +11,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <stdbool.h>
@@ -28,6 +29,7 @@
 #include "tools/boot/boot.h"
 #include "tools/commands.h"
 #include "tools/image-options.h"
+#include "tools/output.h"
 #include "tools/report.h"
 #include "tools/signals.h"
 
@@ -41,12 +43,14 @@ struct boot {
   bool write;
   bool headless;
   bool serial;
+  bool json;
   uint64_t memory;
   unsigned cpus;
   const char *accel;
 
   const char *name;             /* of the image */
   struct machine machine;
+  struct display display;
   char *folder;                 /* private; NULL: not made yet */
   char *socket;
   char *firmware, *firmware_vars;
@@ -76,6 +80,8 @@ static const struct option_spec boot_options[] = {
   { "accel", 0, OPTION_STRING, "auto|kvm|tcg",
     "use KVM or not [auto: where it works]", offsetof (struct boot, accel) },
   IMAGE_OPTIONS (struct boot, image),
+  { "json", 0, OPTION_FLAG, NULL,
+    "print as JSON what is started", offsetof (struct boot, json) },
   OPTION_END
 };
 
@@ -168,12 +174,62 @@ start_server (struct boot *b, struct err *err)
   return server_start (&config, &b->server, err);
 }
 
-static void __attribute__ ((__noreturn__))
-run_child (const struct boot *b, char *const *argv, pid_t parent)
+/* For programs, before the machine says anything. */
+static json_t *
+boot_to_json (const struct boot *b, char *const *argv, pid_t pid)
 {
+  const struct machine *m = &b->machine;
+  json_t *command = json_array ();
+  json_t *json;
+
+  for (; *argv; ++argv)
+    json_array_append_new (command, output_json_text (*argv));
+  json = json_pack ("{s:o,s:s,s:s,s:s,s:s,s:I,s:i}",
+    "name", output_json_text (b->name),
+    "medium", m->is_cd ? "cd" : "disk",
+    "writes", m->is_cd ? "none" : m->writable ? "kept" : "thrown-away",
+    "firmware", m->firmware ? "uefi" : "bios",
+    "accelerator", m->use_kvm ? "kvm" : "tcg",
+    "memory", (json_int_t) m->memory,
+    "cpus", (int) m->cpus);
+  json_object_set_new (json, "display", b->display.qemu[0] == '\0'
+                       ? json_null () : b->display.vnc_uri[0]
+                       ? json_string ("vnc")
+                       : json_string (b->display.qemu));
+  json_object_set_new (json, "vnc", b->display.vnc_uri[0]
+                       ? json_string (b->display.vnc_uri) : json_null ());
+  json_object_set_new (json, "pid", json_integer (getpid ()));
+  json_object_set_new (json, "qemu-pid", json_integer (pid));
+  json_object_set_new (json, "command", command);
+  return json;
+}
+
+/* Say what the user should know before QEMU has the terminal. */
+static int
+announce (const struct boot *b, char *const *argv, pid_t pid,
+          struct err *err)
+{
+  if (b->json)
+    return output_json (boot_to_json (b, argv, pid)) == STATUS_DONE
+      ? 0 : err_set (err, -EIO, "QEMU was not started");
+  if (b->display.vnc_uri[0])
+    tool_error ("there is no window, as %s; the screen is at %s (or use "
+                "--serial or --headless)", b->display.why_no_window,
+                b->display.vnc_uri);
+  return 0;
+}
+
+/* QEMU runs when a byte comes out of `go`, and not at all when nothing
+ * does.
+ */
+static void __attribute__ ((__noreturn__))
+run_child (const struct boot *b, char *const *argv, int go, pid_t parent)
+{
+  char byte;
+
   ending_signals_restore ();
   prctl (PR_SET_PDEATHSIG, SIGTERM);
-  if (getppid () != parent)
+  if (getppid () != parent || read (go, &byte, 1) != 1)
     _exit (1);
   /* Its temporary files go where they are removed in any case. */
   setenv ("TMPDIR", b->folder, 1);
@@ -184,20 +240,44 @@ run_child (const struct boot *b, char *const *argv, pid_t parent)
 }
 
 static int
+fork_qemu (const struct boot *b, char *const *argv, pid_t *pid,
+           struct err *err)
+{
+  CLEANUP_CLOSE int go_read = -1;
+  CLEANUP_CLOSE int go_write = -1;
+  const pid_t parent = getpid ();
+  int fds[2], r;
+
+  if (pipe2 (fds, O_CLOEXEC) < 0)
+    return err_sys (err, "pipe");
+  go_read = fds[0];
+  go_write = fds[1];
+  fflush (NULL);
+  *pid = fork ();
+  if (*pid < 0)
+    return err_sys (err, "fork");
+  if (*pid == 0) {
+    close (go_write);
+    run_child (b, argv, go_read, parent);
+  }
+  r = announce (b, argv, *pid, err);
+  if (r == 0 && write (go_write, "", 1) != 1)
+    r = err_sys (err, "starting QEMU");
+  if (r < 0) {
+    close (steal_fd (&go_write));
+    waitpid (*pid, NULL, 0);
+  }
+  return r;
+}
+
+static int
 start_qemu (const struct boot *b, pid_t *pid, struct err *err)
 {
   struct words argv = VECTOR_INIT;
-  const pid_t parent = getpid ();
   int r = machine_command (&b->machine, &argv, err);
 
-  if (r == 0) {
-    fflush (NULL);
-    *pid = fork ();
-    if (*pid == 0)
-      run_child (b, argv.ptr, parent);
-    if (*pid < 0)
-      r = err_sys (err, "fork");
-  }
+  if (r == 0)
+    r = fork_qemu (b, argv.ptr, pid, err);
   words_free (&argv);
   return r;
 }
@@ -269,10 +349,14 @@ run_qemu (struct boot *b, int *status, struct err *err)
     r = firmware_prepare (b->folder, &b->firmware, &b->firmware_vars, err);
   if (r == 0)
     r = start_server (b, err);
+  if (r == 0)
+    r = display_choose (b->headless || b->serial, b->machine.more,
+                        &b->display, err);
   if (r < 0)
     return r;
   b->machine.firmware = b->firmware;
   b->machine.firmware_vars = b->firmware_vars;
+  b->machine.display = &b->display;
   r = start_qemu (b, &pid, err);
   if (r < 0)
     return r;
@@ -316,10 +400,9 @@ run (int argc, char *argv[])
   if (status != STATUS_DONE)
     return status;
   b.machine.writable = b.write;
-  b.machine.no_window = b.headless;
   b.machine.serial = b.serial;
   b.machine.memory = b.memory;
-  b.machine.cpus = b.cpus;
+  b.machine.cpus = b.cpus ? b.cpus : b.machine.use_kvm ? 2 : 1;
   if (run_qemu (&b, &status, &err) < 0)
     status = tool_fail (NULL, &err);
   boot_free (&b);

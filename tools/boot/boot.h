@@ -12,6 +12,16 @@
 #include "lib/base/err.h"
 #include "lib/base/words.h"
 
+#define QEMU_PROGRAM "qemu-system-x86_64"
+
+/* Where the machine's screen is; no field is owned. */
+struct display {
+  char qemu[32];                /* for -display; "": the user's arguments for
+                                   QEMU say it */
+  char vnc_uri[32];             /* "vnc://127.0.0.1:5900"; "": not there */
+  const char *why_no_window;    /* of VNC, half a sentence */
+};
+
 struct machine {
   /* The disk: an NBD URI for QEMU itself, or the socket of a server of
    * ours.
@@ -23,21 +33,28 @@ struct machine {
   uint32_t sector_size;         /* 0: 512 */
 
   bool use_kvm;
-  bool no_window;
+  const struct display *display;
   bool serial;                  /* the first serial port is our terminal */
   uint64_t memory;              /* bytes */
-  unsigned cpus;                /* 0: a default */
+  unsigned cpus;
   const char *firmware;         /* UEFI's code; NULL: BIOS */
   const char *firmware_vars;    /* our own copy */
   char *const *more;            /* the user's, NULL-terminated */
 };
 
-/* QEMU's command line, NULL-terminated; "qemu-system-x86_64" first. */
+/* QEMU's command line, NULL-terminated; QEMU_PROGRAM first. */
 int machine_command (const struct machine *m, struct words *argv,
                      struct err *err);
 
 /* Can QEMU connect to this URI itself? */
 bool machine_takes_uri (const char *uri);
+
+/* Decide where the screen is: nowhere with none, where `more` (the user's
+ * arguments for QEMU, NULL-terminated, or NULL) says, in a window, or by VNC on
+ * the loopback.  -EADDRINUSE when no port is free for that.
+ */
+int display_choose (bool none, char *const *more, struct display *d,
+                    struct err *err);
 
 /* "auto", "kvm", "tcg" → use KVM or not; -EINVAL for other words. */
 int accel_choose (const char *wish, bool *use_kvm, struct err *err);

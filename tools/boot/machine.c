@@ -114,9 +114,9 @@ add_console (const struct machine *m, struct words *argv, struct err *err)
 {
   int r = 0;
 
-  if (m->no_window || m->serial)
-    r = words_option (argv, err, "-display", "none");
-  else {
+  if (m->display->qemu[0])
+    r = words_option (argv, err, "-display", "%s", m->display->qemu);
+  if (r == 0 && strcmp (m->display->qemu, "none") != 0) {
     r = words_add (argv, err, "-usb");
     if (r == 0)
       r = words_option (argv, err, "-device", "usb-tablet");
@@ -130,10 +130,9 @@ add_console (const struct machine *m, struct words *argv, struct err *err)
 int
 machine_command (const struct machine *m, struct words *argv, struct err *err)
 {
-  const unsigned cpus = m->cpus ? m->cpus : m->use_kvm ? 2 : 1;
   int r;
 
-  r = words_add (argv, err, "qemu-system-x86_64");
+  r = words_add (argv, err, QEMU_PROGRAM);
   if (r == 0)
     r = words_option (argv, err, "-name", "nbdimage");
   if (r == 0)
@@ -142,7 +141,7 @@ machine_command (const struct machine *m, struct words *argv, struct err *err)
   if (r == 0)
     r = words_option (argv, err, "-cpu", "max");
   if (r == 0)
-    r = words_option (argv, err, "-smp", "%u", cpus);
+    r = words_option (argv, err, "-smp", "%u", m->cpus);
   if (r == 0)
     r = words_option (argv, err, "-m", "%" PRIu64 "M", m->memory >> 20);
   if (r == 0)
