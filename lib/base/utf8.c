@@ -2,9 +2,12 @@
 
 #include <config.h>
 
+#include <locale.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <wctype.h>
 
 #include "lib/base/utf8.h"
 
@@ -45,4 +48,58 @@ utf8_repair (const void *buf, size_t len)
   }
   *p = '\0';
   return str;
+}
+
+/* The locale of the process may be any, and what letters are is asked in one
+ * that knows them all; it stays as long as the process does.  NULL if the
+ * system has none: then only ASCII letters have a case.
+ */
+static locale_t letters;
+
+static void
+load_letters (void)
+{
+  letters = newlocale (LC_CTYPE_MASK, "C.UTF-8", NULL);
+}
+
+static wint_t
+upper (uint32_t c)
+{
+  if (c < 0x80)
+    return c >= 'a' && c <= 'z' ? c - 'a' + 'A' : c;
+  return letters && c <= 0x10FFFF ? towupper_l (c, letters) : c;
+}
+
+/* The character at *p, which is not the end, and a step forward.  A byte that
+ * belongs to none is a number that no character has.
+ */
+static uint32_t
+next_character (const uint8_t **p)
+{
+  const uint8_t *s = *p;
+  size_t n = sequence_at (s, strnlen ((const char *) s, 4));
+  uint32_t c;
+
+  *p += n ? n : 1;
+  if (n == 0)
+    return 0x110000 + s[0];
+  if (n == 1)
+    return s[0];
+  c = s[0] & (0x7F >> n);
+  for (size_t i = 1; i < n; ++i)
+    c = c << 6 | (s[i] & 0x3F);
+  return c;
+}
+
+bool
+utf8_same_but_case (const char *a, const char *b)
+{
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  const uint8_t *p = (const uint8_t *) a, *q = (const uint8_t *) b;
+
+  pthread_once (&once, load_letters);
+  while (*p && *q)
+    if (upper (next_character (&p)) != upper (next_character (&q)))
+      return false;
+  return *p == *q;
 }

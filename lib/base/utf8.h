@@ -5,6 +5,7 @@
 #ifndef NBDIMAGE_BASE_UTF8_H
 #define NBDIMAGE_BASE_UTF8_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* A copy of len bytes, or up to the first NUL, in which each byte that does
@@ -12,5 +13,12 @@
  * frees it; NULL when out of memory.
  */
 char *utf8_repair (const void *buf, size_t len);
+
+/* Are the strings the same but for the case of letters, of all alphabets
+ * that have it?  Letter by letter as NTFS compares names: "Ä" is "ä", but "ß"
+ * is not "SS", and a letter with an accent is not the two characters that
+ * look like it.  Bytes that are not well-formed are only like themselves.
+ */
+bool utf8_same_but_case (const char *a, const char *b);
 
 #endif /* NBDIMAGE_BASE_UTF8_H */

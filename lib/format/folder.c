@@ -10,11 +10,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <unistd.h>
 
 #include "lib/base/beneath.h"
 #include "lib/base/cleanup.h"
+#include "lib/base/utf8.h"
 #include "lib/format/folder.h"
 
 int
@@ -109,9 +109,6 @@ add_name (struct name_list *out, const char *dir, int dir_len,
   return err_nomem (err);
 }
 
-/* strcasecmp folds ASCII only, in the locale that a library may count on:
- * other letters must match exactly.
- */
 static int
 read_similar (DIR *dir, const char *path, const char *leaf,
               struct name_list *out, struct err *err)
@@ -120,7 +117,8 @@ read_similar (DIR *dir, const char *path, const char *leaf,
   int r = 0;
 
   while (r == 0 && (d = readdir (dir)) != NULL)
-    if (strcasecmp (d->d_name, leaf) == 0 && strcmp (d->d_name, leaf) != 0)
+    if (utf8_same_but_case (d->d_name, leaf) &&
+        strcmp (d->d_name, leaf) != 0)
       r = add_name (out, path, (int) (leaf - path), d->d_name, err);
   return r;
 }

@@ -35,8 +35,8 @@ int name_list_add (struct name_list *names, const char *name,
 void name_list_free (struct name_list *names);
 
 /* The names in the folder that path (relative) leads to whose last part
- * differs from that of path in the case of ASCII letters only, as paths
- * relative to the folder.
+ * differs from that of path in the case of letters only, as paths relative
+ * to the folder.
  */
 int folder_similar (const struct folder *folder, const char *path,
                     struct name_list *out, struct err *err);

@@ -91,18 +91,24 @@ grow (struct vhd_maker *m, size_t len)
   return off;
 }
 
-/* ASCII and Latin-1 are enough for names in tests. */
+/* UTF-8 of one to three bytes is enough for names in tests. */
 static size_t
 put_utf16 (uint8_t *p, const char *text, bool big)
 {
-  size_t len = 0;
+  const uint8_t *s = (const uint8_t *) text;
+  size_t len = 0, n;
 
-  for (; *text; ++text, len += 2) {
-    uint8_t c = (uint8_t) *text;
+  for (; *s; s += n, len += 2) {
+    unsigned c = s[0];
 
-    must (c < 0x80, "a name is not ASCII");
-    p[len + (big ? 1 : 0)] = c;
-    p[len + (big ? 0 : 1)] = 0;
+    n = c < 0x80 ? 1 : c < 0xE0 ? 2 : 3;
+    must (c < 0xF0, "a name has characters that need surrogates");
+    if (n > 1)
+      c &= 0x7FU >> n;
+    for (size_t i = 1; i < n; ++i)
+      c = c << 6 | (s[i] & 0x3F);
+    p[len + (big ? 1 : 0)] = (uint8_t) c;
+    p[len + (big ? 0 : 1)] = (uint8_t) (c >> 8);
   }
   return len;
 }

@@ -23,6 +23,7 @@
 #include "lib/base/sort.h"
 #include "lib/base/uri.h"
 #include "lib/base/utf16.h"
+#include "lib/base/utf8.h"
 #include "lib/base/uuid.h"
 #include "lib/base/words.h"
 
@@ -115,6 +116,42 @@ sizes_are_read_and_written (void **state)
   assert_string_equal (size_to_string (10485760, s), "10 MiB");
   assert_string_equal (size_to_string (1536, s), "1.5 KiB");
   assert_string_equal (size_to_string (UINT64_MAX, s), "15.9 EiB");
+}
+
+static void
+names_are_the_same_but_for_case (void **state)
+{
+  static const struct { const char *a, *b; bool same; } cases[] = {
+    { "", "", true },
+    { "base.vhd", "base.vhd", true },
+    { "base.vhd", "BaSe.VHD", true },
+    { "base.vhd", "base.vhdx", false },
+    { "base.vhd", "base.vh", false },
+    { "", "a", false },
+    { "@[`{", "`{@[", false },
+    { "\xC3\xA4.vhd", "\xC3\x84.VHD", true },                 /* ä Ä */
+    { "\xCE\xB4", "\xCE\x94", true },                         /* δ Δ */
+    { "\xD0\xB6", "\xD0\x96", true },                         /* ж Ж */
+    { "\xF0\x90\x90\xA8", "\xF0\x90\x90\x80", true },         /* 𐐨 𐐀 */
+    { "\xC3\xA4", "a\xCC\x88", false },                       /* ä a¨ */
+    { "\xC3\x9F", "SS", false },                              /* ß */
+    { "\xC3\xA4", "\xC3\xB6", false },                        /* ä ö */
+    { "\xE6\xBC\xA2", "\xE6\xBC\xA2", true },                 /* 漢 */
+    /* Not well-formed. */
+    { "\xE4.vhd", "\xC4.vhd", false },
+    { "\xE4.vhd", "\xE4.VHD", true },
+    { "\xC3", "\xC3", true },
+    { "\xC3", "\xC3\xA4", false },
+    { "\xC0\xAF", "/", false },
+    { "\xED\xA0\x80", "\xEF\xBF\xBD", false },
+  };
+
+  (void) state;
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; ++i) {
+    if (utf8_same_but_case (cases[i].a, cases[i].b) != cases[i].same ||
+        utf8_same_but_case (cases[i].b, cases[i].a) != cases[i].same)
+      fail_msg ("%zu: “%s” and “%s”", i, cases[i].a, cases[i].b);
+  }
 }
 
 static void
@@ -350,6 +387,7 @@ main (void)
     cmocka_unit_test (integers_keep_their_byte_order),
     cmocka_unit_test (ranges_do_not_overflow),
     cmocka_unit_test (sizes_are_read_and_written),
+    cmocka_unit_test (names_are_the_same_but_for_case),
     cmocka_unit_test (utf16_becomes_utf8),
     cmocka_unit_test (a_uri_begins_with_a_scheme),
     cmocka_unit_test (crc32_is_that_of_the_gpt),
