@@ -296,7 +296,143 @@ a_damaged_locator_is_left_out (void **state)
   assert_non_null (strstr (report.lines.ptr[0], "left out"));
 }
 
+/* A child of base 2, and a patch to its header: width bytes at off. */
+static void
+make_patched_child (size_t off, unsigned width, uint64_t value)
+{
+  struct vhd_spec spec = {
+    .type = 4, .size = SIZE, .block_size = BLOCK, .id = 1, .parent_id = 2,
+    .parent_name = "base.vhd", .locators = { { "W2ru", ".\\base.vhd" } },
+  };
+  struct vhd_maker *m = vhd_maker_new (&spec);
+  uint8_t data[BLOCK], bytes[8];
+
+  memset (data, 1, sizeof data);
+  vhd_maker_add_block (m, 1, NULL, data);
+  vhd_maker_finish (m);
+  put_be64 (bytes, value);
+  memcpy (m->data + 512 + off, bytes + 8 - width, width);
+  vhd_maker_sum_header (m);
+  vhd_maker_save (m, in_top ("child.vhd"));
+  vhd_maker_free (m);
+}
+
+static void
+the_data_space_of_a_locator_means_nothing (void **state)
+{
+  /* As sectors, too small, nothing, more than there is. */
+  static const uint32_t spaces[] = { 1, 8, 0, 65536, 0x7FFFFFFF, UINT32_MAX };
+
+  (void) state;
+  make_base ("base.vhd", 2);
+  for (size_t i = 0; i < sizeof spaces / sizeof spaces[0]; ++i) {
+    make_patched_child (576 + 4, 4, spaces[i]);
+    /* The locator, not the name in the header. */
+    opens ("child.vhd", NULL);
+  }
+}
+
+static void
+a_locator_that_can_not_be_is_left_out (void **state)
+{
+  static const struct { size_t off; unsigned width; uint64_t value; } bad[] = {
+    { 8, 4, UINT32_MAX }, { 8, 4, 65537 }, { 16, 8, UINT64_MAX },
+    { 16, 8, UINT64_C (1) << 63 }, { 16, 8, 1 << 20 },
+  };
+
+  (void) state;
+  make_base ("base.vhd", 2);
+  for (size_t i = 0; i < sizeof bad / sizeof bad[0]; ++i) {
+    CLEANUP_REPORT struct report report = REPORT_INIT;
+    CLEANUP_IMAGE struct image *img = NULL;
+    struct err err = ERR_INIT;
+
+    make_patched_child (576 + bad[i].off, bad[i].width, bad[i].value);
+    if (open_child ("child.vhd", NULL, &img, &report, &err) < 0)
+      fail_msg ("%zu: %s", i, err.msg);
+    is_child_1_of_base_2 (img);
+    assert_int_equal (report.lines.len, 1);
+    assert_non_null (strstr (report.lines.ptr[0], "it is left out"));
+  }
+}
+
+static void
+names_match_in_any_case_of_any_alphabet (void **state)
+{
+  static const struct { const char *file, *name; } cases[] = {
+    { "Gr\xC3\xB6\xC3\x9F" "e.vhd", "GR\xC3\x96\xC3\x9F" "E.VHD" },
+    { "\xD0\x91\xD0\xB0\xD0\xB7\xD0\xB0.vhd",
+      "\xD0\xB1\xD0\x90\xD0\x97\xD0\x90.vhd" },
+  };
+
+  (void) state;
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; ++i) {
+    make_base (cases[i].file, 2);
+    make_child ("child.vhd", 1, 2, "W2ru", cases[i].name);
+    opens ("child.vhd", NULL);
+    make_child ("child.vhd", 1, 2, NULL, cases[i].name);
+    opens ("child.vhd", NULL);
+    assert_int_equal (unlink (in_top (cases[i].file)), 0);
+  }
+}
+
+static void
+an_unpaired_surrogate_is_no_letter (void **state)
+{
+  (void) state;
+  make_base ("base.vhd", 2);
+  make_base ("\xED\xA0\x80" "ase.vhd", 2);     /* what it would be in CESU */
+  for (unsigned low = 0; low < 2; ++low) {
+    struct vhd_spec spec = {
+      .type = 4, .size = SIZE, .block_size = BLOCK, .id = 1, .parent_id = 2,
+      .parent_name = "base.vhd",
+    };
+    struct vhd_maker *m = vhd_maker_new (&spec);
+
+    vhd_maker_finish (m);
+    put_be16 (m->data + 512 + 64, low ? 0xDC00 : 0xD800);
+    vhd_maker_sum_header (m);
+    vhd_maker_save (m, in_top ("child.vhd"));
+    vhd_maker_free (m);
+    is_refused ("child.vhd", NULL, -ENOENT,
+                "the parent ‘\xEF\xBF\xBD" "ase.vhd’ with identity");
+  }
+}
+
 /*--- Identity ---------------------------------------------------------------*/
+
+static void
+a_parent_without_identity_is_refused (void **state)
+{
+  CLEANUP_IMAGE struct image *img = NULL;
+  static const uint8_t zeros[16];
+
+  (void) state;
+  for (int both = 0; both < 2; ++both) {
+    struct vhd_spec spec = {
+      .type = both ? 3 : 4, .size = SIZE, .block_size = BLOCK, .id = 2,
+      .parent_name = "base.vhd",
+    };
+    struct vhd_maker *m = vhd_maker_new (&spec);
+
+    vhd_maker_finish (m);
+    if (both) {
+      memcpy (m->data + m->footer_off + 68, zeros, 16);
+      memcpy (m->data + 68, zeros, 16);
+      vhd_maker_sum_footers (m);
+    }
+    else {
+      memcpy (m->data + 512 + 40, zeros, 16);
+      vhd_maker_sum_header (m);
+    }
+    vhd_maker_save (m, in_top (both ? "base.vhd" : "child.vhd"));
+    vhd_maker_free (m);
+    is_refused ("child.vhd", NULL, -EBADMSG, "header at offset 512 is all "
+                "zeros: no file can be known to be the parent");
+  }
+  /* By itself it may be read. */
+  assert_int_equal (open_child ("base.vhd", NULL, &img, NULL, NULL), 0);
+}
 
 static void
 only_the_identity_makes_a_parent (void **state)
@@ -486,6 +622,67 @@ a_child_that_is_not_a_file_has_no_folder (void **state)
 
 /*--- Chains -----------------------------------------------------------------*/
 
+/* 12 GiB in blocks of 4 KiB: a table of 12 MiB. */
+static void
+make_with_large_table (const char *name, unsigned type, unsigned id,
+                       unsigned parent_id)
+{
+  struct vhd_spec spec = {
+    .type = type, .size = UINT64_C (12) << 30, .block_size = BLOCK, .id = id,
+    .parent_id = parent_id, .parent_name = type == 4 ? "base.vhd" : NULL,
+  };
+  struct vhd_maker *m = vhd_maker_new (&spec);
+  uint8_t data[BLOCK];
+
+  memset (data, (int) id, sizeof data);
+  vhd_maker_add_block (m, id, NULL, data);
+  vhd_maker_finish (m);
+  vhd_maker_save (m, in_top (name));
+  vhd_maker_free (m);
+}
+
+static void
+put_entry (const char *name, unsigned index, uint32_t sector)
+{
+  CLEANUP_CLOSE int fd = open (in_top (name), O_RDWR | O_CLOEXEC);
+  uint8_t bytes[4];
+
+  assert_true (fd >= 0);
+  put_be32 (bytes, sector);
+  assert_int_equal (pwrite (fd, bytes, 4, 1536 + 4 * (off_t) index), 4);
+}
+
+/* Of two tables of 12 MiB only one is held.  The other has been checked, and
+ * is then read from the file, as can be seen when the file changes.
+ */
+static void
+the_tables_of_a_chain_share_their_room (void **state)
+{
+  struct image_options options = { .lock = false };
+  CLEANUP_IMAGE struct image *img = NULL;
+  struct err err = ERR_INIT;
+  char c;
+
+  (void) state;
+  make_with_large_table ("child.vhd", 4, 1, 2);
+  make_with_large_table ("base.vhd", 3, 2, 0);
+  put_entry ("base.vhd", 1 << 20, 1);
+  is_refused ("child.vhd", NULL, -EBADMSG, "BAT entry 1048576 ");
+  put_entry ("base.vhd", 1 << 20, 0xFFFFFFFF);
+  if (image_open (in_top ("child.vhd"), &options, &img, NULL, &err) < 0)
+    fail_msg ("%s", err.msg);
+  for (int i = 0; i < 4; ++i) {
+    assert_int_equal (image_pread (img, &c, 1, (uint64_t) i * BLOCK, NULL),
+                      0);
+    assert_int_equal (c, i == 1 || i == 2 ? i : 0);
+  }
+  put_entry ("child.vhd", 1 << 20, 1);
+  put_entry ("base.vhd", 1 << 20, 1);
+  assert_int_equal (image_pread (img, &c, 1, UINT64_C (4) << 30, &err),
+                    -EBADMSG);
+  assert_non_null (strstr (err.msg, "base.vhd: BAT entry 1048576 "));
+}
+
 /* Files 1 … n; n is the base. */
 static void
 make_chain (unsigned n)
@@ -637,6 +834,11 @@ main (void)
     TEST (an_absolute_path_counts_inside_an_allowed_folder),
     TEST (grandparents_are_looked_for_beside_their_child),
     TEST (a_damaged_locator_is_left_out),
+    TEST (the_data_space_of_a_locator_means_nothing),
+    TEST (a_locator_that_can_not_be_is_left_out),
+    TEST (names_match_in_any_case_of_any_alphabet),
+    TEST (an_unpaired_surrogate_is_no_letter),
+    TEST (a_parent_without_identity_is_refused),
     TEST (only_the_identity_makes_a_parent),
     TEST (a_parent_must_be_a_whole_vhd),
     TEST (a_fixed_parent_must_have_all_its_bytes),
@@ -645,6 +847,7 @@ main (void)
     TEST (no_locator_leads_outside),
     TEST (a_parent_is_a_regular_file),
     TEST (a_child_that_is_not_a_file_has_no_folder),
+    TEST (the_tables_of_a_chain_share_their_room),
     TEST (chains_of_up_to_64_files_are_read),
     TEST (a_chain_of_65_files_is_refused),
     TEST (loops_are_refused),

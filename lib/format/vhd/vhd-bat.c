@@ -9,6 +9,10 @@
  * less than 512 KiB on a disk of terabytes) stays in the file and each entry
  * is checked, except for overlaps, when it is looked up.
  *
+ * All tables of a chain together take no more than that: where there is no
+ * room left, a parent's table is checked like any other, given up, and then
+ * looked up in the file.
+ *
  * Only the entries that the disk needs are looked at: those that some
  * writers have after them describe nothing that can be read.
  */
@@ -25,8 +29,6 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/sort.h"
 #include "lib/format/vhd/vhd.h"
-
-#define MAX_HELD (16 * 1024 * 1024 / VHD_BAT_ENTRY_SIZE)
 
 /* An entry takes at most this many sectors after the first, so sums of two
  * of these numbers never overflow.
@@ -192,6 +194,7 @@ reserve_all (const struct vhd_layer *layer, struct vhd_bat *bat)
                h->locators[i].len);
 }
 
+/* Every entry: its range, and overlaps. */
 static int
 read_entries (struct vhd_layer *layer, struct vhd_bat *bat, struct err *err)
 {
@@ -233,8 +236,13 @@ vhd_bat_open (struct vhd_layer *layer, struct err *err)
   bat->disk_end = min_u64 (max_u64 (layer->size, current), most);
   bat->nr_entries = div_round_up (bat->disk_end, bat->block_size);
   reserve_all (layer, bat);
-  if (bat->nr_entries <= MAX_HELD)
-    return read_entries (layer, bat, err);
+  if (bat->nr_entries <= VHD_MAX_HELD_ENTRIES) {
+    int r = read_entries (layer, bat, err);
+
+    if (r < 0 || bat->nr_entries <= layer->bat_room)
+      return r;
+    vhd_bat_close (bat);
+  }
   if (bat->table_offset % VHD_BAT_ENTRY_SIZE != 0)
     return err_set (err, -ENOTSUP, "the BAT of %" PRIu64 " entries begins at "
                     "offset %" PRIu64 ", expected a multiple of %d",

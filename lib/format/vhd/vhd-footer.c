@@ -7,6 +7,10 @@
  * is used, with a warning: writers that were interrupted lose the end, not
  * the beginning.  A fixed VHD has no copy; what looks like one at its offset
  * 0 is the contents of its disk, such as another VHD.
+ *
+ * A file that ends within its footer is still known by the cookie with which
+ * the last, incomplete sector begins: otherwise a fixed VHD that lost a few
+ * bytes would be a raw disk with most of a footer at its end.
  */
 
 #include <config.h>
@@ -22,8 +26,10 @@
 struct place {
   uint8_t bytes[VHD_FOOTER_SIZE];
   uint64_t off;
+  size_t len;                   /* bytes of it that the file has */
   bool cookie;                  /* there is something to talk about */
-  bool valid;                   /* its checksum is right */
+  bool whole;                   /* no byte that matters is missing */
+  bool valid;                   /* it is whole, its checksum is right */
 };
 
 static bool
@@ -32,24 +38,28 @@ has_cookie (const uint8_t *p)
   return memcmp (p, VHD_FOOTER_COOKIE, VHD_COOKIE_SIZE) == 0;
 }
 
-/* In which files the footer has 511 bytes. */
-static bool
-may_be_old (uint64_t size)
+/* How many bytes a footer has that is the incomplete last sector of the file:
+ * 511 are an old one, fewer are what is left of one.
+ */
+static size_t
+incomplete (uint64_t size)
 {
-  return size % VHD_SECTOR_SIZE == VHD_FOOTER_OLD_SIZE;
+  return size % VHD_SECTOR_SIZE;
 }
 
 bool
 vhd_footer_probe (const uint8_t *head, size_t head_len,
                   const uint8_t *tail, size_t tail_len, uint64_t size)
 {
+  size_t rest = incomplete (size);
+
   if (head_len >= VHD_COOKIE_SIZE && has_cookie (head))
     return true;
   if (tail_len >= VHD_FOOTER_SIZE &&
       has_cookie (tail + tail_len - VHD_FOOTER_SIZE))
     return true;
-  return may_be_old (size) && tail_len >= VHD_FOOTER_OLD_SIZE &&
-    has_cookie (tail + tail_len - VHD_FOOTER_OLD_SIZE);
+  return rest >= VHD_COOKIE_SIZE && tail_len >= rest &&
+    has_cookie (tail + tail_len - rest);
 }
 
 uint32_t
@@ -127,11 +137,13 @@ read_place (struct block *block, uint64_t off, size_t len, struct place *out,
 
   memset (out, 0, sizeof *out);
   out->off = off;
+  out->len = len;
   r = block_pread (block, out->bytes, len, off, err);
   if (r < 0)
     return r;
   out->cookie = has_cookie (out->bytes);
-  out->valid = out->cookie && checksum_is_right (out->bytes);
+  out->whole = len >= VHD_FOOTER_OLD_SIZE;
+  out->valid = out->cookie && out->whole && checksum_is_right (out->bytes);
   return 0;
 }
 
@@ -142,15 +154,15 @@ static int
 read_end (struct block *block, struct place *end, struct err *err)
 {
   uint64_t size = block_size (block);
+  size_t rest = incomplete (size);
   int r = 0;
 
   memset (end, 0, sizeof *end);
   if (size >= VHD_FOOTER_SIZE)
     r = read_place (block, size - VHD_FOOTER_SIZE, VHD_FOOTER_SIZE, end, err);
-  if (r < 0 || end->cookie || !may_be_old (size))
+  if (r < 0 || end->cookie || rest < VHD_COOKIE_SIZE)
     return r;
-  return read_place (block, size - VHD_FOOTER_OLD_SIZE, VHD_FOOTER_OLD_SIZE,
-                     end, err);
+  return read_place (block, size - rest, rest, end, err);
 }
 
 static int
@@ -168,9 +180,14 @@ type_at (const struct place *place)
   return get_be32 (place->bytes + VHD_FOOTER_TYPE);
 }
 
+/* Why the footer is not valid. */
 static int
-bad_checksum (const struct place *place, struct err *err)
+damaged (const struct place *place, struct err *err)
 {
+  if (!place->whole)
+    return err_set (err, -EBADMSG, "the VHD footer at offset %" PRIu64
+                    " is cut off: the file has %zu bytes of it, expected %d",
+                    place->off, place->len, VHD_FOOTER_SIZE);
   return err_set (err, -EBADMSG, "the VHD footer at offset %" PRIu64
                   " has checksum %08" PRIx32 ", computed %08" PRIx32,
                   place->off, get_be32 (place->bytes + VHD_FOOTER_CHECKSUM),
@@ -186,6 +203,35 @@ fixed_at_start (const struct place *end, struct err *err)
                   end->cookie ? "a damaged one" : "none");
 }
 
+/* Does the damaged footer at the end say that it is of another type than the
+ * copy?  Then this may be a fixed VHD whose disk holds another VHD.
+ */
+static bool
+is_of_another_type (const struct place *end, const struct place *copy)
+{
+  return end->cookie && end->len >= VHD_FOOTER_TYPE + 4 &&
+    type_at (end) != type_at (copy);
+}
+
+static void
+warn_about_end (struct block *block, const struct place *end,
+                struct report *report)
+{
+  const char *name = block_name (block);
+
+  if (!end->cookie)
+    report_warn (report, "%s: there is no VHD footer at the end, the file "
+                 "may have been cut off; using the copy at offset 0", name);
+  else if (!end->whole)
+    report_warn (report, "%s: the VHD footer at offset %" PRIu64 " is cut "
+                 "off after %zu bytes; using the copy at offset 0", name,
+                 end->off, end->len);
+  else
+    report_warn (report, "%s: the VHD footer at offset %" PRIu64 " has a "
+                 "wrong checksum; using the copy at offset 0", name,
+                 end->off);
+}
+
 /* The end is not valid, the copy is.  May we go by it? */
 static int
 accept_copy (struct block *block, const struct place *end,
@@ -194,29 +240,30 @@ accept_copy (struct block *block, const struct place *end,
 {
   if (type_at (copy) == VHD_FIXED)
     return fixed_at_start (end, err);
-  /* A damaged fixed VHD whose disk holds another VHD? */
-  if (end->cookie && type_at (end) != type_at (copy) && !ignore_checksums)
+  if (is_of_another_type (end, copy) && !ignore_checksums)
     return err_set (err, -EBADMSG, "the VHD footer at offset %" PRIu64
                     " is damaged and of type %" PRIu32 ", the copy at offset "
                     "0 is whole and of type %" PRIu32 ": which is right "
                     "can't be known", end->off, type_at (end),
                     type_at (copy));
-  if (end->cookie)
-    report_warn (report, "%s: the VHD footer at offset %" PRIu64 " has a "
-                 "wrong checksum; using the copy at offset 0",
-                 block_name (block), end->off);
-  else
-    report_warn (report, "%s: there is no VHD footer at the end, the file "
-                 "may have been cut off; using the copy at offset 0",
-                 block_name (block));
+  warn_about_end (block, end, report);
   return 0;
 }
 
-/* The end is valid and not of a fixed VHD.  Say if the copy differs. */
-static void
+/* The end is valid and not of a fixed VHD.  Say if the copy differs.  Of two
+ * valid ones the end was written last; but what one calls dynamic and the
+ * other differencing would be read without its parent, or with a wrong one.
+ */
+static int
 compare_copy (struct block *block, const struct place *end,
-              const struct place *copy, struct report *report)
+              const struct place *copy, struct report *report,
+              struct err *err)
 {
+  if (copy->valid && type_at (copy) != type_at (end))
+    return err_set (err, -EBADMSG, "the VHD footer at offset %" PRIu64
+                    " is of type %" PRIu32 " and its copy at offset 0 of "
+                    "type %" PRIu32 ", both whole: which is right can't be "
+                    "known", end->off, type_at (end), type_at (copy));
   if (!copy->valid)
     report_warn (report, "%s: the copy of the VHD footer at offset 0 is %s; "
                  "using the footer at offset %" PRIu64, block_name (block),
@@ -225,6 +272,7 @@ compare_copy (struct block *block, const struct place *end,
     report_warn (report, "%s: the VHD footer at offset %" PRIu64 " and its "
                  "copy at offset 0 differ; using the former",
                  block_name (block), end->off);
+  return 0;
 }
 
 /* Neither is valid. */
@@ -234,13 +282,15 @@ choose_damaged (struct block *block, const struct place *end,
                 const struct place **chosen, struct report *report,
                 struct err *err)
 {
-  const struct place *place = end->cookie ? end : copy;
+  const struct place *place = end->cookie && end->whole ? end : copy;
 
+  if (!place->cookie && end->cookie)
+    return damaged (end, err);
   if (!place->cookie)
     return err_set (err, -EBADMSG, "there is no VHD footer (‘%s’), neither "
                     "at the end nor at offset 0", VHD_FOOTER_COOKIE);
   if (!ignore_checksums)
-    return bad_checksum (place, err);
+    return damaged (place, err);
   if (place == copy && type_at (copy) == VHD_FIXED)
     return fixed_at_start (end, err);
   report_warn (report, "%s: the VHD footer at offset %" PRIu64 " has a wrong "
@@ -256,8 +306,8 @@ vhd_footer_read (struct block *block, bool ignore_checksums,
                  struct err *err)
 {
   struct vhd_footers found = { .end = block_size (block) };
-  const struct place *chosen;
   struct place end, copy;
+  const struct place *chosen = &end;
   int r;
 
   r = read_end (block, &end, err);
@@ -265,11 +315,10 @@ vhd_footer_read (struct block *block, bool ignore_checksums,
     r = read_copy (block, &copy, err);
   if (r < 0)
     return r;
-  if (end.valid) {
-    chosen = &end;
-    if (type_at (&end) != VHD_FIXED)
-      compare_copy (block, &end, &copy, report);
-  }
+  if (end.valid && type_at (&end) != VHD_FIXED)
+    r = compare_copy (block, &end, &copy, report, err);
+  else if (end.valid)
+    r = 0;                      /* it has no copy */
   else if (copy.valid) {
     chosen = &copy;
     r = accept_copy (block, &end, &copy, ignore_checksums, report, err);
@@ -285,7 +334,8 @@ vhd_footer_read (struct block *block, bool ignore_checksums,
     return r;
   found.from_copy = chosen == &copy;
   found.bad_checksum = !chosen->valid;
-  if (end.valid || chosen == &end)
+  /* A damaged footer is still none of a block's data. */
+  if (end.cookie)
     found.end = end.off;
   *out = found;
   return 0;

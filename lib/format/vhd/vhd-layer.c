@@ -22,6 +22,7 @@ vhd_layer_new (struct block *block, const struct image_options *options,
     return err_nomem (err);
   layer->block = block_ref (block);
   layer->folder = (struct folder) FOLDER_INIT;
+  layer->bat_room = VHD_MAX_HELD_ENTRIES;
   r = vhd_footer_read (block, options->ignore_checksums, &layer->footers,
                        report, err);
   if (r < 0) {
@@ -62,6 +63,9 @@ fit_into_file (struct vhd_layer *layer, struct report *report,
     layer->size = min_u64 (layer->size, data);
     return 0;
   }
+  if (current == 0)
+    return err_set (err, -EBADMSG, "the footer states a size of 0 bytes, but "
+                    "%" PRIu64 " are in front of it", data);
   if (layer->number > 0 && data < layer->size)
     return err_set (err, -EBADMSG, "the footer states a size of %" PRIu64
                     " bytes, but only %" PRIu64 " are in front of it",

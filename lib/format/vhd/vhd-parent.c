@@ -141,19 +141,36 @@ compare (const struct vhd_layer *child, const struct vhd_layer *parent,
                block_name (child->block), block_name (parent->block));
 }
 
+/* Files that were made without an identity have sixteen zeros, and all of
+ * them the same.
+ */
+static bool
+names_no_identity (const struct vhd_layer *child)
+{
+  static const uint8_t zeros[UUID_SIZE];
+
+  return memcmp (child->header.parent_id, zeros, sizeof zeros) == 0;
+}
+
 static int
 open_parent (struct vhd_layer *leaf, struct vhd_layer *child,
              const struct folder_vector *path_folders,
              const struct image_options *options, struct report *report,
              struct err *err)
 {
-  struct vhd_layer *parent;
+  struct vhd_layer *parent = NULL;
   int r;
 
   if (child->number + 1 >= PARENT_MAX_LAYERS)
     return err_set (err, -ENOTSUP, "the chain of parents is longer than %d "
                     "files", PARENT_MAX_LAYERS);
-  r = find_parent (leaf, child, path_folders, options, &parent, report, err);
+  if (names_no_identity (child))
+    r = err_set (err, -EBADMSG, "the identity of the parent in the dynamic "
+                 "header at offset %" PRIu64 " is all zeros: no file can be "
+                 "known to be the parent", child->footers.footer.data_offset);
+  else
+    r = find_parent (leaf, child, path_folders, options, &parent, report,
+                     err);
   if (r < 0) {
     if (child->number > 0)
       err_in (err, "parent %s", block_name (child->block));
@@ -162,6 +179,9 @@ open_parent (struct vhd_layer *leaf, struct vhd_layer *child,
   child->parent = parent;
   parent->number = child->number + 1;
   parent->cache = child->cache;
+  parent->bat_room = child->bat_room;
+  if (child->bat.entries)
+    parent->bat_room -= child->bat.nr_entries;
   /* All of the parent that there is: no byte of it is out of reach of a
    * child whose size follows another rule.
    */

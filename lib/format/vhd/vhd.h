@@ -141,6 +141,9 @@ int vhd_batmap_read (struct block *block, const struct vhd_footers *footers,
 
 /*--- vhd-bat.c --------------------------------------------------------------*/
 
+/* Entries that are held in memory for a whole chain: 16 MiB of them. */
+#define VHD_MAX_HELD_ENTRIES (16 * 1024 * 1024 / VHD_BAT_ENTRY_SIZE)
+
 /* A range of the file that no block may touch. */
 struct vhd_reserved {
   const char *what;
@@ -218,6 +221,7 @@ struct vhd_layer {
   bool size_is_doubtful;        /* fixed: not what the file's size says */
   struct vhd_header header;     /* not of fixed layers; the rest neither */
   struct vhd_batmap batmap;
+  uint64_t bat_room;            /* entries that it and its parents may hold */
   struct vhd_bat bat;
   struct sector_cache *cache;   /* the chain's */
   struct folder folder;     /* where it lies; while opening only */
