@@ -8,9 +8,11 @@
  * the beginning.  A fixed VHD has no copy; what looks like one at its offset
  * 0 is the contents of its disk, such as another VHD.
  *
- * A file that ends within its footer is still known by the cookie with which
- * the last, incomplete sector begins: otherwise a fixed VHD that lost a few
- * bytes would be a raw disk with most of a footer at its end.
+ * Three more signs make a file a VHD, if only to refuse it, because it would
+ * be a raw disk otherwise, with other bytes than its disk has: the cookie at
+ * the beginning of an incomplete last sector, where a file ends within its
+ * footer; the footer of a fixed VHD in front of a few bytes that were
+ * appended; a dynamic header in the second sector without any footer.
  */
 
 #include <config.h>
@@ -20,6 +22,8 @@
 #include <string.h>
 
 #include "lib/base/bytes.h"
+#include "lib/base/checked.h"
+#include "lib/format/image-ops.h"
 #include "lib/format/vhd/vhd.h"
 
 /* One of the places where a footer may be. */
@@ -47,6 +51,46 @@ incomplete (uint64_t size)
   return size % VHD_SECTOR_SIZE;
 }
 
+uint32_t
+vhd_checksum (const uint8_t *p, size_t len, size_t checksum_at)
+{
+  uint32_t sum = 0;
+
+  for (size_t i = 0; i < len; ++i)
+    if (i < checksum_at || i >= checksum_at + 4)
+      sum += p[i];
+  return ~sum;
+}
+
+/* The footer of a fixed VHD, whole and in its place, that is not at the end
+ * of the file but less than tail_len bytes in front of it; its offset, or
+ * UINT64_MAX.
+ */
+static uint64_t
+find_buried (const uint8_t *tail, size_t tail_len, uint64_t size)
+{
+  uint64_t start = size - tail_len;
+
+  for (uint64_t off = round_up (start, VHD_SECTOR_SIZE);
+       range_fits (off, VHD_FOOTER_SIZE + 1, size); off += VHD_SECTOR_SIZE) {
+    const uint8_t *p = tail + (off - start);
+
+    if (has_cookie (p) && get_be32 (p + VHD_FOOTER_TYPE) == VHD_FIXED &&
+        get_be64 (p + VHD_FOOTER_CURRENT_SIZE) == off &&
+        get_be32 (p + VHD_FOOTER_CHECKSUM) ==
+        vhd_checksum (p, VHD_FOOTER_SIZE, VHD_FOOTER_CHECKSUM))
+      return off;
+  }
+  return UINT64_MAX;
+}
+
+static bool
+has_header (const uint8_t *head, size_t head_len)
+{
+  return head_len >= VHD_FOOTER_SIZE + VHD_COOKIE_SIZE &&
+    memcmp (head + VHD_FOOTER_SIZE, VHD_HEADER_COOKIE, VHD_COOKIE_SIZE) == 0;
+}
+
 bool
 vhd_footer_probe (const uint8_t *head, size_t head_len,
                   const uint8_t *tail, size_t tail_len, uint64_t size)
@@ -58,19 +102,11 @@ vhd_footer_probe (const uint8_t *head, size_t head_len,
   if (tail_len >= VHD_FOOTER_SIZE &&
       has_cookie (tail + tail_len - VHD_FOOTER_SIZE))
     return true;
-  return rest >= VHD_COOKIE_SIZE && tail_len >= rest &&
-    has_cookie (tail + tail_len - rest);
-}
-
-uint32_t
-vhd_checksum (const uint8_t *p, size_t len, size_t checksum_at)
-{
-  uint32_t sum = 0;
-
-  for (size_t i = 0; i < len; ++i)
-    if (i < checksum_at || i >= checksum_at + 4)
-      sum += p[i];
-  return ~sum;
+  if (rest >= VHD_COOKIE_SIZE && tail_len >= rest &&
+      has_cookie (tail + tail_len - rest))
+    return true;
+  return has_header (head, head_len) ||
+    find_buried (tail, tail_len, size) != UINT64_MAX;
 }
 
 static void
@@ -275,6 +311,26 @@ compare_copy (struct block *block, const struct place *end,
   return 0;
 }
 
+static int
+no_footer (struct block *block, struct err *err)
+{
+  uint64_t size = block_size (block), buried;
+  size_t len = (size_t) min_u64 (size, PROBE_TAIL_SIZE);
+  uint8_t tail[PROBE_TAIL_SIZE];
+  int r = block_pread (block, tail, len, size - len, err);
+
+  if (r < 0)
+    return r;
+  buried = find_buried (tail, len, size);
+  if (buried != UINT64_MAX)
+    return err_set (err, -EBADMSG, "the footer of a fixed VHD is at offset %"
+                    PRIu64 " and not at the end: %" PRIu64 " bytes follow "
+                    "that do not belong to it", buried,
+                    size - buried - VHD_FOOTER_SIZE);
+  return err_set (err, -EBADMSG, "there is no VHD footer (‘%s’), neither "
+                  "at the end nor at offset 0", VHD_FOOTER_COOKIE);
+}
+
 /* Neither is valid. */
 static int
 choose_damaged (struct block *block, const struct place *end,
@@ -287,8 +343,7 @@ choose_damaged (struct block *block, const struct place *end,
   if (!place->cookie && end->cookie)
     return damaged (end, err);
   if (!place->cookie)
-    return err_set (err, -EBADMSG, "there is no VHD footer (‘%s’), neither "
-                    "at the end nor at offset 0", VHD_FOOTER_COOKIE);
+    return no_footer (block, err);
   if (!ignore_checksums)
     return damaged (place, err);
   if (place == copy && type_at (copy) == VHD_FIXED)

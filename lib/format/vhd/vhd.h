@@ -61,8 +61,8 @@ struct vhd_footers {
   bool bad_checksum;            /* ... and was ignored, as asked */
 };
 
-/* Is there a footer's cookie in a file of this size whose first and last
- * bytes these are?
+/* Is a file of this size, whose first and last bytes these are, a VHD, whole
+ * or not?
  */
 bool vhd_footer_probe (const uint8_t *head, size_t head_len,
                        const uint8_t *tail, size_t tail_len, uint64_t size);
