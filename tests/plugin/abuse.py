@@ -5,8 +5,8 @@
 
     abuse.py [OPTION…] GROUP…
 
-GROUP is `options', `requests', `many', `hangups', `fatal' or `writes'; --help
-lists the options, --list the cases.  After each case the server must be the
+GROUP is `options', `requests', `many', `hangups', `fatal', `writes' or
+`changing'; --help lists the options, --list the cases.  After each case the server must be the
 same process, and a good client must read the right bytes from it; after those
 of `fatal', which end nbdkit 1.32 by its own fault (docs/NBDKIT.md), it may be
 another one.  At the end it must have as many descriptors and threads as at
@@ -17,6 +17,7 @@ import argparse
 import contextlib
 import os
 import random
+import signal
 import sys
 import threading
 import time
@@ -28,6 +29,9 @@ MIB = 1 << 20
 # What malloc may keep for good.  Its thresholds for giving memory back grow
 # with the buffers that were freed, up to 64 MiB in each arena.
 RSS_TOLERANCE = 64 * MIB
+
+# nbdimage serve keeps nothing of the nbdkits that ended.
+SERVE_TOLERANCE = 1 * MIB
 
 CASES = {}                      # name: (group, function)
 
@@ -112,7 +116,7 @@ class Server:
         """Clients that went away leave nothing behind, before long."""
         for _ in range(600):
             now = self.usage()
-            if now[:2] <= base[:2]:
+            if now[0] <= base[0] and now[1] <= base[1]:
                 return now
             time.sleep(0.05)
         raise AssertionError("%d descriptors and %d threads are left, before "
@@ -153,7 +157,7 @@ def cut(server, how, what):
     """After each byte.  In the requests one may be under way."""
     session = what(server)
     for n in range(len(session) + 1):
-        with server.connect() as c:
+        with server.connect() as c, contextlib.suppress(Closed):
             c.send(session[:n])
             how(c)
             if how is Conn.half_close:
@@ -584,12 +588,12 @@ def goodbye(c):
 def hang_up(server, how, n):
     """At once, when replies are on their way, and in the midst of one."""
     for delay, read in (0, 0), (0.05, 0), (0.05, 100000):
-        with reads_under_way(server, n) as c:
+        with contextlib.suppress(*((Closed,) if server.args.may_end else ())),\
+                reads_under_way(server, n) as c:
             time.sleep(delay)
             c.recv(read)
             how(c)
-            if how not in (Conn.close, Conn.reset):
-                time.sleep(0.05)
+            time.sleep(0.05 if how not in (Conn.close, Conn.reset) else 0)
 
 
 # ------------------------------------------------------------------- fatal
@@ -600,12 +604,19 @@ def hang_up(server, how, n):
       request(CMD_WRITE, 0, 65536) + bytes(1000))
 def fatal(server, data):
     for n in 2, 16, 64:
-        with reads_under_way(server, n) as c:
+        # The nbdkit of the round before may still be ending.
+        with contextlib.suppress(Closed), reads_under_way(server, n) as c:
             time.sleep(0.05)
-            with contextlib.suppress(Closed):
-                c.send(data)
-                c.half_close()
+            c.send(data)
+            c.half_close()
             time.sleep(0.05)
+
+
+@case("fatal", "killed")
+def killed(server):
+    """What a client that comes right after it waits for is in the line of
+    this case."""
+    os.kill(server.pid, signal.SIGKILL)
 
 
 @case("fatal", "again-and-again")
@@ -690,7 +701,7 @@ def goodbye_in_a_write(server):
 def end_in_a_write(server, how):
     """What comes in whole may be written, the other must not be."""
     for n in 0, 1, 511, 65535:
-        with server.go() as c:
+        with server.go() as c, contextlib.suppress(Closed):
             c.send(request(CMD_WRITE, 65536, 65536) + b"\x55" * n)
             time.sleep(0.02)
             how(c)
@@ -719,6 +730,113 @@ def zeroes_everywhere(server):
                     expect("error", error, 0, EINVAL, ENOTSUP)
         expect("error", c.command(CMD_ZERO, 0, server.size)[0], 0)
         expect("error", c.command(CMD_FLUSH)[0], 0)
+
+
+# ---------------------------------------------------------------- changing
+# The image's file changes under the clients: right bytes or an error.
+
+class Reader(threading.Thread):
+    """Reads until it is told to stop."""
+
+    def __init__(self, server):
+        super().__init__()
+        self.server, self.conn = server, server.go()
+        self.stop, self.problem, self.errors = False, None, 0
+
+    def run(self):
+        try:
+            while not self.stop:
+                offset = random.randrange(self.server.size - 65536)
+                error, data = self.conn.command(CMD_READ, offset, 65536)
+                expect("error", error, 0, EIO)
+                self.errors += error != 0
+                if not error and data != self.server.bytes(offset, 65536):
+                    raise AssertionError("wrong bytes at %d" % offset)
+                error, _ = self.conn.command(CMD_STATUS, offset, 65536)
+                expect("error of the status", error, 0, EIO)
+        except Exception as e:
+            self.problem = e
+
+
+@contextlib.contextmanager
+def readers(server, errors):
+    """Some that read while the image changes; do they see errors?"""
+    threads = [Reader(server) for _ in range(8)]
+    for t in threads:
+        t.start()
+    try:
+        yield threads
+    finally:
+        for t in threads:
+            t.stop = True
+        for t in threads:
+            t.join()
+            t.conn.close()
+    for t in threads:
+        if t.problem:
+            raise t.problem
+    if errors is not None:
+        expect("are there errors", any(t.errors for t in threads), errors)
+
+
+@case("changing", "truncated")
+def truncated(server):
+    path = server.args.image
+    with open(path, "r+b") as f:
+        contents = f.read()
+        with readers(server, True) as threads:
+            f.truncate(len(contents) // 2)
+            for _ in range(600):        # until one has seen it
+                if any(t.errors for t in threads):
+                    break
+                time.sleep(0.05)
+            f.truncate(0)
+            time.sleep(0.1)
+            f.seek(0)
+            f.write(contents)
+            f.flush()
+
+
+@case("changing", "replaced")
+def replaced(server):
+    path = server.args.image
+    with open(path, "rb") as f:
+        contents = f.read()
+    with readers(server, False):
+        for _ in range(10):
+            with open(path + ".new~", "wb") as f:
+                f.write(contents)
+            os.rename(path + ".new~", path)
+            time.sleep(0.02)
+            server.good_client()
+
+
+@case("changing", "removed")
+def removed(server):
+    path = server.args.image
+    with readers(server, False):
+        os.rename(path, path + ".away~")
+        time.sleep(0.1)
+        with server.connect() as c:
+            c.greet()
+            # Of a FILE that is held open by others they get the same.
+            kind = c.option(OPT_GO, go_data(server.name))[-1][1]
+            expect("reply to GO", kind & REP_ERROR, 0, REP_ERROR)
+        os.rename(path + ".away~", path)
+
+
+@case("changing", "other-contents")
+def other_contents(server):
+    """Something else comes under its name: nobody gets a mixture."""
+    path = server.args.image
+    with readers(server, False):
+        os.rename(path, path + ".away~")
+        with open(path, "wb") as f:
+            f.write(os.urandom(1000))
+        with server.connect() as c, contextlib.suppress(Closed):
+            c.greet().option(OPT_LIST)
+            c.option(OPT_GO, go_data(server.name))
+        os.rename(path + ".away~", path)
 
 
 # -------------------------------------------------------------------- main
@@ -766,6 +884,7 @@ def arguments():
     p.add_argument("--export", default="", help="its name")
     p.add_argument("--model", help="a file with its bytes")
     p.add_argument("--huge", help="an export of more than 4 GiB")
+    p.add_argument("--image", help="the file that is served")
     p.add_argument("--any-memory", action="store_true",
                    help="memory is not compared")
     p.add_argument("--may-end", action="store_true",
@@ -786,8 +905,11 @@ def main():
     print("seed %d" % args.seed, flush=True)
     random.seed(args.seed)
     server = Server(args)
+    serve = server.usage(args.pid) if args.serve else None
     for _ in range(20):         # nbdkit's and malloc's first time
         server.good_client()
+    if args.huge:               # once opened, it stays open for the next
+        server.connect().greet().go(args.huge.encode()).close()
     base = server.settles_at((1000000, 1, 0))
     count = 0
     for name, (group, function) in CASES.items():
@@ -807,6 +929,14 @@ def main():
     if not args.any_memory and end[2] > base[2] + RSS_TOLERANCE:
         sys.exit("nbdkit keeps %d MiB more than before" %
                  ((end[2] - base[2]) // MIB))
+    if serve:
+        end = server.usage(args.pid)
+        print("serve: %d, %d, %d KiB before, %d, %d, %d KiB after" %
+              (*serve[:2], serve[2] // 1024, *end[:2], end[2] // 1024))
+        expect("descriptors and threads of serve", end[:2], serve[:2])
+        if end[2] > serve[2] + SERVE_TOLERANCE:
+            sys.exit("serve keeps %d KiB more than before" %
+                     ((end[2] - serve[2]) // 1024))
 
 
 main()

@@ -20,8 +20,8 @@ REP_ERROR = 1 << 31
 CMD_READ, CMD_WRITE, CMD_DISC, CMD_FLUSH, CMD_TRIM, CMD_CACHE, CMD_ZERO, \
     CMD_STATUS = range(8)
 FLAG_FUA, FLAG_NO_HOLE, FLAG_DF, FLAG_REQ_ONE, FLAG_FAST = 1, 2, 4, 8, 16
-EPERM, EIO, ENOMEM, EINVAL, ENOSPC, EOVERFLOW, ENOTSUP = \
-    1, 5, 12, 22, 28, 75, 95
+EPERM, EIO, ENOMEM, EINVAL, ENOSPC, EOVERFLOW, ENOTSUP, ESHUTDOWN = \
+    1, 5, 12, 22, 28, 75, 95, 108
 
 # Generous: it only keeps a server that hangs from hanging the test.
 TIMEOUT = 60
@@ -84,7 +84,10 @@ class Conn:
         self.s.close()
 
     def half_close(self):
-        self.s.shutdown(socket.SHUT_WR)
+        try:
+            self.s.shutdown(socket.SHUT_WR)
+        except OSError:                 # ENOTCONN: it was reset
+            raise Closed from None
 
     def send(self, data):
         try:
