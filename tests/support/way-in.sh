@@ -148,11 +148,11 @@ configure_in ()
         echo "$top $*" >"$folder/.built-for"
 }
 
-# build_in FOLDER NAME CONFIGURE-ARGUMENT...
-build_in ()
+# configured_in FOLDER CONFIGURE-ARGUMENT...
+configured_in ()
 {
-    local folder=$1 name=$2
-    shift 2
+    local folder=$1
+    shift
 
     if [ ! -x configure ]; then
         step "make configure" ./autogen.sh || return 1
@@ -160,5 +160,14 @@ build_in ()
     if ! build_configured "$folder" "$top $*"; then
         step "configure $folder/" configure_in "$folder" "$@" || return 1
     fi
-    step "$name" make -C "$folder" -j"$(nproc)"
+}
+
+# build_in FOLDER NAME CONFIGURE-ARGUMENT...
+build_in ()
+{
+    local folder=$1 name=$2
+    shift 2
+
+    configured_in "$folder" "$@" &&
+        step "$name" make -C "$folder" -j"$(nproc)"
 }

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* VHDs of all types.  A differencing one finds a parent, if it says that its
+ * parent has the identity of the one that is there.
+ */
+
+#include <config.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/base/bytes.h"
+#include "lib/base/checked.h"
+#include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/fuzz-vhd.h"
+#include "tests/support/vhd-maker.h"
+
+#define FOOTER_SIZE 512
+#define HEADER_SIZE 1024
+
+/*--- The parent -------------------------------------------------------------*/
+
+static char parent_folder[] = "/tmp/nbdimage-fuzz.XXXXXX";
+static char parent_file[sizeof parent_folder + 16];
+
+static void
+remove_parent (void)
+{
+  unlink (parent_file);
+  rmdir (parent_folder);
+}
+
+static void
+make_parent (void)
+{
+  static const struct vhd_spec spec = {
+    .type = 3, .size = FUZZ_VHD_SIZE, .block_size = FUZZ_VHD_BLOCK,
+    .id = FUZZ_VHD_PARENT_ID,
+  };
+  struct vhd_maker *m = vhd_maker_new (&spec);
+  uint8_t data[FUZZ_VHD_BLOCK];
+
+  for (size_t i = 0; i < sizeof data; ++i)
+    data[i] = (uint8_t) (i / 512 + i);
+  vhd_maker_add_block (m, 1, NULL, data);
+  vhd_maker_add_block (m, 0, (const uint8_t *) "\x5A", data);
+  vhd_maker_finish (m);
+  must (mkdtemp (parent_folder) != NULL);
+  snprintf (parent_file, sizeof parent_file, "%s/%s", parent_folder,
+            FUZZ_VHD_PARENT_NAME);
+  vhd_maker_save (m, parent_file);
+  vhd_maker_free (m);
+  atexit (remove_parent);
+}
+
+/*--- Checksums --------------------------------------------------------------*/
+
+static void
+fix_sum (struct sparse *s, uint64_t off, size_t len, size_t at,
+         const char *cookie)
+{
+  uint8_t bytes[HEADER_SIZE];
+  uint32_t sum = 0;
+
+  if (!range_fits (off, len, s->size))
+    return;
+  sparse_read (s, bytes, len, off);
+  if (memcmp (bytes, cookie, 8) != 0)
+    return;
+  put_be32 (bytes + at, 0);
+  for (size_t i = 0; i < len; ++i)
+    sum += bytes[i];
+  put_be32 (bytes + at, ~sum);
+  sparse_write (s, bytes + at, 4, off + at);
+}
+
+/* The header of the footer at off. */
+static void
+fix_header (struct sparse *s, uint64_t off)
+{
+  uint8_t bytes[FOOTER_SIZE];
+
+  if (!range_fits (off, sizeof bytes, s->size))
+    return;
+  sparse_read (s, bytes, sizeof bytes, off);
+  fix_sum (s, get_be64 (bytes + 16), HEADER_SIZE, 36, "cxsparse");
+}
+
+void
+fuzz_fix (struct sparse *s)
+{
+  uint64_t end = s->size - min_u64 (s->size, FOOTER_SIZE);
+
+  fix_sum (s, 0, FOOTER_SIZE, 64, "conectix");
+  fix_sum (s, end, FOOTER_SIZE, 64, "conectix");
+  fix_header (s, 0);
+  fix_header (s, end);
+}
+
+int
+LLVMFuzzerTestOneInput (const uint8_t *data, size_t len)
+{
+  struct sparse s;
+
+  if (parent_file[0] == '\0')
+    make_parent ();
+  sparse_decode (data, len, &s);
+  if (s.options & SPARSE_FIX)
+    fuzz_fix (&s);
+  fuzz_image (&s, "vhd", parent_folder);
+  sparse_free (&s);
+  return 0;
+}

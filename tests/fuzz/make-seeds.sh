@@ -1,0 +1,113 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+# make-seeds.sh FOLDER: what the corpus of each target began with, in
+# FOLDER/TARGET.  Run it in the build folder, after `make check TESTS='.
+# Everything is made by our own programs and by those in `packages'.
+
+set -e
+[ "$#" -eq 1 ] || { echo "usage: $0 FOLDER" >&2; exit 2; }
+to=$1
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+export PATH=$PATH:/usr/sbin:/sbin
+encode=tests/fuzz/encode
+mkdir -p "$to"/{iso,part,vhd,locator}
+
+# ------------------------------------------------------------------ VHD
+
+mkdir "$tmp/vhd"
+tests/fuzz/vhd-seeds "$tmp/vhd"
+for type in dynamic fixed; do
+    qemu-img create -q -f vpc -o subformat=$type "$tmp/vhd/qemu-$type" 100K
+    qemu-io -f vpc -c 'write -P 9 1000 24' "$tmp/vhd/qemu-$type" >/dev/null
+done
+for f in "$tmp"/vhd/*; do
+    $encode "$f" >"$to/vhd/$(basename "$f")"
+done
+# Virtual PC's of 511 bytes, a footer that is lost, wrong checksums.
+cp "$tmp/vhd/fixed" "$tmp/old"
+truncate -s -1 "$tmp/old"
+$encode "$tmp/old" >"$to/vhd/old"
+cp "$tmp/vhd/dynamic" "$tmp/cut"
+truncate -s -512 "$tmp/cut"
+$encode -o 0 "$tmp/cut" >"$to/vhd/cut"
+printf 'x' | dd of="$tmp/vhd/dynamic" bs=1 seek=600 conv=notrunc status=none
+$encode -o 2 "$tmp/vhd/dynamic" >"$to/vhd/ignored"
+$encode -o 8 "$tmp/vhd/fixed" >"$to/vhd/chs"
+
+# ------------------------------------------------------------------ ISO
+
+mkdir "$tmp/files"
+echo hello >"$tmp/files/a"
+head -c 2048 /dev/zero >"$tmp/files/boot"
+truncate -s 20K "$tmp/files/disk"
+sfdisk -q "$tmp/files/disk" <<<$'label: dos\n1,30,6,*\n'
+iso ()
+{
+    local name=$1
+    shift
+    "$@" -quiet -o "$tmp/$name" "$tmp/files" 2>/dev/null
+    $encode "$tmp/$name" >"$to/iso/$name"
+}
+iso plain genisoimage -no-pad
+iso joliet genisoimage -no-pad -J -R -V VOLUME -publisher 'Some one'
+iso boot genisoimage -no-pad -b boot -no-emul-boot -c catalog
+iso disk genisoimage -no-pad -R -b disk -hard-disk-boot -c catalog
+iso bridge genisoimage -no-pad -udf -J
+iso level4 genisoimage -no-pad -iso-level 4
+xorriso -as mkisofs -quiet -o "$tmp/uefi" -b boot -no-emul-boot \
+    -eltorito-alt-boot -e boot -no-emul-boot -isohybrid-gpt-basdat \
+    "$tmp/files" 2>/dev/null
+$encode "$tmp/uefi" >"$to/iso/uefi"
+truncate -s 1M "$tmp/udf"
+mkudffs -b 2048 --media-type=cdr -l label "$tmp/udf" >/dev/null 2>&1 ||
+    mkudffs -b 2048 -l label "$tmp/udf" >/dev/null
+$encode "$tmp/udf" >"$to/iso/udf"
+
+# ------------------------------------------------------------- partitions
+
+disk ()
+{
+    truncate -s "$2" "$tmp/$1"
+    sfdisk -q "$tmp/$1" <<<"$3"
+    $encode "$tmp/$1" >"$to/part/$1"
+}
+disk mbr 16M $'label: dos\n1M,2M,83,*\n4M,1M,7\n'
+disk logical 16M $'label: dos\n1M,2M,83\n4M,10M,5\n5M,1M,83\n7M,1M,82\n,,83\n'
+disk gpt 16M $'label: gpt\n1M,2M,U\nstart=4M,size=1M,name=data\n'
+truncate -s 64M "$tmp/gpt4096"
+printf 'g\nn\n\n\n+2M\nw\n' | fdisk -b 4096 "$tmp/gpt4096" >/dev/null
+$encode "$tmp/gpt4096" >"$to/part/gpt4096"
+cp "$tmp/gpt" "$tmp/backup"
+dd if=/dev/zero of="$tmp/backup" bs=512 seek=1 count=1 conv=notrunc status=none
+$encode "$tmp/backup" >"$to/part/backup"
+dd if=/dev/zero of="$tmp/gpt" bs=512 count=1 conv=notrunc status=none
+$encode "$tmp/gpt" >"$to/part/bare"
+sgdisk -g "$tmp/mbr" >/dev/null && sgdisk -h 1:2 "$tmp/mbr" >/dev/null
+$encode "$tmp/mbr" >"$to/part/hybrid"
+truncate -s 1M "$tmp/fat"
+mkfs.vfat "$tmp/fat" >/dev/null
+$encode "$tmp/fat" >"$to/part/fat"
+
+# --------------------------------------------------------------- locators
+
+# Four of kind and length, a name of 64 bytes in big-endian UTF-16, texts.
+utf16 ()
+{
+    printf '%s' "$2" | iconv -t "UTF-16$1"
+}
+{
+    printf '\0\030\01\030\02\020\03\014'
+    utf16 BE 'C:\a\parent.vhd' | dd bs=64 count=1 conv=sync status=none
+    utf16 LE '.\parent.vhd'
+    utf16 LE 'D:\x\pa.vhd\'
+    printf 'file://./p%%20q/'
+    printf '\\\\srv\\s\\x.v.'
+} >"$to/locator/all"
+{
+    printf '\02\052\04\010\05\0\06\0'
+    head -c 64 /dev/zero
+    printf 'FILE://localhost/C:/d/..//.%%2e/%%00%%zz'
+    printf './/../'
+} >"$to/locator/odd"
