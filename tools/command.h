@@ -79,7 +79,8 @@ struct command {
 /* Parse the options into *values (set to the defaults by the caller) and
  * leave the operands in argv[*first] to argv[argc-1].  `--` ends options;
  * options and operands may be mixed.  --help or -h prints the help and
- * exits 0; so no command has another -h.  A usage error prints one sentence and exits STATUS_USAGE.
+ * exits 0; so no command has another -h.  A usage error prints one sentence
+ * and exits STATUS_USAGE.
  */
 void command_parse (const struct command *command, int argc, char *argv[],
                     void *values, int *first);

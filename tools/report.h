@@ -9,8 +9,8 @@
 #include "lib/base/report.h"
 
 /* Print "nbdimage: NAME: sentence" (name NULL, or in front of the sentence
- * already: without) and return the exit status that goes with err: STATUS_DAMAGED for -EBADMSG, STATUS_FAILED for
- * the rest.
+ * already: without) and return the exit status that goes with err:
+ * STATUS_DAMAGED for -EBADMSG, STATUS_FAILED for the rest.
  */
 int tool_fail (const char *name, const struct err *err);
 

@@ -33,6 +33,7 @@ same "commands" "$(completed '')" \
 same "help" "$(completed help ser)" "serve"
 same "options" "$(completed serve --th)" "--throw-away"
 same "options with an argument" "$(completed serve --li)" "--listen="
+same "options of detach" "$(completed detach --j)" "--json"
 same "all options" "$(completed boot --)" \
      "$(nbdimage --complete boot | sort | xargs)"
 same "an argument" "$(completed boot --accel k)" "kvm"
