@@ -320,6 +320,9 @@ put_udf_sequence (struct iso_fixture *f, unsigned sector, const char *label)
   put_le32 (l + 212, S);
   memcpy (l + 217, "*OSTA UDF Compliant", 19);
   put_le16 (l + 240, 0x0201);
+  put_le32 (l + 264, 6);
+  put_le32 (l + 268, 1);
+  memcpy (l + 440, "\1\6\1\0\0\0", 6);
   seal_tag (f, sector + 2, 6);
   seal_tag (f, sector + 3, 8);
 }

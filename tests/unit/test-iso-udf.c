@@ -47,6 +47,10 @@ a_bridge_is_both (void **state)
   put_text (at (f, 16) + 40, 32, "");
   open_iso (f);
   assert_string_equal (f->info.label, "Main");
+  put_text (at (f, 16) + 40, 32, "OTHER");
+  open_iso (f);
+  assert_string_equal (f->info.label, "OTHER");
+  assert_property (f, "udf-label", "Main");
 }
 
 static void
@@ -109,8 +113,280 @@ the_descriptors_may_go_on_elsewhere (void **state)
   put_le32 (d + 24, MAIN);              /* to itself */
   seal_tag (f, MAIN, 3);
   open_iso (f);
-  assert_said (f, "no logical volume descriptor from block 260 on; the "
-               "reserve at block 300 is used");
+  assert_said (f, "more than 256 descriptors, the next at block 260: they may "
+               "go in a circle; the reserve at block 300 is used");
+  assert_true (f->reads < 300);
+  /* Two that name each other, in both copies. */
+  put_le32 (d + 24, RESERVE);
+  seal_tag (f, MAIN, 3);
+  memcpy (at (f, RESERVE), d, S);
+  put_le32 (at (f, RESERVE) + 24, MAIN);
+  seal_tag (f, RESERVE, 3);
+  assert_int_equal (try_open_iso (f), -EBADMSG);
+  assert_said (f, "UDF: no usable volume descriptors: more than 256");
+  assert_true (f->reads < 600);
+}
+
+static void
+the_descriptor_written_last_counts (void **state)
+{
+  struct iso_fixture *f = *state;
+
+  put_udf (f, 16);
+  put_udf_sequence (f, MAIN + 4, "Later");
+  put_le32 (at (f, MAIN + 2) + 16, 7);
+  seal_tag (f, MAIN + 2, 6);
+  put_le32 (at (f, MAIN + 6) + 16, 8);
+  seal_tag (f, MAIN + 6, 6);
+  memset (at (f, MAIN + 3), 0, S);
+  seal_tag (f, MAIN + 3, 4);            /* instead of the terminator */
+  open_iso (f);
+  assert_string_equal (f->info.label, "Later");
+  put_le32 (at (f, MAIN + 6) + 16, 6);
+  seal_tag (f, MAIN + 6, 6);
+  open_iso (f);
+  assert_silent (f);
+  assert_string_equal (f->info.label, "Main");
+}
+
+static void
+a_long_list_of_free_space_is_gone_past (void **state)
+{
+  struct iso_fixture *f = *state;
+  uint8_t *d = at (f, MAIN);
+
+  put_udf (f, 16);
+  put_udf_sequence (f, MAIN + 3, "Behind");
+  memset (d, 'x', 3 * S);
+  put_le32 (d + 20, 700);               /* 24 + 8 × 700 bytes: three blocks */
+  seal_tag (f, MAIN, 7);
+  open_iso (f);
+  assert_silent (f);
+  assert_string_equal (f->info.label, "Behind");
+  put_le32 (d + 20, UINT32_MAX);
+  open_iso (f);
+  assert_said (f, "no logical volume descriptor from block 260 on");
+}
+
+static void
+an_anchor_at_512_is_used (void **state)
+{
+  struct iso_fixture *f = *state;
+
+  put_udf (f, 16);
+  at (f, 256)[0] = 0;
+  at (f, LAST)[0] = 0;
+  put_anchor (f, 512);
+  open_iso (f);
+  assert_said (f, "UDF: no anchor at block 256; the anchor at block 512 is "
+               "used");
+  assert_string_equal (f->info.label, "Main");
+  at (f, 512)[0] = 0;
+  put_anchor (f, LAST - 256);
+  open_iso (f);
+  assert_said (f, "the anchor at block 343 is used");
+}
+
+/* Partition maps, one behind the other, in the main sequence. */
+static void
+put_maps (struct iso_fixture *f, unsigned nr, const char *const names[])
+{
+  uint8_t *l = at (f, MAIN + 2), *map = l + 440;
+
+  memset (map, 0, 400);
+  for (unsigned i = 0; i < nr; ++i) {
+    map[0] = names[i] ? 2 : 1;
+    map[1] = names[i] ? 64 : 6;
+    if (names[i])
+      memcpy (map + 5, names[i], strlen (names[i]));
+    map += map[1];
+  }
+  put_le32 (l + 264, (uint32_t) (map - l - 440));
+  put_le32 (l + 268, nr);
+  seal_tag (f, MAIN + 2, 6);
+}
+
+static void
+partition_maps_are_named (void **state)
+{
+  static const char *const names[] = { NULL, "*UDF Sparable Partition",
+                                       "*UDF Metadata Partition" };
+  struct iso_fixture *f = *state;
+
+  put_udf (f, 16);
+  open_iso (f);
+  assert_property (f, "udf-partition-maps", "physical");
+  put_maps (f, 3, names);
+  open_iso (f);
+  assert_silent (f);
+  assert_property (f, "udf-partition-maps", "physical, sparable, metadata");
+}
+
+/* What is broken in the maps: offset in the descriptor, value. */
+static const struct {
+  unsigned off;
+  uint8_t value;
+  const char *said;
+} map_rules[] = {
+  { 265, 0x10, "the logical volume has partition maps of 4102 bytes, more "
+    "than the 1608 in its block" },
+  { 268, 2, "the logical volume has 2 partition maps, of which only 1 fit into "
+    "their 6 bytes" },
+  { 271, 0x80, "the logical volume has 2147483649 partition maps, of which "
+    "only 1 fit" },
+  { 441, 0, "has 1 partition maps, of which only 0 fit" },
+  { 441, 7, "has 1 partition maps, of which only 0 fit" },
+  { 440, 3, "a partition map of type 3 and 6 bytes" },
+  { 440, 2, "a partition map of type 2 and 6 bytes" },
+};
+
+static void
+broken_partition_maps_are_reported_and_the_copy_used (void **state)
+{
+  struct iso_fixture *f = *state;
+
+  for (size_t i = 0; i < sizeof map_rules / sizeof map_rules[0]; ++i) {
+    memset (f->disc, 0, f->size);
+    put_udf (f, 16);
+    at (f, MAIN + 2)[map_rules[i].off] = map_rules[i].value;
+    seal_tag (f, MAIN + 2, 6);
+    open_iso (f);
+    assert_said (f, map_rules[i].said);
+    assert_string_equal (f->info.label, "Reserve");
+  }
+}
+
+static void
+a_partition_map_of_another_name_is_reported (void **state)
+{
+  static const char *const names[] = { "*Some Other Partition" };
+  struct iso_fixture *f = *state;
+
+  put_udf (f, 16);
+  put_maps (f, 1, names);
+  open_iso (f);
+  assert_said (f, "a partition map of type 2 and 64 bytes, which UDF does not "
+               "have; the reserve");
+}
+
+static void
+a_disc_written_bit_by_bit_ends_with_its_table (void **state)
+{
+  static const char *const names[] = { NULL, "*UDF Virtual Partition" };
+  struct iso_fixture *f = *state;
+  uint8_t *vat = at (f, 500);
+
+  put_udf (f, 16);
+  put_maps (f, 2, names);
+  vat[27] = 248;
+  seal_tag (f, 500, 266);
+  /* Places in the partition count from its start. */
+  put_le32 (vat + 12, 500 - 310);
+  vat[4] = (uint8_t) (vat[4] - (500 & 255) - (500 >> 8) + 190);
+  f->size = 501 * S;
+  open_iso (f);
+  assert_silent (f);
+  assert_property (f, "udf-partition-maps", "physical, virtual");
+  assert_property (f, "missing", NULL);
+  f->size = 504 * S;
+  open_iso (f);
+  assert_silent (f);
+  f->size = 505 * S;
+  open_iso (f);
+  assert_said (f, "its table of virtual blocks is not in the last 4 blocks");
+  f->size = 500 * S;
+  open_iso (f);
+  assert_said (f, "its table of virtual blocks is not in the last 4 blocks");
+  f->size = 501 * S;
+  vat[27] = 5;                          /* a plain file */
+  seal_tag (f, 500, 266);
+  open_iso (f);
+  assert_said (f, "its table of virtual blocks is not in the last 4 blocks");
+}
+
+static void
+put_integrity (struct iso_fixture *f, unsigned sector, uint32_t type,
+               uint32_t next)
+{
+  uint8_t *d = at (f, sector);
+
+  memset (d, 0, S);
+  put_le32 (d + 28, type);
+  put_le32 (d + 32, next ? S : 0);
+  put_le32 (d + 36, next);
+  seal_tag (f, sector, 9);
+}
+
+static void
+a_volume_that_was_not_closed_is_open (void **state)
+{
+  struct iso_fixture *f = *state;
+  uint8_t *l = at (f, MAIN + 2);
+
+  put_udf (f, 16);
+  put_le32 (l + 432, 2 * S);
+  put_le32 (l + 436, 64);
+  seal_tag (f, MAIN + 2, 6);
+  put_integrity (f, 64, 0, 0);
+  open_iso (f);
+  assert_silent (f);
+  assert_property (f, "udf-integrity", "open: the volume was not closed when "
+                   "it was written last");
+  put_integrity (f, 64, 0, 70);
+  put_integrity (f, 70, 1, 0);
+  open_iso (f);
+  assert_silent (f);
+  assert_property (f, "udf-integrity", NULL);
+  put_integrity (f, 70, 1, 64);         /* each names the other */
+  open_iso (f);
+  assert_said (f, "UDF integrity of the volume: more than 64 descriptors");
+  assert_true (f->reads < 200);
+  at (f, 64)[100] ^= 1;
+  open_iso (f);
+  assert_said (f, "UDF integrity of the volume: CRC of the descriptor at block "
+               "64 is");
+  put_integrity (f, 64, 1, 0);
+  seal_tag (f, 64, 8);
+  open_iso (f);
+  assert_said (f, "the descriptor at block 64 is of type 8, expected 9");
+  put_le32 (l + 436, SECTORS);
+  seal_tag (f, MAIN + 2, 6);
+  open_iso (f);
+  assert_said (f, "UDF integrity of the volume: block 600 is not inside");
+}
+
+static void
+what_the_copy_of_the_descriptors_lacks_is_missing (void **state)
+{
+  struct iso_fixture *f = *state;
+  uint8_t *a = at (f, 256);
+
+  put_udf (f, 16);
+  put_le32 (a + 28, 590);               /* the copy, 16 blocks */
+  seal_tag (f, 256, 2);
+  open_iso (f);
+  assert_said (f, "the volume has 1241088 bytes, the file only 1228800");
+}
+
+static void
+udf_of_a_hard_disk_is_no_disc (void **state)
+{
+  struct iso_fixture *f = *state;
+
+  memcpy (at (f, 16) + 1, "BEA01\1", 6);
+  memcpy (at (f, 17) + 1, "NSR03\1", 6);
+  put_anchor (f, 256);
+  memcpy (f->disc + 256 * 512, at (f, 256), S);
+  memset (at (f, 256), 0, S);
+  assert_int_equal (try_open_iso (f), 0);
+  assert_string_equal (image_format (f->img), "raw");
+  f->format = "iso";
+  assert_int_equal (try_open_iso (f), -ENOTSUP);
+  assert_string_equal (f->err.msg, "UDF in blocks of 512 bytes is a hard "
+                       "disk's, expected 2048 on a disc; the format ‘raw’ "
+                       "reads it");
+  f->disc[256 * 512 + 4] ^= 1;
+  assert_int_equal (try_open_iso (f), -EBADMSG);
 }
 
 /* What is broken in the main sequence or the anchor, and what is said. */
@@ -210,6 +486,16 @@ main (void)
     T (the_size_of_the_udf_partition_counts_too),
     T (udf_labels_have_8_or_16_bits),
     T (the_descriptors_may_go_on_elsewhere),
+    T (the_descriptor_written_last_counts),
+    T (a_long_list_of_free_space_is_gone_past),
+    T (an_anchor_at_512_is_used),
+    T (partition_maps_are_named),
+    T (broken_partition_maps_are_reported_and_the_copy_used),
+    T (a_partition_map_of_another_name_is_reported),
+    T (a_disc_written_bit_by_bit_ends_with_its_table),
+    T (a_volume_that_was_not_closed_is_open),
+    T (what_the_copy_of_the_descriptors_lacks_is_missing),
+    T (udf_of_a_hard_disk_is_no_disc),
     T (damaged_udf_descriptors_are_reported_and_the_copy_used),
     T (a_tag_that_belongs_elsewhere_is_refused),
     T (a_crc_over_more_than_a_block_is_refused),

@@ -195,6 +195,34 @@ joliet_names_the_disc_where_the_plain_name_is_a_stub (void **state)
 }
 
 static void
+joliet_names_the_disc_where_the_plain_name_is_not_ascii (void **state)
+{
+  struct iso_fixture *f = *state;
+
+  put_iso (f);
+  put_text (at (f, 16) + 40, 32, "CAF\xC9");
+  put_joliet (f, "Caf\xE9");
+  open_iso (f);
+  assert_string_equal (f->info.label, "Caf\xC3\xA9");
+  assert_property (f, "joliet-label", NULL);
+}
+
+static void
+another_joliet_name_is_said_too (void **state)
+{
+  struct iso_fixture *f = *state;
+
+  put_iso (f);
+  put_joliet (f, "MY_DI");              /* the same, cut off */
+  open_iso (f);
+  assert_property (f, "joliet-label", NULL);
+  put_joliet (f, "My Disc");
+  open_iso (f);
+  assert_string_equal (f->info.label, "MY_DISC");
+  assert_property (f, "joliet-label", "My Disc");
+}
+
+static void
 names_that_are_not_utf8_are_repaired (void **state)
 {
   struct iso_fixture *f = *state;
@@ -238,6 +266,8 @@ main (void)
     T (descriptors_without_an_end_are_reported),
     T (dates_that_are_none_are_not_said),
     T (joliet_names_the_disc_where_the_plain_name_is_a_stub),
+    T (joliet_names_the_disc_where_the_plain_name_is_not_ascii),
+    T (another_joliet_name_is_said_too),
     T (names_that_are_not_utf8_are_repaired),
     T (an_implanted_md5sum_is_found),
   };

@@ -30,7 +30,9 @@ describe_type (const struct iso *s)
   return str;
 }
 
-/* What writers put there when they have no name. */
+/* What writers put there when they have no name, or one that was not ASCII,
+ * in which nobody knows what the bytes mean.
+ */
 static bool
 is_stub (const char *id)
 {
@@ -38,7 +40,7 @@ is_stub (const char *id)
     "CDROM", "CD_ROM", "UDF Volume", "UDF_VOLUME", "NOT_SET", "NEW_VOLUME",
   };
 
-  if (id == NULL)
+  if (id == NULL || strstr (id, "\xEF\xBF\xBD"))
     return true;
   for (size_t i = 0; i < sizeof stubs / sizeof stubs[0]; ++i)
     if (strcmp (id, stubs[i]) == 0)
@@ -76,6 +78,25 @@ copy_string (const char *from, char **to, struct err *err)
     return 0;
   *to = strdup (from);
   return *to ? 0 : err_nomem (err);
+}
+
+/* The names in the other descriptors, where they are others: Joliet has room
+ * for 16 characters only.
+ */
+static int
+add_labels (const struct iso *s, struct image_info *info, struct err *err)
+{
+  const char *joliet = s->iso.joliet_id, *udf = s->udf.label;
+  int r = 0;
+
+  if (info->label == NULL)
+    return 0;
+  if (joliet && strncmp (joliet, info->label, strlen (joliet)) != 0)
+    r = image_info_add (info, "joliet-label", "Joliet label", err, "%s",
+                        joliet);
+  if (r == 0 && udf && strcmp (udf, info->label) != 0)
+    r = image_info_add (info, "udf-label", "UDF label", err, "%s", udf);
+  return r;
 }
 
 static int
@@ -186,6 +207,28 @@ add_sizes (const struct iso *s, uint64_t size, struct image_info *info,
 }
 
 static int
+add_udf (const struct udf *udf, struct image_info *info, struct err *err)
+{
+  static const char *const names[] = { "physical", "virtual", "sparable",
+                                       "metadata" };
+  bool there[4];
+  int r = 0;
+
+  for (unsigned i = 0; i < 4; ++i)
+    there[i] = (udf->maps & 1U << i) != 0;
+  if (udf->revision != 0)
+    r = image_info_add (info, "udf-revision", "UDF revision", err, "%x.%02x",
+                        udf->revision >> 8, udf->revision & 0xFF);
+  if (r == 0)
+    r = add_list (info, "udf-partition-maps", "UDF partitions", names, there,
+                  4, err);
+  if (r == 0 && udf->is_open)
+    r = image_info_add (info, "udf-integrity", "UDF integrity", err, "open: "
+                        "the volume was not closed when it was written last");
+  return r;
+}
+
+static int
 add_facts (const struct iso *s, uint64_t size, struct image_info *info,
            struct err *err)
 {
@@ -200,9 +243,8 @@ add_facts (const struct iso *s, uint64_t size, struct image_info *info,
   if (r == 0)
     r = add_list (info, "extensions", "Extensions", extensions, extended, 3,
                   err);
-  if (r == 0 && s->udf.revision != 0)
-    r = image_info_add (info, "udf-revision", "UDF revision", err, "%x.%02x",
-                        s->udf.revision >> 8, s->udf.revision & 0xFF);
+  if (r == 0)
+    r = add_udf (&s->udf, info, err);
   return r < 0 ? r : add_hybrid (&s->hybrid, info, err);
 }
 
@@ -220,6 +262,8 @@ iso_info (struct image *img, struct image_info *info, struct err *err)
   r = copy_string (choose_creator (s), &info->creator, err);
   if (r == 0)
     r = copy_string (choose_label (s), &info->label, err);
+  if (r == 0)
+    r = add_labels (s, info, err);
   if (r == 0)
     r = add_texts (s, info, err);
   if (r == 0)

@@ -76,6 +76,20 @@ check_sessions (const struct iso *s, struct report *report)
                  "last", v->len, ISO_FIRST_SECTOR, v->ptr[v->len - 1].start);
 }
 
+static int
+say_what_it_is_not (struct block *disc, struct err *err)
+{
+  uint32_t unit = udf_disk_block_size (disc);
+
+  if (unit != 0)
+    return err_set (err, -ENOTSUP, "UDF in blocks of %" PRIu32 " bytes is a "
+                    "hard disk's, expected %d on a disc; the format ‘raw’ "
+                    "reads it", unit, ISO_SECTOR);
+  return err_set (err, -EBADMSG, "neither ISO 9660 nor UDF: no primary volume "
+                  "descriptor from sector %d on, and no usable UDF volume "
+                  "descriptors", ISO_FIRST_SECTOR);
+}
+
 /* All that is said about the disc; what is wrong with it is reported. */
 static int
 read_disc (struct block *disc, struct iso *s, struct report *report,
@@ -86,9 +100,7 @@ read_disc (struct block *disc, struct iso *s, struct report *report,
   if (r == 0)
     r = udf_read (disc, &s->udf, report, err);
   if (r == 0 && !s->iso.has_primary && !s->udf.found)
-    return err_set (err, -EBADMSG, "neither ISO 9660 nor UDF: no primary "
-                    "volume descriptor from sector %d on, and no usable UDF "
-                    "volume descriptors", ISO_FIRST_SECTOR);
+    return say_what_it_is_not (disc, err);
   if (r == 0 && s->iso.has_primary)
     r = iso_sessions_find (disc, &s->iso, &s->sessions, report, err);
   if (r == 0 && s->iso.has_boot_catalog)

@@ -15,6 +15,14 @@
 #include "lib/base/report.h"
 #include "lib/block/block.h"
 
+/* What kinds of partition maps the volume has (OSTA UDF 2.2.8 to 2.2.10). */
+enum {
+  UDF_PHYSICAL = 1,
+  UDF_VIRTUAL = 2,              /* of a disc that is written bit by bit */
+  UDF_SPARABLE = 4,             /* of a rewritable disc */
+  UDF_METADATA = 8,
+};
+
 /* Strings are UTF-8, owned, and NULL when empty. */
 struct udf {
   bool announced;               /* a recognition sequence says that it is UDF */
@@ -24,7 +32,11 @@ struct udf {
   char *volume_id;              /* of the primary volume */
   char *creator;
   int64_t created;              /* seconds since 1970, -1: not said */
-  uint64_t size;                /* bytes, to the end of the last partition */
+  unsigned maps;                /* UDF_PHYSICAL and so on */
+  bool is_open;                 /* was not closed when it was written last */
+  uint32_t partition_start;     /* block */
+  uint64_t partition_end;       /* bytes */
+  uint64_t size;                /* bytes, to the end of what must be there */
 };
 
 /* Does the head of the block announce UDF, and has the block an anchor?  For
@@ -39,5 +51,10 @@ int udf_read (struct block *block, struct udf *udf, struct report *report,
               struct err *err);
 
 void udf_free (struct udf *udf);
+
+/* The size of the blocks of a UDF volume of a hard disk: 512, 1024 or 4096;
+ * 0: there is none.
+ */
+uint32_t udf_disk_block_size (struct block *block);
 
 #endif /* NBDIMAGE_FORMAT_UDF_H */
