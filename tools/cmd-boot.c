@@ -128,6 +128,8 @@ look_at_image (struct boot *b)
 
   if (image_options_from_values (&b->image, &options, &err) < 0)
     command_usage_error (&command_boot, "%s", err.msg);
+  if (image_options_check_folders (&b->image, &err) < 0)
+    return tool_fail (NULL, &err);
   options.writable = options.lock = b->write;
   if (image_open (b->name, &options, &img, &report, &err) < 0 ||
       image_get_info (img, &info, &err) < 0)

@@ -179,6 +179,8 @@ open_and_show (const struct info_command *c, const char *name)
 
   if (image_options_from_values (&c->image, &options, &err) < 0)
     command_usage_error (&command_info, "%s", err.msg);
+  if (image_options_check_folders (&c->image, &err) < 0)
+    return tool_fail (NULL, &err);
   if (image_open (name, &options, &img, &report, &err) < 0) {
     tool_warnings (name, &report);
     return tool_fail (name, &err);

@@ -177,6 +177,8 @@ check_images (const struct serve *s)
 
   if (image_options_from_values (&s->image, &options, &err) < 0)
     command_usage_error (&command_serve, "%s", err.msg);
+  if (image_options_check_folders (&s->image, &err) < 0)
+    return tool_fail (NULL, &err);
   options.writable = options.lock = s->write;
   for (size_t i = 0; i < s->nr_images && !s->is_folder; ++i) {
     CLEANUP_IMAGE struct image *img = NULL;

@@ -11,13 +11,12 @@
 #include "lib/base/cleanup.h"
 #include "tools/image-options.h"
 
-/* Only a differencing disk needs them, but a name with a mistake in it should
- * not wait for one.
- */
-static int
-check_parent_path (const char *parent_path, struct err *err)
+int
+image_options_check_folders (const struct image_option_values *values,
+                             struct err *err)
 {
-  CLEANUP_FREE char *copy = strdup (parent_path);
+  CLEANUP_FREE char *copy = strdup (values->parent_path
+                                    ? values->parent_path : "");
   char *saved = NULL;
   struct stat st;
 
@@ -26,9 +25,10 @@ check_parent_path (const char *parent_path, struct err *err)
   for (char *folder = strtok_r (copy, ":", &saved); folder;
        folder = strtok_r (NULL, ":", &saved)) {
     if (stat (folder, &st) < 0)
-      return err_sys (err, "%s", folder);
+      return err_sys (err, "--parent-path: %s", folder);
     if (!S_ISDIR (st.st_mode))
-      return err_set (err, -ENOTDIR, "%s is not a folder", folder);
+      return err_set (err, -ENOTDIR, "--parent-path: %s is not a folder",
+                      folder);
   }
   return 0;
 }
@@ -46,10 +46,6 @@ image_options_from_values (const struct image_option_values *values,
   r = values->format ? image_format_check (values->format, err) : 0;
   if (r < 0)
     return err_in (err, "--format");
-  if (values->parent_path)
-    r = check_parent_path (values->parent_path, err);
-  if (r < 0)
-    return err_in (err, "--parent-path");
   if (values->size)
     r = image_size_rule_parse (values->size, &options->size_rule, err);
   return r < 0 ? err_in (err, "--size") : 0;

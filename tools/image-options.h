@@ -10,12 +10,17 @@
 #include "lib/format/image.h"
 #include "tools/command.h"
 
-/* *options gets what was typed, and reading only.  -EINVAL; for a folder that
- * is not there, the errno of stat, and -ENOTDIR for a file.
- */
+/* *options gets what was typed, and reading only.  -EINVAL. */
 int image_options_from_values (const struct image_option_values *values,
                                struct image_options *options,
                                struct err *err);
+
+/* Are the folders of --parent-path there?  Only a differencing disk needs
+ * them, but a mistake in a name should not wait for one.  The errno of stat,
+ * or -ENOTDIR for a file.
+ */
+int image_options_check_folders (const struct image_option_values *values,
+                                 struct err *err);
 
 /* Parameters of the plugin, for struct server_config. */
 struct image_parameters {

@@ -167,10 +167,9 @@ schemes='nbd://, nbds://, nbd+unix://, nbds+unix://, nbd+vsock://, nbds+vsock://
 says 1 "the name of the image is empty" ""
 says 1 "http://example.com/x.vhd: there is no such file, and of URIs only \
 those of NBD servers are understood: $schemes" http://example.com/x.vhd
-hint='see ‘nbdimage info --help’'
-says 2 "info: --parent-path: /no such folder: No such file or directory; $hint" \
+says 1 "--parent-path: /no such folder: No such file or directory" \
      --parent-path="$tmp:/no such folder" "$tmp/mbr.img"
-says 2 "info: --parent-path: $tmp/mbr.img is not a folder; $hint" \
+says 1 "--parent-path: $tmp/mbr.img is not a folder" \
      --parent-path="$tmp/mbr.img" "$tmp/mbr.img"
 nbdimage info --parent-path="$tmp" "$tmp/mbr.img"
 
