@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "lib/base/checked.h"
+#include "lib/format/foreign.h"
 #include "lib/format/iso/cd-sectors.h"
 #include "lib/format/iso/el-torito.h"
 #include "lib/format/iso/iso.h"
@@ -40,8 +41,9 @@ iso_probe (const struct probe *probe)
 {
   size_t off = ISO_FIRST_SECTOR * ISO_SECTOR;
 
+  /* Some containers begin with their sectors, and end with their tables. */
   if (cd_sectors_stride (probe->head, probe->head_len) != 0)
-    return PROBE_YES;
+    return foreign_format (probe) ? PROBE_NO : PROBE_YES;
   /* The primary volume descriptor is the first of them, most often. */
   for (; off + ISO_SECTOR <= probe->head_len &&
          memcmp (probe->head + off + 1, "CD001\1", 6) == 0;
