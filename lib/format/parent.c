@@ -124,8 +124,7 @@ try_path (struct search *s, const struct folder *folder, const char *path,
   if (r == -ENOENT || r == -ENOTDIR)
     return 0;
   if (r == -EXDEV)
-    err_set (&why, r, "‘%.150s’ leads out of the folder %s", path,
-             folder->path);
+    err_set (&why, r, "‘%s’ leads out of the folder %s", path, folder->path);
   else if (r < 0)
     err_in (&why, "in the folder %s", folder->path);
   if (r < 0) {
@@ -293,6 +292,7 @@ parent_leaf_folder (const struct block *leaf, struct folder *out,
   const char *name = block_name (leaf), *slash = strrchr (name, '/');
   CLEANUP_FREE char *path = NULL;
   struct err why = ERR_INIT;
+  int r;
 
   if (block_file_fd (leaf) < 0)
     return 0;
@@ -302,7 +302,11 @@ parent_leaf_folder (const struct block *leaf, struct folder *out,
   /* Without the slash at the end, unless it is all there is. */
   if (slash > name)
     path[slash - name] = '\0';
-  if (folder_open (path, out, &why) < 0)
+  r = folder_open (path, out, &why);
+  /* Who may not see the folder may have named another. */
+  if (r < 0 && r != -EACCES && r != -ENOENT)
+    return err_set (err, r, "%s", why.msg);
+  if (r < 0)
     report_warn (report, "%s: parents can't be looked for beside it: %s",
                  name, why.msg);
   return 0;

@@ -45,7 +45,8 @@ int parent_names_add_windows (struct name_list *names, char *path,
 /*--- parent.c ---------------------------------------------------------------*/
 
 /* The folder of the image itself, by the name it was opened with: none, with
- * a warning, where it can't be opened, and none where the block is no file.
+ * a warning, where it may not be opened or is not there any more, and none
+ * where the block is no file.
  */
 int parent_leaf_folder (const struct block *leaf, struct folder *out,
                         struct report *report, struct err *err);

@@ -25,8 +25,10 @@
 #include "lib/block/file.h"
 #include "lib/block/memory.h"
 #include "lib/block/nbd.h"
+#include "lib/block/watch.h"
 #include "lib/block/window.h"
 #include "lib/format/image.h"
+#include "tests/support/faulty.h"
 
 static char path[64];
 
@@ -482,6 +484,32 @@ a_symbolic_link_is_followed_unless_told_not_to (void **state)
 }
 
 static void
+a_watch_remembers_the_first_read_that_failed (void **state)
+{
+  struct block *below, *faulty, *watch;
+  struct err err = ERR_INIT;
+  char buf[8];
+
+  (void) state;
+  assert_int_equal (block_memory_new ("m", "01234567", 8, &below, &err), 0);
+  faulty = faulty_new (below, 2);
+  assert_int_equal (block_watch_new (faulty, &watch, &err), 0);
+  assert_int_equal (block_size (watch), 8);
+  assert_false (block_writable (watch));
+  assert_int_equal (block_pread (watch, buf, 4, 0, &err), 0);
+  assert_memory_equal (buf, "0123", 4);
+  assert_int_equal (block_watch_failure (watch, &err), 0);
+  assert_int_equal (block_pread (watch, buf, 4, 3, &err), -EIO);
+  assert_string_equal (err.msg, "bad sector at offset 3");
+  assert_int_equal (block_pread (watch, buf, 4, 4, NULL), -EIO);
+  assert_int_equal (block_watch_failure (watch, &err), -EIO);
+  assert_string_equal (err.msg, "bad sector at offset 3");
+  block_unref (watch);
+  block_unref (faulty);
+  block_unref (below);
+}
+
+static void
 formats_are_counted_by_name (void **state)
 {
   bool raw = false;
@@ -546,6 +574,7 @@ main (void)
     cmocka_unit_test (a_full_list_takes_no_more),
     on_a_file (a_raw_image_is_its_file),
     on_a_file (an_unknown_format_is_refused_with_those_we_know),
+    cmocka_unit_test (a_watch_remembers_the_first_read_that_failed),
     cmocka_unit_test (formats_are_counted_by_name),
     cmocka_unit_test (a_qcow2_file_is_raw_only_when_that_is_asked_for),
     cmocka_unit_test (uris_are_told_from_paths),

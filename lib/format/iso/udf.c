@@ -76,16 +76,22 @@ find_anchor (struct block *block, uint8_t d[UDF_BLOCK], struct report *report,
   uint64_t blocks = block_size (block) / UDF_BLOCK;
   const uint64_t places[] = { 256, blocks - 1, blocks - 257, 512 };
   struct err first = ERR_INIT;
+  int r = read_anchor (block, places[0], d, &first), code = r;
 
-  if (read_anchor (block, places[0], d, &first) == 0)
+  if (r == 0)
     return 0;
-  for (unsigned i = 1; i < sizeof places / sizeof places[0]; ++i)
-    if (read_anchor (block, places[i], d, NULL) == 0) {
+  for (unsigned i = 1; i < sizeof places / sizeof places[0]; ++i) {
+    r = read_anchor (block, places[i], d, NULL);
+    if (r == 0) {
       report_warn (report, "UDF: %s; the anchor at block %" PRIu64 " is used",
                    first.msg, places[i]);
       return 0;
     }
-  return err_set (err, -EBADMSG, "UDF is announced, but has no usable anchor: "
+    /* The medium's failure counts for more than what is not there. */
+    if (code == -EBADMSG)
+      code = r;
+  }
+  return err_set (err, code, "UDF is announced, but has no usable anchor: "
                   "%s, nor at the last block, 256 before it, or 512",
                   first.msg);
 }
@@ -99,7 +105,9 @@ udf_probe (struct block *block, const uint8_t *head, size_t head_len)
   for (size_t off = FIRST_BLOCK * UDF_BLOCK;
        rec == REC_GO_ON && off + UDF_BLOCK <= head_len; off += UDF_BLOCK)
     rec = recognise (head + off);
-  return rec == REC_UDF && find_anchor (block, anchor, NULL, NULL) == 0;
+  /* When it can't be read, opening it will say so. */
+  return rec == REC_UDF &&
+    find_anchor (block, anchor, NULL, NULL) != -EBADMSG;
 }
 
 /* The table of virtual blocks is at the very end of what was written: a file
