@@ -15,7 +15,6 @@
 #include "lib/base/checked.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/fuzz-vhd.h"
-#include "tests/support/vhd-maker.h"
 
 #define FOOTER_SIZE 512
 #define HEADER_SIZE 1024
@@ -35,23 +34,10 @@ remove_parent (void)
 static void
 make_parent (void)
 {
-  static const struct vhd_spec spec = {
-    .type = 3, .size = FUZZ_VHD_SIZE, .block_size = FUZZ_VHD_BLOCK,
-    .id = FUZZ_VHD_PARENT_ID,
-  };
-  struct vhd_maker *m = vhd_maker_new (&spec);
-  uint8_t data[FUZZ_VHD_BLOCK];
-
-  for (size_t i = 0; i < sizeof data; ++i)
-    data[i] = (uint8_t) (i / 512 + i);
-  vhd_maker_add_block (m, 1, NULL, data);
-  vhd_maker_add_block (m, 0, (const uint8_t *) "\x5A", data);
-  vhd_maker_finish (m);
   must (mkdtemp (parent_folder) != NULL);
   snprintf (parent_file, sizeof parent_file, "%s/%s", parent_folder,
             FUZZ_VHD_PARENT_NAME);
-  vhd_maker_save (m, parent_file);
-  vhd_maker_free (m);
+  fuzz_vhd_save_parent (parent_file);
   atexit (remove_parent);
 }
 

@@ -10,4 +10,6 @@
 #define FUZZ_VHD_PARENT_ID 7
 #define FUZZ_VHD_PARENT_NAME "parent.vhd"
 
+void fuzz_vhd_save_parent (const char *path);
+
 #endif /* NBDIMAGE_TESTS_FUZZ_VHD_H */

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* System calls and allocations that fail when they are told to, and images
+ * to try them on.  For programs of one thread that link with WRAP_FOR_FAULTS
+ * (tests/unit/Makemodule.am), by which the calls in lib/ come here first.
+ */
+
+#ifndef NBDIMAGE_TESTS_FAULT_H
+#define NBDIMAGE_TESTS_FAULT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "lib/format/image.h"
+
+enum fault_kind {
+  FAULT_NONE,                   /* just count */
+  FAULT_EIO,                    /* this system call fails */
+  FAULT_EIO_FROM,               /* this one and all after it */
+  FAULT_EOF,                    /* this read finds the end of the file */
+  FAULT_PARTIAL,                /* this read gives half of what there is */
+  FAULT_EINTR,                  /* this read is interrupted */
+  FAULT_MEMORY,                 /* this allocation fails */
+  FAULT_MEMORY_FROM,            /* this one and all after it */
+};
+
+/* From now on, call number n (from 1) of those that the kind is about. */
+void fault_arm (enum fault_kind kind, unsigned n);
+
+/* No more faults.  Returns how many such calls there were. */
+unsigned fault_disarm (void);
+
+/*--- fault-subject.c --------------------------------------------------------*/
+
+/* The images that the corpora of tests/fuzz/ began with, as files in a folder
+ * of their own, with the parents that some have.
+ */
+struct fault_subject {
+  char *path;
+};
+
+/* Calls run for each of them; FORMAT is a folder of the corpus.  Returns how
+ * many there were; the program ends if it can't make them.
+ */
+unsigned fault_for_each (const char *format,
+                         void (*run) (const struct fault_subject *subject));
+
+/* What there is to do with an image.  Each returns 0 or a negative errno, and
+ * a text, to be freed, that says all of what was found; NULL if it failed.
+ * Allocations for the text itself do not count.
+ */
+struct fault_op {
+  const char *name;
+  int (*run) (struct image *img, char **text, struct report *report,
+              struct err *err);
+};
+
+extern const struct fault_op fault_ops[];       /* ends with a NULL name */
+
+/* How many descriptors are open. */
+unsigned fault_nr_fds (void);
+
+#endif /* NBDIMAGE_TESTS_FAULT_H */
