@@ -92,7 +92,10 @@ open_beneath (int folder_fd, const char *path, int flags)
   return (int) fd;
 }
 
-/* A file is looked at before it is opened: opening a device may already do
+/* Paths in messages are cut off where a reader has long understood, so that
+ * the reason behind them is not.
+ *
+ * A file is looked at before it is opened: opening a device may already do
  * something.  What was opened is looked at again, it may be another one.
  */
 int
@@ -107,11 +110,11 @@ beneath_open_file (int folder_fd, const char *path, int *out,
     struct stat st;
 
     if (fd < 0)
-      return err_sys (err, "‘%s’ can't be opened", path);
+      return err_sys (err, "‘%.150s’ can't be opened", path);
     if (fstat (fd, &st) < 0)
-      return err_sys (err, "‘%s’: fstat", path);
+      return err_sys (err, "‘%.150s’: fstat", path);
     if (!S_ISREG (st.st_mode))
-      return err_set (err, -ENOTSUP, "‘%s’ is not a regular file", path);
+      return err_set (err, -ENOTSUP, "‘%.150s’ is not a regular file", path);
     if (i + 1 == sizeof how / sizeof how[0])
       *out = steal_fd (&fd);
   }
@@ -126,7 +129,7 @@ beneath_open_folder (int folder_fd, const char *path, int *out,
                          O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
   if (fd < 0)
-    return err_sys (err, "the folder ‘%s’ can't be opened", path);
+    return err_sys (err, "the folder ‘%.150s’ can't be opened", path);
   *out = fd;
   return 0;
 }

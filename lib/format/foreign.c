@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "lib/base/bytes.h"
 #include "lib/format/foreign.h"
 
 #define SIGNATURE(off, bytes, name) { off, sizeof (bytes) - 1, bytes, name }
@@ -19,6 +20,18 @@ static const struct {
   const char *bytes;
   const char *name;
 } signatures[] = {
+  SIGNATURE (0, "CISO", "CSO (compressed ISO)"),
+  SIGNATURE (0, "ZISO", "ZSO (compressed ISO)"),
+  SIGNATURE (0, "DAX\0", "DAX (compressed ISO)"),
+  SIGNATURE (0, "IsZ!", "ISZ (compressed ISO)"),
+  SIGNATURE (0, "DAA\0\0", "DAA (PowerISO)"),
+  SIGNATURE (0, "MComprHD", "CHD (MAME)"),
+  /* These describe a disc whose bytes are in another file. */
+  SIGNATURE (0, "MEDIA DESCRIPTOR", "MDS (the disc is in the .mdf beside it)"),
+  SIGNATURE (0, "[CloneCD]", "CCD (the disc is in the .img beside it)"),
+  SIGNATURE (0, "FILE \"", "cue sheet (the disc is in the file it names)"),
+  /* Mode 2 without sync and address: nothing to verify a sector by. */
+  SIGNATURE (16 * 2336 + 8, "\1CD001\1", "raw CD (sectors of 2336 bytes)"),
   SIGNATURE (0, "QFI\xFB\0\0\0\001", "qcow"),
   SIGNATURE (0, "QFI\xFB", "qcow2"),
   SIGNATURE (0, "QED\0", "QED"),
@@ -41,6 +54,30 @@ static const struct {
   SIGNATURE (0, "PK\x03\x04", "ZIP"),
 };
 
+/* Some end with what others begin with: a signature and where, in the file or
+ * before its end, the rest of their tables is.
+ */
+static const char *
+foreign_tail (const struct probe *probe)
+{
+  const uint8_t *end = probe->tail + probe->tail_len;
+  uint32_t version;
+
+  if (probe->tail_len < 64)
+    return NULL;
+  if (memcmp (end - 12, "NER5", 4) == 0 && get_be64 (end - 8) < probe->size)
+    return "NRG (Nero)";
+  if (memcmp (end - 8, "NERO", 4) == 0 && get_be32 (end - 4) < probe->size)
+    return "NRG (Nero)";
+  if (memcmp (end - 64, "bbis", 4) == 0)
+    return "UIF (MagicISO)";
+  version = get_le32 (end - 8);
+  if (version >= 0x80000004 && version <= 0x80000006 &&
+      get_le32 (end - 4) != 0 && get_le32 (end - 4) < probe->size)
+    return "CDI (DiscJuggler)";
+  return NULL;
+}
+
 const char *
 foreign_format (const struct probe *probe)
 {
@@ -49,5 +86,5 @@ foreign_format (const struct probe *probe)
         memcmp (probe->head + signatures[i].off, signatures[i].bytes,
                 signatures[i].len) == 0)
       return signatures[i].name;
-  return NULL;
+  return foreign_tail (probe);
 }

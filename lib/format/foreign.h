@@ -7,8 +7,8 @@
 
 #include "lib/format/image-ops.h"
 
-/* The name of the format, "qcow2", by the signature at its head; NULL if
- * there is none that we know.
+/* The name of the format, "qcow2", by the signature at its head or end; NULL
+ * if there is none that we know.
  */
 const char *foreign_format (const struct probe *probe);
 

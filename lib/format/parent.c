@@ -124,7 +124,8 @@ try_path (struct search *s, const struct folder *folder, const char *path,
   if (r == -ENOENT || r == -ENOTDIR)
     return 0;
   if (r == -EXDEV)
-    err_set (&why, r, "‘%s’ leads out of the folder %s", path, folder->path);
+    err_set (&why, r, "‘%.150s’ leads out of the folder %s", path,
+             folder->path);
   else if (r < 0)
     err_in (&why, "in the folder %s", folder->path);
   if (r < 0) {

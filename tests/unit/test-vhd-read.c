@@ -53,7 +53,8 @@ below (uint64_t *state, uint64_t n)
 
 /*--- A model of a chain -----------------------------------------------------*/
 
-#define MAX_LAYERS 4
+#define FEW_LAYERS 4
+#define MAX_LAYERS 64
 
 struct model_sector {
   enum extent_kind kind;
@@ -103,8 +104,9 @@ random_bits (uint64_t *rnd, uint8_t *here, unsigned nr)
   }
 }
 
+/* One of so many blocks is there. */
 static void
-fill_layer (uint64_t *rnd, struct model_layer *l)
+fill_layer (uint64_t *rnd, struct model_layer *l, unsigned one_of)
 {
   uint64_t nr_blocks = div_round_up (l->nr_sectors, l->block_sectors);
 
@@ -112,7 +114,7 @@ fill_layer (uint64_t *rnd, struct model_layer *l)
   l->here = zalloc (nr_blocks * l->block_sectors);
   l->bytes = zalloc (nr_blocks * l->block_sectors);
   for (uint64_t b = 0; b < nr_blocks; ++b) {
-    l->present[b] = l->type == 2 || below (rnd, 2);
+    l->present[b] = l->type == 2 || below (rnd, one_of) == 0;
     if (l->type == 2)
       memset (l->here + b * l->block_sectors, 1, l->block_sectors);
     else
@@ -224,7 +226,7 @@ make_model (uint64_t *rnd, struct model *model, unsigned max_layers)
       l->nr_sectors = nr_sectors;
     nr_sectors = l->nr_sectors;
     l->type = n + 1 < model->nr_layers ? 4 : below (rnd, 3) ? 3 : 2;
-    fill_layer (rnd, l);
+    fill_layer (rnd, l, model->nr_layers > FEW_LAYERS ? 16 : 2);
     save_layer (rnd, model, n);
   }
   model->nr_sectors = model->layers[0].nr_sectors;
@@ -349,16 +351,15 @@ choose_seed (void)
 }
 
 static void
-random_chains_read_as_their_model (void **state)
+compare_random_chains (int nr, unsigned max_layers)
 {
   uint64_t rnd = choose_seed ();
 
-  (void) state;
-  for (int i = 0; i < 60; ++i) {
+  for (int i = 0; i < nr; ++i) {
     struct model model;
     struct image *img;
 
-    make_model (&rnd, &model, MAX_LAYERS);
+    make_model (&rnd, &model, max_layers);
     img = open_model (&model);
     assert_int_equal (image_size (img), model.nr_sectors * 512);
     assert_true (read_is_right (img, &model, 0, model.nr_sectors * 512));
@@ -370,6 +371,20 @@ random_chains_read_as_their_model (void **state)
     image_unref (img);
     free_model (&model);
   }
+}
+
+static void
+random_chains_read_as_their_model (void **state)
+{
+  (void) state;
+  compare_random_chains (60, FEW_LAYERS);
+}
+
+static void
+random_chains_of_up_to_64_files_do_too (void **state)
+{
+  (void) state;
+  compare_random_chains (12, MAX_LAYERS);
 }
 
 /*--- Many threads -----------------------------------------------------------*/
@@ -402,7 +417,7 @@ many_threads_read_one_image (void **state)
   struct image *img;
 
   (void) state;
-  make_model (&rnd, &model, MAX_LAYERS);
+  make_model (&rnd, &model, FEW_LAYERS);
   img = open_model (&model);
   for (int i = 0; i < 8; ++i) {
     readers[i] = (struct reader) { img, &model, rnd + (unsigned) i, false };
@@ -664,6 +679,7 @@ main (void)
     cmocka_unit_test (the_first_sector_is_the_highest_bit),
     cmocka_unit_test (a_bitmap_may_have_many_sectors),
     cmocka_unit_test (random_chains_read_as_their_model),
+    cmocka_unit_test (random_chains_of_up_to_64_files_do_too),
     cmocka_unit_test (many_threads_read_one_image),
     cmocka_unit_test (an_empty_disk_of_2_tib_is_opened_and_mapped_at_once),
     cmocka_unit_test (a_bat_of_more_than_16_mib_stays_in_the_file),

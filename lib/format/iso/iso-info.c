@@ -236,8 +236,13 @@ add_facts (const struct iso *s, uint64_t size, struct image_info *info,
                                             "ISO 9660:1999" };
   const bool extended[] = { s->iso.has_joliet, s->iso.has_rock_ridge,
                             s->iso.has_enhanced };
-  int r = add_sizes (s, size, info, err);
+  int r = 0;
 
+  if (s->stride != 0)
+    r = image_info_add (info, "cd-sectors", "CD sectors", err, "%zu bytes, "
+                        "mode %u", s->stride, s->mode);
+  if (r == 0)
+    r = add_sizes (s, size, info, err);
   if (r == 0)
     r = add_sessions (s, info, err);
   if (r == 0)

@@ -3,7 +3,8 @@
 /* Images of CDs, DVDs and Blu-rays: ISO 9660, UDF, or both ("bridge").  The
  * bytes of the file are the bytes of the disc, whatever is wrong with what
  * they say; what is wrong is reported.  A hybrid image, which is a disk with
- * partitions too, is the same bytes.
+ * partitions too, is the same bytes.  A raw dump of a CD has the disc's bytes
+ * in its sectors: cd-sectors.c.
  *
  * The disc is never written to: these file systems are made in one go.
  */
@@ -17,6 +18,8 @@
 
 #include "lib/base/checked.h"
 #include "lib/block/watch.h"
+#include "lib/format/foreign.h"
+#include "lib/format/iso/cd-sectors.h"
 #include "lib/format/iso/el-torito.h"
 #include "lib/format/iso/iso.h"
 
@@ -39,6 +42,9 @@ iso_probe (const struct probe *probe)
 {
   size_t off = ISO_FIRST_SECTOR * ISO_SECTOR;
 
+  /* Some containers begin with their sectors, and end with their tables. */
+  if (cd_sectors_stride (probe->head, probe->head_len) != 0)
+    return foreign_format (probe) ? PROBE_NO : PROBE_YES;
   /* The primary volume descriptor is the first of them, most often. */
   for (; off + ISO_SECTOR <= probe->head_len &&
          memcmp (probe->head + off + 1, "CD001\1", 6) == 0;
@@ -112,6 +118,53 @@ read_disc (struct block *disc, struct iso *s, struct report *report,
   return r;
 }
 
+/* The disc in the file: its bytes, or what is in the sectors of a raw dump. */
+static int
+open_disc (struct image *img, struct iso *s, struct block **disc,
+           struct report *report, struct err *err)
+{
+  uint64_t size = block_size (img->block);
+  uint8_t head[2 * CD_SECTOR_MAX];
+  size_t len = (size_t) min_u64 (size, sizeof head);
+  int r = block_pread (img->block, head, len, 0, err);
+
+  if (r < 0)
+    return r;
+  s->stride = cd_sectors_stride (head, len);
+  if (s->stride == 0) {
+    *disc = block_ref (img->block);
+    return 0;
+  }
+  r = cd_sectors_new (img->block, s->stride, disc, err);
+  if (r < 0)
+    return r;
+  s->mode = cd_sectors_mode (*disc);
+  if (size % s->stride != 0 && size % s->stride < CD_SECTOR)
+    report_warn (report, "the size of the file, %" PRIu64 " bytes, is not a "
+                 "multiple of %zu: the last sector is not whole, and left "
+                 "out", size, s->stride);
+  if (cd_sectors_unsummed (*disc, ISO_FIRST_SECTOR))
+    report_warn (report, "the CD sectors have no checksums: what is read of "
+                 "them can't be verified");
+  return 0;
+}
+
+/* Behind the data of a CD may be music; the disk ends before it. */
+static uint64_t
+disk_size (const struct iso *s, struct block *disc, struct report *report)
+{
+  uint64_t size = block_size (disc), end = iso_volume_size (s);
+  uint8_t byte;
+
+  if (s->stride == 0 || end >= size ||
+      block_pread (disc, &byte, 1, size - 1, NULL) == 0)
+    return size;
+  report_warn (report, "the last sector of the file can't be read as data: "
+               "the %" PRIu64 " sectors behind the volume, music perhaps, are "
+               "left out", (size - end) / ISO_SECTOR);
+  return end;
+}
+
 /* The bytes of a disc are served whatever is known about it, but what could
  * not be read is not the same as what is not there.
  */
@@ -146,17 +199,18 @@ iso_open (struct image *img, const struct image_options *options,
   (void) options;
   if (img->writable)
     return err_set (err, -EROFS, READONLY);
-  r = read_watched (img->block, s, report, err);
+  r = open_disc (img, s, &img->disk, report, err);
+  if (r == 0)
+    r = read_watched (img->disk, s, report, err);
   if (r < 0)
     return r;
-  check_size (s, block_size (img->block), report);
+  check_size (s, block_size (img->disk), report);
   check_sessions (s, report);
 
   img->readonly_reason = strdup (READONLY);
   if (img->readonly_reason == NULL)
     return err_nomem (err);
-  img->disk = block_ref (img->block);
-  img->size = block_size (img->block);
+  img->size = disk_size (s, img->disk, report);
   /* The kernel's isofs can't be mounted where blocks are larger. */
   img->sizes = (struct block_sizes) {
     .minimum = 1, .preferred = ISO_SECTOR, .logical = ISO_SECTOR,

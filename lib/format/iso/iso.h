@@ -12,6 +12,9 @@
 #include "lib/format/iso/udf.h"
 
 struct iso {
+  size_t stride;                /* bytes from CD sector to CD sector; 0: the
+                                   file has the disc's bytes as they are */
+  unsigned mode;                /* of the CD sectors */
   struct iso9660 iso;
   struct udf udf;
   struct iso_session_vector sessions;   /* empty: one */

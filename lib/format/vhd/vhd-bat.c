@@ -208,11 +208,11 @@ read_entries (struct vhd_layer *layer, struct vhd_bat *bat, struct err *err)
   if (r < 0)
     return r;
   for (uint64_t i = 0; i < bat->nr_entries; ++i) {
-    uint32_t sector = get_be32 (&bat->entries[i]);
-
-    bat->entries[i] = sector;
-    if (sector != VHD_BAT_ABSENT)
-      r = check_entry (bat, i, sector, err);
+    /* Absent in any byte order; most entries of a large disk are. */
+    if (bat->entries[i] == VHD_BAT_ABSENT)
+      continue;
+    bat->entries[i] = get_be32 (&bat->entries[i]);
+    r = check_entry (bat, i, bat->entries[i], err);
     if (r < 0)
       return r;
   }
@@ -236,12 +236,15 @@ vhd_bat_open (struct vhd_layer *layer, struct err *err)
   bat->disk_end = min_u64 (max_u64 (layer->size, current), most);
   bat->nr_entries = div_round_up (bat->disk_end, bat->block_size);
   reserve_all (layer, bat);
+  if (vhd_bitmap_open (bat, err) < 0)
+    return -ENOMEM;
   if (bat->nr_entries <= VHD_MAX_HELD_ENTRIES) {
     int r = read_entries (layer, bat, err);
 
     if (r < 0 || bat->nr_entries <= layer->bat_room)
       return r;
-    vhd_bat_close (bat);
+    free (bat->entries);
+    bat->entries = NULL;
   }
   if (bat->table_offset % VHD_BAT_ENTRY_SIZE != 0)
     return err_set (err, -ENOTSUP, "the BAT of %" PRIu64 " entries begins at "
@@ -254,7 +257,9 @@ void
 vhd_bat_close (struct vhd_bat *bat)
 {
   free (bat->entries);
+  free (bat->full);
   bat->entries = NULL;
+  bat->full = NULL;
 }
 
 /*--- Lookup -----------------------------------------------------------------*/

@@ -3,10 +3,18 @@
 /* The bitmap in front of a block's data: bit 1, the sector is here; bit 0,
  * it is zero or the parent's.  Sector s is the bit 0x80 >> s % 8 of byte
  * s / 8.
+ *
+ * Most bitmaps are full: programs set all bits of a block that they write
+ * to.  Once seen, that is remembered, in one bit for each sector of bitmap, and
+ * the bitmap is not read again.  Otherwise random reads of a disk that the
+ * cache of sectors does not cover would read the file twice each.
  */
 
 #include <config.h>
 
+#include <stdlib.h>
+
+#include "lib/base/checked.h"
 #include "lib/format/vhd/vhd.h"
 
 #define BITS_PER_SECTOR (VHD_SECTOR_SIZE * 8U)
@@ -36,22 +44,90 @@ vhd_bits_run (const uint8_t *bits, unsigned first, unsigned max, bool *bit)
   return i - first;
 }
 
+/*--- Full bitmaps -----------------------------------------------------------*/
+
+/* Bytes: enough for 16 TiB of disk in blocks of 2 MiB or more.  A smaller block
+ * takes a bit of its own.
+ */
+#define MAX_REMEMBERED (1024 * 1024)
+
+static uint64_t
+sectors_per_bitmap (const struct vhd_bat *bat)
+{
+  return bat->bitmap_size / VHD_SECTOR_SIZE;
+}
+
 int
-vhd_bitmap_run (struct vhd_layer *layer, uint32_t block_sector,
+vhd_bitmap_open (struct vhd_bat *bat, struct err *err)
+{
+  uint64_t nr = bat->nr_entries * sectors_per_bitmap (bat);
+
+  if (nr / 8 >= MAX_REMEMBERED)
+    return 0;
+  bat->full = calloc (nr / 8 + 1, 1);
+  return bat->full ? 0 : err_nomem (err);
+}
+
+static bool
+is_known_full (const struct vhd_bat *bat, uint64_t which)
+{
+  return bat->full && __atomic_load_n (&bat->full[which / 8],
+                                       __ATOMIC_RELAXED) & 1 << which % 8;
+}
+
+/* The sectors of the block that sector `part` of its bitmap describes. */
+static unsigned
+nr_described (const struct vhd_bat *bat, unsigned part)
+{
+  return (unsigned) min_u64 (BITS_PER_SECTOR, bat->block_size / VHD_SECTOR_SIZE
+                             - (uint64_t) part * BITS_PER_SECTOR);
+}
+
+static void
+remember_if_full (const struct vhd_bat *bat, uint64_t which, unsigned part,
+                  const uint8_t bits[VHD_SECTOR_SIZE])
+{
+  unsigned nr = nr_described (bat, part);
+  bool bit;
+
+  if (bat->full == NULL || nr % 8 != 0)
+    return;
+  /* The first and the last byte tell nearly always. */
+  if ((bits[0] & bits[nr / 8 - 1]) != 0xFF ||
+      vhd_bits_run (bits, 0, nr, &bit) < nr)
+    return;
+  __atomic_fetch_or (&bat->full[which / 8], (uint8_t) (1 << which % 8),
+                     __ATOMIC_RELAXED);
+}
+
+/*--- A run ------------------------------------------------------------------*/
+
+int
+vhd_bitmap_run (struct vhd_layer *layer, uint64_t index,
+                uint32_t block_sector,
                 unsigned first, unsigned max, unsigned *nr, bool *here,
                 struct err *err)
 {
-  uint64_t sector = (uint64_t) block_sector + first / BITS_PER_SECTOR;
+  const struct vhd_bat *bat = &layer->bat;
+  unsigned part = first / BITS_PER_SECTOR;
+  uint64_t which = index * sectors_per_bitmap (bat) + part;
+  uint64_t sector = (uint64_t) block_sector + part;
   unsigned in_sector = first % BITS_PER_SECTOR;
   uint8_t bits[VHD_SECTOR_SIZE];
   int r;
 
   if (max > BITS_PER_SECTOR - in_sector)
     max = BITS_PER_SECTOR - in_sector;
+  if (is_known_full (bat, which)) {
+    *nr = max;
+    *here = true;
+    return 0;
+  }
   r = sector_cache_read (layer->cache, layer->block, layer->number, sector,
                          bits, err);
   if (r < 0)
     return r;
+  remember_if_full (bat, which, part, bits);
   *nr = vhd_bits_run (bits, in_sector, max, here);
   return 0;
 }

@@ -8,7 +8,7 @@
  * is none and where the parent's disk has ended.  Reading, extents and
  * readahead all walk the same runs, so that they can't disagree.
  *
- * Layers recurse into their parents, VHD_MAX_LAYERS deep at most; the big
+ * Layers recurse into their parents, PARENT_MAX_LAYERS deep at most; the big
  * buffers are in functions that have returned by then.
  */
 
@@ -59,6 +59,7 @@ find_run_in_block (struct vhd_layer *layer, uint32_t block_sector,
                    uint64_t off, uint64_t len, struct run *run,
                    struct err *err)
 {
+  uint64_t index = off / layer->bat.block_size;
   uint64_t in_block = off % layer->bat.block_size;
   uint64_t in_sector = in_block % VHD_SECTOR_SIZE;
   unsigned nr, max;
@@ -67,7 +68,7 @@ find_run_in_block (struct vhd_layer *layer, uint32_t block_sector,
 
   len = min_u64 (len, layer->bat.block_size - in_block);
   max = (unsigned) div_round_up (in_sector + len, VHD_SECTOR_SIZE);
-  r = vhd_bitmap_run (layer, block_sector,
+  r = vhd_bitmap_run (layer, index, block_sector,
                       (unsigned) (in_block / VHD_SECTOR_SIZE), max, &nr,
                       &here, err);
   if (r < 0)
@@ -110,6 +111,19 @@ parent_has (const struct vhd_layer *layer, uint64_t off, uint64_t len)
   return min_u64 (len, layer->parent->size - off);
 }
 
+/* Who is to be asked for the *len bytes at off, which this layer does not
+ * have; *len becomes how many of them it has, the rest being zero.  NULL:
+ * all of them are.
+ */
+static struct vhd_layer *
+next_layer (struct vhd_layer *layer, uint64_t off, uint64_t *len)
+{
+  if (layer->index)
+    return vhd_index_next (layer->index, layer->number, off, len);
+  *len = parent_has (layer, off, *len);
+  return *len > 0 ? layer->parent : NULL;
+}
+
 /* A parent's trouble carries its name. */
 static int
 name_layer (const struct vhd_layer *layer, int r, struct err *err)
@@ -125,12 +139,13 @@ static int
 read_from_parent (struct vhd_layer *layer, char *buf, uint64_t len,
                   uint64_t off, struct err *err)
 {
-  uint64_t has = parent_has (layer, off, len);
+  uint64_t has = len;
+  struct vhd_layer *next = next_layer (layer, off, &has);
 
+  if (next == NULL)
+    has = 0;
   memset (buf + has, 0, len - has);
-  if (has == 0)
-    return 0;
-  return vhd_layer_pread (layer->parent, buf, has, off, err);
+  return next ? vhd_layer_pread (next, buf, has, off, err) : 0;
 }
 
 int
@@ -177,6 +192,26 @@ fixed_extents (struct vhd_layer *layer, uint64_t len, uint64_t off,
   return name_layer (layer, r, err);
 }
 
+/* What the parent and all below it have of len bytes that the parent's disk
+ * has.  Whoever is left out does not have the block.
+ */
+static int
+parent_extents (struct vhd_layer *layer, uint64_t len, uint64_t off,
+                struct extent_list *list, struct err *err)
+{
+  uint64_t has = len;
+  struct vhd_layer *next = next_layer (layer, off, &has);
+  int r = 0;
+
+  if (next)
+    r = vhd_layer_extents (next, has, off, list, err);
+  else
+    has = 0;
+  if (r < 0 || extent_list_full (list))
+    return r;
+  return extent_list_add (list, off + has, len - has, EXTENT_HOLE, 0, err);
+}
+
 /* A run that is not in this layer's file. */
 static int
 missing_extents (struct vhd_layer *layer, const struct run *run, uint64_t off,
@@ -186,7 +221,7 @@ missing_extents (struct vhd_layer *layer, const struct run *run, uint64_t off,
   int r = 0;
 
   if (has > 0)
-    r = vhd_layer_extents (layer->parent, has, off, list, err);
+    r = parent_extents (layer, has, off, list, err);
   if (r < 0 || extent_list_full (list))
     return r;
   return extent_list_add (list, off + has, run->len - has,
@@ -226,6 +261,7 @@ int
 vhd_layer_cache (struct vhd_layer *layer, uint64_t len, uint64_t off,
                  struct err *err)
 {
+  struct vhd_layer *next;
   struct run run;
   uint64_t has;
   int r;
@@ -236,8 +272,9 @@ vhd_layer_cache (struct vhd_layer *layer, uint64_t len, uint64_t off,
       r = block_cache (layer->block, run.len, run.file_off, err);
     if (r < 0)
       return name_layer (layer, r, err);
-    has = run.kind == RUN_HERE ? 0 : parent_has (layer, off, run.len);
-    r = has > 0 ? vhd_layer_cache (layer->parent, has, off, err) : 0;
+    has = run.len;
+    next = run.kind == RUN_HERE ? NULL : next_layer (layer, off, &has);
+    r = next ? vhd_layer_cache (next, has, off, err) : 0;
     if (r < 0)
       return r;
     off += run.len;

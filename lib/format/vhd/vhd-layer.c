@@ -33,7 +33,7 @@ vhd_layer_new (struct block *block, const struct image_options *options,
   return 0;
 }
 
-/* Layers own each other in one line of at most VHD_MAX_LAYERS. */
+/* Layers own each other in one line of at most PARENT_MAX_LAYERS. */
 void
 vhd_layer_free (struct vhd_layer *layer)
 {

@@ -78,6 +78,8 @@ vhd_open (struct image *img, const struct image_options *options,
     r = set_readonly_reason (img, vhd->leaf, err);
   if (r == 0)
     r = vhd_chain_open (vhd->leaf, options, report, err);
+  if (r == 0)
+    r = vhd_index_new (vhd->leaf, &vhd->index, err);
   if (r < 0)
     return r;
   img->size = vhd->leaf->size;
@@ -93,6 +95,7 @@ vhd_close (struct image *img)
   struct vhd *vhd = img->state;
 
   vhd_layer_free (vhd->leaf);
+  vhd_index_free (vhd->index);
   sector_cache_free (vhd->cache);
 }
 

@@ -12,11 +12,13 @@
  *   bitmaps     vhd-bitmap.c     which sectors of a block are in it
  *
  * vhd-layer.c puts these together, vhd-parent.c finds the next layer with
- * ../parent.h, vhd-io.c reads through the whole chain and vhd-info.c describes
- * it.  vhd-open.c is the driver's table.
+ * ../parent.h, vhd-index.c knows which layers need not be asked, vhd-io.c reads
+ * through the whole chain and vhd-info.c describes it.  vhd-open.c is the
+ * driver's table.
  *
- * After opening, everything but the cache (which locks for itself) is
- * constant, so that reading takes no other lock.
+ * After opening, everything is constant but the cache, which locks for
+ * itself, and what is remembered of full bitmaps, which is atomic; so that
+ * reading takes no other lock.
  */
 
 #ifndef NBDIMAGE_FORMAT_VHD_H
@@ -157,6 +159,9 @@ struct vhd_bat {
   uint32_t *entries;            /* all that the disk needs, or NULL: too many
                                    to hold, looked up through the cache */
   uint64_t nr_entries;          /* that the disk needs */
+  uint8_t *full;                /* a bit for each sector of each bitmap: all
+                                   that it describes is in the file; atomic,
+                                   NULL: not remembered */
   uint64_t table_offset;
   uint64_t disk_end;            /* bytes of the disk that entries describe */
   uint64_t file_end;            /* blocks end here at the latest */
@@ -191,12 +196,19 @@ int vhd_bat_absent_run (struct vhd_layer *layer, uint64_t index, uint64_t max,
 unsigned vhd_bits_run (const uint8_t *bits, unsigned first, unsigned max,
                        bool *bit);
 
-/* The same for a block that is in the file at `sector`, by its bitmap; the
- * run may be shorter than what follows of it.
+/* The same for block number `index`, which is in the file at block_sector, by
+ * its bitmap; the run may be shorter than what follows of it.
  */
-int vhd_bitmap_run (struct vhd_layer *layer, uint32_t block_sector,
+int vhd_bitmap_run (struct vhd_layer *layer, uint64_t index,
+                    uint32_t block_sector,
                     unsigned first, unsigned max, unsigned *nr, bool *here,
                     struct err *err);
+
+/* Make room to remember which bitmaps are full, if it isn't too much: whoever
+ * changes a block otherwise than by setting bits has to forget it.  Returns 0
+ * or -ENOMEM.
+ */
+int vhd_bitmap_open (struct vhd_bat *bat, struct err *err);
 
 /*--- vhd-locator.c ----------------------------------------------------------*/
 
@@ -225,6 +237,7 @@ struct vhd_layer {
   struct vhd_bat bat;
   struct sector_cache *cache;   /* the chain's */
   struct folder folder;     /* where it lies; while opening only */
+  struct vhd_index *index;      /* the chain's, or NULL */
   struct vhd_layer *parent;     /* owned; NULL unless differencing */
 };
 
@@ -254,6 +267,29 @@ int vhd_chain_open (struct vhd_layer *leaf,
                     const struct image_options *options,
                     struct report *report, struct err *err);
 
+/*--- vhd-index.c ------------------------------------------------------------*/
+
+/* Which parents have what of the disk: about 8 bytes for each block of it, 8
+ * MiB at most.  Constant once made.
+ */
+struct vhd_index;
+
+/* For a chain that is open; *out stays NULL for one so short that asking
+ * each layer is as good.  The layers of the chain know it then.  Returns 0
+ * or -ENOMEM.
+ */
+int vhd_index_new (struct vhd_layer *leaf, struct vhd_index **out,
+                   struct err *err);
+void vhd_index_free (struct vhd_index *index);  /* NULL is fine */
+
+/* The first layer below number `above` that may have something of the *len
+ * bytes at off.  *len becomes how many of them are to be read from it; the
+ * rest of them is zero.  NULL: all of them are.
+ */
+struct vhd_layer *vhd_index_next (const struct vhd_index *index,
+                                  unsigned above, uint64_t off,
+                                  uint64_t *len);
+
 /*--- vhd-io.c ---------------------------------------------------------------*/
 
 int vhd_layer_pread (struct vhd_layer *layer, void *buf, size_t len,
@@ -273,6 +309,7 @@ int vhd_info (struct image *img, struct image_info *info, struct err *err);
 struct vhd {
   struct vhd_layer *leaf;
   struct sector_cache *cache;
+  struct vhd_index *index;
 };
 
 #endif /* NBDIMAGE_FORMAT_VHD_H */
