@@ -64,6 +64,14 @@ err_in (struct err *err, const char *fmt, ...)
 }
 
 int
+err_code (struct err *err, int code)
+{
+  if (err)
+    err->code = code;
+  return code;
+}
+
+int
 err_nomem (struct err *err)
 {
   return err_set (err, -ENOMEM, "out of memory");

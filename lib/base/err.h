@@ -47,6 +47,9 @@ int err_sys (struct err *err, const char *fmt, ...)
 int err_in (struct err *err, const char *fmt, ...)
   __attribute__ ((__format__ (__printf__, 2, 3)));
 
+/* Give what is already there another number; returns code. */
+int err_code (struct err *err, int code);
+
 /* Out of memory. */
 int err_nomem (struct err *err);
 

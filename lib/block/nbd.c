@@ -11,7 +11,11 @@
  * bytes, so the request is tried once more on one.  When we write, a server
  * that went away may have taken acknowledged writes with it that a flush on
  * a fresh connection would wrongly vouch for: the block then fails all that
- * follows with -EIO, for good.
+ * follows with -EIO, for good.  A server that owes an answer and says nothing
+ * is as good as gone, but is not tried again: it would be silent as long.
+ *
+ * Who reads and connects again must get the same disk.  NBD has no name for
+ * that, so size, abilities and some bytes at both ends must be the same.
  *
  * Every length that the server chose (extents, block sizes, the size of the
  * export after a reconnect) is checked here before use.
@@ -22,12 +26,9 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include <libnbd.h>
 
@@ -54,6 +55,7 @@ struct nbd_block {
   bool can_flush, can_fua, can_zero, can_fast_zero, can_trim, can_cache;
   bool can_extents, can_multi_conn;
   char *description;            /* owned; NULL: none */
+  struct nbd_ends ends;         /* of one that we only read */
 
   pthread_mutex_t lock;         /* guards what follows */
   pthread_cond_t idle_cond;     /* a connection became idle or was dropped */
@@ -93,76 +95,82 @@ is_dead (struct nbd_handle *h)
 
 /*--- connecting ------------------------------------------------------------*/
 
-/* A server whose machine or network is gone fails requests instead of
- * leaving them to wait for ever: the kernel asks after it when it is silent,
- * and gives up when nothing comes back for a minute.  Sockets of other
- * families don't need it and refuse.
- */
-static void
-notice_dead_peers (struct nbd_handle *h)
-{
-  const int on = 1, idle_s = 20, interval_s = 10, probes = 4;
-  const unsigned unanswered_ms = 60 * 1000;
-  int fd = nbd_aio_get_fd (h);
-
-  if (fd < 0 || setsockopt (fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unanswered_ms,
-                            sizeof unanswered_ms) < 0)
-    return;
-  setsockopt (fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-  setsockopt (fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
-  setsockopt (fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof interval_s);
-  setsockopt (fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
-}
-
 static int
-connect_handle (const char *uri, struct nbd_handle **out, struct err *err)
+same_size (const struct nbd_block *n, struct nbd_handle *h, struct err *err)
 {
-  struct nbd_handle *h = nbd_create ();
-  int r;
+  int64_t size = nbd_get_size (h);
 
-  if (h == NULL)
-    return err_libnbd (err);
-  if (nbd_set_uri_allow_local_file (h, true) < 0 ||
-      nbd_add_meta_context (h, LIBNBD_CONTEXT_BASE_ALLOCATION) < 0 ||
-      nbd_set_full_info (h, true) < 0 ||
-      nbd_set_pread_initialize (h, false) < 0)
-    r = err_libnbd (err);
-  else
-    r = nbd_connect_bounded (h, uri, NBD_CONNECT_SECONDS, err);
-  if (r < 0) {
-    nbd_close (h);
-    /* Whatever the reason, it is the connection that failed; only what a
-     * person can act on keeps its own number.
-     */
-    if (r != -ENOENT && r != -EACCES && r != -ECONNREFUSED)
-      r = -EIO;
-    if (err)
-      err->code = r;
-    return r;
-  }
-  notice_dead_peers (h);
-  *out = h;
-  return 0;
-}
-
-/* Connect once more, to what must be the same export. */
-static int
-reconnect (struct nbd_block *n, struct nbd_handle **out, struct err *err)
-{
-  struct nbd_handle *h;
-  int64_t size;
-
-  if (connect_handle (n->base.name, &h, err) < 0) {
-    if (err)
-      err->code = -EIO;         /* for a request the medium failed */
-    return -EIO;
-  }
-  size = nbd_get_size (h);
-  if (size < 0 || (uint64_t) size != n->base.size) {
-    nbd_close (h);
+  if (size < 0 || (uint64_t) size != n->base.size)
     return err_set (err, -EIO, "the export has %" PRIi64 " bytes now, "
                     "expected %" PRIu64 " as when it was opened",
                     size, n->base.size);
+  return 0;
+}
+
+/* What requests are made for. */
+static int
+same_abilities (const struct nbd_block *n, struct nbd_handle *h,
+                struct err *err)
+{
+  int64_t minimum = nbd_get_block_size (h, LIBNBD_SIZE_MINIMUM);
+  int64_t maximum = nbd_get_block_size (h, LIBNBD_SIZE_MAXIMUM);
+
+  if (minimum > 0 && n->base.sizes.minimum % minimum != 0)
+    return err_set (err, -EIO, "the server takes blocks of %" PRIi64 " bytes "
+                    "now, expected %" PRIu32 " as when the export was opened",
+                    minimum, n->base.sizes.minimum);
+  if (maximum > 0 && maximum < n->max_request &&
+      n->max_request != DEFAULT_MAX_REQUEST)
+    return err_set (err, -EIO, "the server takes requests of %" PRIi64
+                    " bytes now, expected %" PRIu32 " as when the export was "
+                    "opened", maximum, n->max_request);
+  if (n->base.writable && nbd_is_read_only (h) != 0)
+    return err_set (err, -EIO, "the server exports it for reading only now");
+  if (n->can_extents &&
+      nbd_can_meta_context (h, LIBNBD_CONTEXT_BASE_ALLOCATION) != 1)
+    return err_set (err, -EIO, "the server does not tell extents any more");
+  return 0;
+}
+
+static int
+same_ends (const struct nbd_block *n, struct nbd_handle *h, struct err *err)
+{
+  struct nbd_ends ends;
+  int r;
+
+  if (!n->ends.known)
+    return 0;
+  r = nbd_ends_read (h, n->base.size, n->base.sizes.minimum, &ends, err);
+  if (r < 0)
+    return r;
+  if (!ends.known)
+    return err_set (err, -EIO, "the server can't read the ends of the export "
+                    "any more");
+  if (ends.crc != n->ends.crc)
+    return err_set (err, -EIO, "the first or last bytes of the export are "
+                    "others now than when it was opened (checksum %08" PRIx32
+                    ", expected %08" PRIx32 ")", ends.crc, n->ends.crc);
+  return 0;
+}
+
+/* Connect once more, to what must be the same export.  For a request it is
+ * the medium that failed.
+ */
+static int
+reconnect (struct nbd_block *n, struct nbd_handle **out, struct err *err)
+{
+  struct nbd_handle *h = NULL;
+  int r = nbd_connect_export (n->base.name, &h, err);
+
+  if (r == 0)
+    r = same_size (n, h, err);
+  if (r == 0)
+    r = same_abilities (n, h, err);
+  if (r == 0)
+    r = same_ends (n, h, err);
+  if (r < 0) {
+    nbd_close (h);
+    return err_code (err, -EIO);
   }
   *out = h;
   return 0;
@@ -236,9 +244,9 @@ make_do (struct nbd_block *n)
 }
 
 static void
-put_back (struct nbd_block *n, struct nbd_handle *h)
+put_back (struct nbd_block *n, struct nbd_handle *h, bool of_no_use)
 {
-  if (is_dead (h)) {
+  if (of_no_use) {
     drop (n, h);
     return;
   }
@@ -275,7 +283,8 @@ struct request {
   int list_error;               /* out of memory in the callback */
 };
 
-typedef int (*run_fn) (struct nbd_handle *h, struct request *req);
+/* Begins it: libnbd's number for the command, or -1. */
+typedef int64_t (*run_fn) (struct nbd_handle *h, struct request *req);
 
 /* Run a request on some connection.  The second try is for the connections
  * that broke while they were idle: all of those are found broken first.
@@ -294,13 +303,12 @@ run (struct request *req, run_fn fn, struct err *err)
     r = check_out (n, &h, err);
     if (r < 0)
       return r;
-    if (fn (h, req) == 0) {
-      put_back (n, h);
-      return 0;
-    }
-    r = err_libnbd (err);
-    dead = is_dead (h);
-    put_back (n, h);
+    r = nbd_command_wait (h, fn (h, req), NBD_SILENCE_SECONDS,
+                          NBD_REQUEST_SECONDS, err);
+    dead = r < 0 && is_dead (h);
+    put_back (n, h, dead || r == -ETIMEDOUT);
+    if (r == -ETIMEDOUT && !dead)
+      return err_code (err, -EIO);
     if (!dead)
       return r;
     r = err_set (err, -EIO, "the connection to the server was lost");
@@ -328,10 +336,11 @@ run_in_pieces (struct request *req, run_fn fn, struct err *err)
   return r;
 }
 
-static int
+static int64_t
 run_pread (struct nbd_handle *h, struct request *req)
 {
-  return nbd_pread (h, req->in, (size_t) req->len, req->off, 0);
+  return nbd_aio_pread (h, req->in, (size_t) req->len, req->off,
+                        NBD_NULL_COMPLETION, 0);
 }
 
 /* A server may insist on whole blocks: read around, hand out the middle. */
@@ -377,19 +386,35 @@ check_aligned (const struct block *b, uint64_t len, uint64_t off,
   return 0;
 }
 
-static int
+static int64_t
 run_flush (struct nbd_handle *h, struct request *req)
 {
   (void) req;
-  return nbd_flush (h, 0);
+  return nbd_aio_flush (h, NBD_NULL_COMPLETION, 0);
+}
+
+/* A flush speaks for the writes on other connections too, but not when one of
+ * those has ended meanwhile: this may be another server by now.  (One that
+ * is in use fails its request and is lost with that.)
+ */
+static int
+check_idle (struct nbd_block *n, struct err *err)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&n->lock);
+
+  for (unsigned i = 0; i < n->nr_idle; ++i)
+    if (nbd_poll (n->idle[i], 0) < 0 || is_dead (n->idle[i]))
+      n->lost = n->base.writable;
+  return check_lost (n, err);
 }
 
 static int
 nbd_block_flush (struct block *b, struct err *err)
 {
   struct request req = { .n = nbd (b) };
+  int r = nbd (b)->can_flush ? run (&req, run_flush, err) : 0;
 
-  return nbd (b)->can_flush ? run (&req, run_flush, err) : 0;
+  return r == 0 && b->writable ? check_idle (nbd (b), err) : r;
 }
 
 static uint32_t
@@ -407,10 +432,11 @@ finish_write (struct block *b, int r, unsigned flags, struct err *err)
   return r;
 }
 
-static int
+static int64_t
 run_pwrite (struct nbd_handle *h, struct request *req)
 {
-  return nbd_pwrite (h, req->out, (size_t) req->len, req->off, req->flags);
+  return nbd_aio_pwrite (h, req->out, (size_t) req->len, req->off,
+                         NBD_NULL_COMPLETION, req->flags);
 }
 
 static int
@@ -426,10 +452,11 @@ nbd_block_pwrite (struct block *b, const void *buf, size_t len, uint64_t off,
   return finish_write (b, r, flags, err);
 }
 
-static int
+static int64_t
 run_zero (struct nbd_handle *h, struct request *req)
 {
-  return nbd_zero (h, req->len, req->off, req->flags);
+  return nbd_aio_zero (h, req->len, req->off, NBD_NULL_COMPLETION,
+                       req->flags);
 }
 
 static int
@@ -453,10 +480,11 @@ nbd_block_zero (struct block *b, uint64_t len, uint64_t off, unsigned flags,
   return finish_write (b, r, flags, err);
 }
 
-static int
+static int64_t
 run_trim (struct nbd_handle *h, struct request *req)
 {
-  return nbd_trim (h, req->len, req->off, req->flags);
+  return nbd_aio_trim (h, req->len, req->off, NBD_NULL_COMPLETION,
+                       req->flags);
 }
 
 static int
@@ -472,10 +500,10 @@ nbd_block_trim (struct block *b, uint64_t len, uint64_t off, unsigned flags,
   return finish_write (b, r, flags, err);
 }
 
-static int
+static int64_t
 run_cache (struct nbd_handle *h, struct request *req)
 {
-  return nbd_cache (h, req->len, req->off, 0);
+  return nbd_aio_cache (h, req->len, req->off, NBD_NULL_COMPLETION, 0);
 }
 
 static int
@@ -531,15 +559,15 @@ add_entries (void *opaque, const char *context, uint64_t offset,
 }
 
 /* The list is the request's own: a second try starts it again. */
-static int
+static int64_t
 run_status (struct nbd_handle *h, struct request *req)
 {
   extent_list_free (req->list);
-  return nbd_block_status (h, req->len, req->off,
-                           (nbd_extent_callback) {
-                             .callback = add_entries,
-                             .user_data = req,
-                           }, 0);
+  return nbd_aio_block_status (h, req->len, req->off,
+                               (nbd_extent_callback) {
+                                 .callback = add_entries,
+                                 .user_data = req,
+                               }, NBD_NULL_COMPLETION, 0);
 }
 
 static int
@@ -680,7 +708,7 @@ block_nbd_open (const char *uri, unsigned flags, struct block **out,
   bool writable = flags & BLOCK_NBD_WRITE;
   struct nbd_handle *h;
   struct nbd_block *n;
-  int r = connect_handle (uri, &h, err);
+  int r = nbd_connect_export (uri, &h, err);
 
   if (r < 0)
     return r;
@@ -702,6 +730,8 @@ block_nbd_open (const char *uri, unsigned flags, struct block **out,
   n->idle[0] = h;
   n->nr_idle = n->nr_open = n->max_open = 1;
   r = learn_sizes (n, h, err);
+  if (r == 0 && !writable)
+    r = nbd_ends_read (h, n->base.size, n->base.sizes.minimum, &n->ends, err);
   if (r < 0) {
     block_unref (&n->base);
     return r;

@@ -15,9 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -25,11 +23,11 @@
 #include <cmocka.h>
 #include <libnbd.h>
 
-#include "lib/base/bytes.h"
 #include "lib/base/cleanup.h"
 #include "lib/block/nbd-connect.h"
 #include "lib/block/nbd.h"
 #include "lib/format/image.h"
+#include "tests/support/nbd-server.h"
 
 static char dir[] = "test-nbd.XXXXXX";
 static char sock[64], pidfile[64], uri[128];
@@ -292,124 +290,13 @@ extents_are_those_of_the_server (void **state)
   assert_true (extent_list_end (&list, 0) == UINT64_C (12) << 30);
 }
 
-/*--- a server of our own, for what none should say --------------------------*/
-
-#define HOSTILE_SIZE (1 << 20)
-
-static bool
-receive (int fd, void *buf, size_t len)
-{
-  return recv (fd, buf, len, MSG_WAITALL) == (ssize_t) len;
-}
-
 static void
-send_all (int fd, const void *buf, size_t len)
-{
-  if (send (fd, buf, len, MSG_NOSIGNAL) != (ssize_t) len)
-    _exit (1);
-}
-
-static void
-send_option_reply (int fd, uint32_t option, uint32_t type, const void *data,
-                   uint32_t len)
-{
-  uint8_t reply[20];
-
-  put_be64 (reply, UINT64_C (0x3e889045565a9));
-  put_be32 (reply + 8, option);
-  put_be32 (reply + 12, type);
-  put_be32 (reply + 16, len);
-  send_all (fd, reply, sizeof reply);
-  send_all (fd, data, len);
-}
-
-/* Up to and with NBD_OPT_GO. */
-static void
-shake_hands (int fd)
-{
-  static const uint8_t info[12] = {
-    0, 0, 0, 0, 0, 0, 0, HOSTILE_SIZE >> 16, 0, 0, 0, 3 /* read-only */
-  };
-  uint8_t buf[1024];
-  uint32_t option = 0, len;
-
-  send_all (fd, "NBDMAGICIHAVEOPT\0\3", 18);
-  if (!receive (fd, buf, 4))
-    _exit (0);
-  while (option != 7) {         /* NBD_OPT_GO */
-    if (!receive (fd, buf, 16))
-      _exit (0);
-    option = get_be32 (buf + 8);
-    len = get_be32 (buf + 12);
-    if (len > sizeof buf || (len > 0 && !receive (fd, buf, len)))
-      _exit (1);
-    if (option == 10)           /* NBD_OPT_SET_META_CONTEXT */
-      send_option_reply (fd, option, 4, "\0\0\0\1base:allocation", 19);
-    if (option == 7)
-      send_option_reply (fd, option, 3, info, sizeof info);
-    send_option_reply (fd, option, option == 7 || option == 8 || option == 10
-                       ? 1 : 0x80000001, "", 0);
-  }
-}
-
-static void
-send_chunk (int fd, const uint8_t *request, uint16_t flags, uint16_t type,
-            const void *data, uint32_t len)
-{
-  uint8_t chunk[20];
-
-  put_be32 (chunk, 0x668e33ef);
-  put_be16 (chunk + 4, flags);
-  put_be16 (chunk + 6, type);
-  memcpy (chunk + 8, request + 8, 8);
-  put_be32 (chunk + 16, len);
-  send_all (fd, chunk, sizeof chunk);
-  send_all (fd, data, len);
-}
-
-/* Answers block status with the same half of the disk, said twice. */
-static void
-serve_twice_said_extents (int fd)
-{
-  uint8_t request[28], status[12];
-
-  shake_hands (fd);
-  while (receive (fd, request, sizeof request)) {
-    if (get_be16 (request + 6) != 7)    /* NBD_CMD_BLOCK_STATUS */
-      break;
-    put_be32 (status, 1);
-    put_be32 (status + 4, HOSTILE_SIZE / 2);
-    put_be32 (status + 8, 0);
-    send_chunk (fd, request, 0, 5, status, sizeof status);
-    send_chunk (fd, request, 1, 5, status, sizeof status);
-  }
-}
-
-static void
-start_own_server (void (*serve) (int fd))
-{
-  struct sockaddr_un addr = { .sun_family = AF_UNIX };
-  int fd = socket (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-  unlink (sock);
-  strcpy (addr.sun_path, sock);
-  assert_int_equal (bind (fd, (struct sockaddr *) &addr, sizeof addr), 0);
-  assert_int_equal (listen (fd, 5), 0);
-  server = fork ();
-  assert_true (server >= 0);
-  if (server == 0) {
-    serve (accept (fd, NULL, NULL));
-    _exit (0);
-  }
-  close (fd);
-}
-
-static void
-say_nothing (int fd)
+say_nothing (int fd, unsigned nth)
 {
   char buf[1000];
 
-  receive (fd, buf, sizeof buf);
+  (void) nth;
+  nbd_server_receive (fd, buf, sizeof buf);
 }
 
 static void
@@ -419,30 +306,13 @@ a_server_that_says_nothing_is_given_up (void **state)
   struct err err = ERR_INIT;
 
   (void) state;
-  start_own_server (say_nothing);
+  server = nbd_server_start (sock, say_nothing);
+  assert_true (server > 0);
   alarm (60);
   assert_int_equal (nbd_connect_bounded (h, uri, 1, &err), -ETIMEDOUT);
   alarm (0);
   assert_string_equal (err.msg, "the server did not answer within 1 seconds");
   nbd_close (h);
-}
-
-static void
-extents_said_twice_are_counted_once (void **state)
-{
-  CLEANUP_BLOCK struct block *b = NULL;
-  CLEANUP_EXTENT_LIST struct extent_list list = { VECTOR_INIT, 1 };
-
-  (void) state;
-  start_own_server (serve_twice_said_extents);
-  b = open_uri (0);
-  assert_true (block_size (b) == HOSTILE_SIZE);
-  assert_int_equal (block_extents (b, 4096, 0, &list, NULL), 0);
-  assert_true (extent_list_end (&list, 0) == 4096);
-  extent_list_free (&list);
-  assert_int_equal (block_extents (b, HOSTILE_SIZE / 2, 4096, &list, NULL),
-                    0);
-  assert_true (extent_list_end (&list, 0) == 4096 + HOSTILE_SIZE / 2);
 }
 
 static void
@@ -559,7 +429,6 @@ main (void)
     cmocka_unit_test_teardown (extents_are_those_of_the_server, teardown),
     cmocka_unit_test_teardown (a_server_that_says_nothing_is_given_up,
                                teardown),
-    cmocka_unit_test_teardown (extents_said_twice_are_counted_once, teardown),
     cmocka_unit_test_teardown (a_reader_survives_a_restart_of_the_server,
                                teardown),
     cmocka_unit_test_teardown (a_writer_does_not, teardown),
