@@ -363,7 +363,7 @@ static void
 there_may_be_many_words (void **state)
 {
   struct words words = VECTOR_INIT;
-  char expected[16];
+  char expected[32];
 
   (void) state;
   for (int i = 0; i < 1000; ++i)
