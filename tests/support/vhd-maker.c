@@ -80,6 +80,8 @@ grow (struct vhd_maker *m, size_t len)
 {
   size_t off = m->len;
 
+  if (len == 0)
+    return off;
   /* Twice as much each time: under the sanitizers realloc always copies. */
   if (m->len + len > m->allocated) {
     m->allocated = 2 * (m->len + len);
