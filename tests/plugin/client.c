@@ -13,6 +13,11 @@
  *   client nonsense URI                requests that no client should send
  *                                      are refused, and the next one served
  *   client connects URI COUNT          connect, read, disconnect
+ *   client faults URI MODEL FLAG       read the disk, which is that of the file
+ *                                      MODEL; again while the file FLAG makes
+ *                                      a server further down fail, which must
+ *                                      be EIO at least once; and again.  Three
+ *                                      times
  *   client hold URI                    connect, print "connected", wait for
  *                                      the end of stdin, then read and end
  */
@@ -332,6 +337,66 @@ connects (const char *uri, unsigned count)
   }
 }
 
+/* Reads all of the disk in small requests.  Returns how many failed; each did
+ * so with EIO, and what did not fail is as in the model.
+ */
+static unsigned
+read_disk (struct nbd_handle *h, const char *model, uint64_t size)
+{
+  const size_t chunk = 24 * 1024;
+  char buf[24 * 1024];
+  unsigned nr_failed = 0;
+
+  for (uint64_t off = 0; off < size; off += chunk) {
+    size_t len = size - off < chunk ? (size_t) (size - off) : chunk;
+
+    if (nbd_pread (h, buf, len, off, 0) < 0) {
+      nr_failed++;
+      if (nbd_get_errno () != EIO)
+        die ("a read failed with %s, expected EIO", nbd_get_error ());
+    }
+    else if (memcmp (buf, model + off, len) != 0)
+      die ("wrong bytes in the %zu at offset %" PRIu64, len, off);
+  }
+  return nr_failed;
+}
+
+static void
+read_without_faults (struct nbd_handle *h, const char *model, uint64_t size)
+{
+  if (read_disk (h, model, size) > 0)
+    die ("a read failed without a fault: %s", nbd_get_error ());
+}
+
+static void
+faults (const char *uri, const char *path, const char *flag)
+{
+  struct nbd_handle *h = connect_to (uri);
+  uint64_t size = (uint64_t) nbd_get_size (h);
+  int fd = open (path, O_RDONLY | O_CLOEXEC);
+  unsigned nr_failed = 0;
+  char *model = malloc (size + 1);
+
+  if (fd < 0 || model == NULL || size > LARGEST_DISK ||
+      read (fd, model, size + 1) != (ssize_t) size)
+    die ("%s is not a model of %" PRIu64 " bytes", path, size);
+  close (fd);
+  for (unsigned i = 0; i < 3; ++i) {
+    read_without_faults (h, model, size);
+    fd = open (flag, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+      die ("%s: %s", flag, strerror (errno));
+    close (fd);
+    nr_failed = read_disk (h, model, size);
+    if (unlink (flag) < 0 || nr_failed == 0)
+      die ("no read failed");
+    read_without_faults (h, model, size);
+  }
+  printf ("%u reads failed\n", nr_failed);
+  disconnect (h);
+  free (model);
+}
+
 static void
 hold (const char *uri)
 {
@@ -362,6 +427,8 @@ main (int argc, char *argv[])
     nonsense (argv[2]);
   else if (strcmp (command, "connects") == 0 && argc == 4)
     connects (argv[2], (unsigned) atoi (argv[3]));
+  else if (strcmp (command, "faults") == 0 && argc == 5)
+    faults (argv[2], argv[3], argv[4]);
   else if (strcmp (command, "hold") == 0 && argc == 3)
     hold (argv[2]);
   else
