@@ -49,15 +49,19 @@ io_get_size (void *handle)
 }
 
 /* An image may have a minimum (an NBD server below that takes whole blocks
- * only).  Reading is done around it, so that it is for who writes; and a disk
- * that does not end with a whole block can't state it: clients would leave
- * out its end, or fail there.
+ * only).  Reading is done around it, so that it is for who writes, and for
+ * all where it is the size of a sector: a partition table that counts in
+ * sectors of 4096 bytes means something else in sectors of 512.  A disk that
+ * does not end with a whole block can't state it: clients would leave out its
+ * end, or fail there.
  */
 static uint32_t
 minimum_to_state (struct image *img, const struct block_sizes *sizes)
 {
-  if (!image_writable (img) || !is_power_of_2 (sizes->minimum) ||
-      image_size (img) % sizes->minimum != 0)
+  bool is_sector = sizes->logical == sizes->minimum;
+
+  if ((!image_writable (img) && !is_sector) ||
+      !is_power_of_2 (sizes->minimum) || image_size (img) % sizes->minimum != 0)
     return 1;
   return (uint32_t) min_u64 (sizes->minimum, LARGEST_MINIMUM);
 }

@@ -139,7 +139,7 @@ cache_native (void *handle)
 
 static struct nbdkit_plugin plugin = {
   .name = "image",
-  .longname = "disk images (VHD, ISO, raw)",
+  .longname = "disk images (VHD, VHDX, ISO, raw)",
   .version = PACKAGE_VERSION,
   .description = "Serve the disks inside image files.",
   .unload = plugin_unload,

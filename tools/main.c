@@ -65,7 +65,7 @@ help (void)
 {
   printf ("Usage: nbdimage COMMAND [OPTION…] [ARGUMENT…]\n"
           "\n"
-          "Disk images as real disks: VHD, ISO and raw images over NBD.\n"
+          "Disk images as real disks: VHD, VHDX, ISO and raw images over NBD.\n"
           "\n"
           "Commands:\n");
   for (size_t i = 0; i < NR_COMMANDS; ++i)

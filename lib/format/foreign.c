@@ -35,7 +35,6 @@ static const struct {
   SIGNATURE (0, "QFI\xFB\0\0\0\001", "qcow"),
   SIGNATURE (0, "QFI\xFB", "qcow2"),
   SIGNATURE (0, "QED\0", "QED"),
-  SIGNATURE (0, "vhdxfile", "VHDX"),
   SIGNATURE (0, "KDMV", "VMDK"),
   SIGNATURE (0, "COWD", "VMDK"),
   SIGNATURE (0, "# Disk DescriptorFile", "VMDK"),

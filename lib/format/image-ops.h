@@ -99,5 +99,6 @@ extern const struct image_ops *const image_formats[];
 extern const struct image_ops iso_image_ops;
 extern const struct image_ops raw_image_ops;
 extern const struct image_ops vhd_image_ops;
+extern const struct image_ops vhdx_image_ops;
 
 #endif /* NBDIMAGE_FORMAT_IMAGE_OPS_H */

@@ -15,6 +15,7 @@
 
 const struct image_ops *const image_formats[] = {
   &vhd_image_ops,
+  &vhdx_image_ops,
   &iso_image_ops,
   &raw_image_ops,
   NULL

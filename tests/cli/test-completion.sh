@@ -37,7 +37,7 @@ same "options of detach" "$(completed detach --j)" "--json"
 same "all options" "$(completed boot --)" \
      "$(nbdimage --complete boot | sort | xargs)"
 same "an argument" "$(completed boot --accel k)" "kvm"
-same "an argument behind =" "$(completed info --format=v)" "vhd"
+same "an argument behind =" "$(completed info --format=i)" "iso"
 same "a file" "$(completed info di)" "disk.vhd"
 same "a file after an option" "$(completed info --json di)" "disk.vhd"
 same "a folder" "$(completed info --parent-path '')" "folder"

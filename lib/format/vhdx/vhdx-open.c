@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* The driver's table: VHDX, version 1, of Hyper-V.  Read only. */
+
+#include <config.h>
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/format/image-ops.h"
+#include "lib/format/vhdx/vhdx.h"
+
+static int
+vhdx_probe (const struct probe *p)
+{
+  return vhdx_header_probe (p->head, p->head_len) ? PROBE_YES : PROBE_NO;
+}
+
+static int
+set_readonly_reason (struct image *img, struct err *err)
+{
+  static const char reason[] = "it is a VHDX, which can only be read";
+
+  if (img->writable)
+    return err_set (err, -EROFS, "can't be opened for writing: %s", reason);
+  img->readonly_reason = strdup (reason);
+  return img->readonly_reason ? 0 : err_nomem (err);
+}
+
+/* A partition table in sectors of 4096 bytes means nothing in sectors of 512,
+ * so that the disk takes whole ones only.
+ */
+static void
+set_sizes (struct image *img, const struct vhdx_metadata *m)
+{
+  img->size = m->size;
+  img->sizes.logical = m->logical;
+  if (m->logical > 512)
+    img->sizes.minimum = m->logical;
+  if (m->physical > 512)
+    img->sizes.preferred = m->physical;
+}
+
+static int
+vhdx_open (struct image *img, const struct image_options *options,
+           struct report *report, struct err *err)
+{
+  struct vhdx *vhdx = img->state;
+  int r;
+
+  r = set_readonly_reason (img, err);
+  if (r < 0)
+    return r;
+  vhdx->cache = sector_cache_new ();
+  if (vhdx->cache == NULL)
+    return err_nomem (err);
+  r = vhdx_layer_new (img->block, options, &vhdx->leaf, report, err);
+  if (r < 0)
+    return r;
+  vhdx->leaf->cache = vhdx->cache;
+  r = vhdx_layer_open (vhdx->leaf, options, report, err);
+  if (r == 0)
+    r = vhdx_chain_open (vhdx->leaf, options, report, err);
+  if (r == 0)
+    set_sizes (img, &vhdx->leaf->metadata);
+  return r;
+}
+
+static void
+vhdx_close (struct image *img)
+{
+  struct vhdx *vhdx = img->state;
+
+  vhdx_layer_free (vhdx->leaf);
+  sector_cache_free (vhdx->cache);
+}
+
+static struct vhdx_layer *
+leaf_of (struct image *img)
+{
+  return ((struct vhdx *) img->state)->leaf;
+}
+
+static int
+vhdx_pread (struct image *img, void *buf, size_t len, uint64_t off,
+            struct err *err)
+{
+  return vhdx_layer_pread (leaf_of (img), buf, len, off, err);
+}
+
+static int
+vhdx_extents (struct image *img, uint64_t len, uint64_t off,
+              struct extent_list *list, struct err *err)
+{
+  return vhdx_layer_extents (leaf_of (img), len, off, list, err);
+}
+
+static int
+vhdx_cache (struct image *img, uint64_t len, uint64_t off, struct err *err)
+{
+  return vhdx_layer_cache (leaf_of (img), len, off, err);
+}
+
+const struct image_ops vhdx_image_ops = {
+  .name = "vhdx",
+  .state_size = sizeof (struct vhdx),
+  .probe = vhdx_probe,
+  .open = vhdx_open,
+  .close = vhdx_close,
+  .pread = vhdx_pread,
+  .extents = vhdx_extents,
+  .cache = vhdx_cache,
+  .info = vhdx_info,
+};

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* The chain of a differencing VHDX.
+ *
+ * What is found in the places that the child gives (vhdx-locator.c,
+ * ../parent.h) is opened as a VHDX and nothing else, and it is the parent if
+ * the identity of its data is one that the child was made for.  That changes
+ * with the first write to the parent, so that a parent that was written to
+ * behind its child's back is none any more.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "lib/format/vhdx/vhdx.h"
+
+/* The search for one parent. */
+struct search {
+  struct vhdx_layer *leaf;
+  struct vhdx_layer *child;
+  const struct image_options *options;
+  struct vhdx_layer *found;
+};
+
+static int
+check_identity (const struct vhdx_layer *child,
+                const struct vhdx_layer *candidate, struct err *err)
+{
+  const struct vhdx_locator *locator = &child->locator;
+  const uint8_t *found = candidate->header.data_write_guid;
+  char expected_id[UUID_STRING_SIZE], found_id[UUID_STRING_SIZE];
+
+  for (unsigned i = 0; i < locator->nr_linkages; ++i)
+    if (memcmp (locator->linkage[i], found, UUID_SIZE) == 0)
+      return 0;
+  guid_to_string (locator->linkage[0], expected_id);
+  guid_to_string (found, found_id);
+  return err_set (err, -ENOENT, "found %s, but the identity of its data is "
+                  "%s, expected %s", block_name (candidate->block), found_id,
+                  expected_id);
+}
+
+static int
+check_loop (const struct vhdx_layer *leaf,
+            const struct vhdx_layer *candidate, struct err *err)
+{
+  for (const struct vhdx_layer *l = leaf; l; l = l->parent)
+    if (parent_is_same_file (l->block, candidate->block))
+      return err_set (err, -EBADMSG, "the chain is a loop: %s is a parent of "
+                      "itself", block_name (candidate->block));
+  return 0;
+}
+
+/* Nothing but the header of the file is used until it is known that it is
+ * the parent.
+ */
+static int
+accept_parent (void *opaque, struct block *block, struct report *report,
+               struct err *err)
+{
+  struct search *s = opaque;
+  struct vhdx_layer *layer;
+  int r;
+
+  r = vhdx_layer_new (block, s->options, &layer, report, err);
+  if (r < 0) {
+    err_in (err, "%s", block_name (block));
+    return r;
+  }
+  r = check_identity (s->child, layer, err);
+  if (r == 0)
+    r = check_loop (s->leaf, layer, err);
+  if (r == 0)
+    s->found = layer;
+  else
+    vhdx_layer_free (layer);
+  return r;
+}
+
+/* *parent is not touched on failure. */
+static int
+find_parent (struct vhdx_layer *leaf, struct vhdx_layer *child,
+             const struct folder_vector *path_folders,
+             const struct image_options *options, struct vhdx_layer **parent,
+             struct report *report, struct err *err)
+{
+  struct search s = { .leaf = leaf, .child = child, .options = options };
+  struct folder own = FOLDER_INIT;
+  char id[UUID_STRING_SIZE];
+  const struct parent_search ask = {
+    .leaf_folder = &leaf->folder,
+    .child_folder = &child->folder,
+    .path_folders = path_folders,
+    .names = &child->locator.names,
+    .identity = id,
+    .lock = options->lock,
+    .accept = accept_parent,
+    .opaque = &s,
+  };
+  int r;
+
+  guid_to_string (child->locator.linkage[0], id);
+  r = parent_find (&ask, &own, report, err);
+  if (r < 0) {
+    folder_close (&own);
+    vhdx_layer_free (s.found);
+    return r;
+  }
+  s.found->folder = own;
+  *parent = s.found;
+  return 0;
+}
+
+/* A parent may be longer or shorter, when the child was resized: behind its
+ * end there are zeros.  Sectors of another size would make another disk.
+ */
+static int
+compare (const struct vhdx_layer *child, const struct vhdx_layer *parent,
+         struct report *report, struct err *err)
+{
+  const struct vhdx_metadata *c = &child->metadata, *p = &parent->metadata;
+
+  if (p->logical != c->logical)
+    return err_set (err, -EBADMSG, "has sectors of %" PRIu32 " bytes, but its "
+                    "child %s has sectors of %" PRIu32, p->logical,
+                    block_name (child->block), c->logical);
+  if (p->size != c->size)
+    report_warn (report, "%s: has a disk of %" PRIu64 " bytes, its parent %s "
+                 "one of %" PRIu64, block_name (child->block), c->size,
+                 block_name (parent->block), p->size);
+  return 0;
+}
+
+static int
+open_parent (struct vhdx_layer *leaf, struct vhdx_layer *child,
+             const struct folder_vector *path_folders,
+             const struct image_options *options, struct report *report,
+             struct err *err)
+{
+  struct vhdx_layer *parent;
+  int r;
+
+  if (child->number + 1 >= PARENT_MAX_LAYERS)
+    return err_set (err, -ENOTSUP, "the chain of parents is longer than %d "
+                    "files", PARENT_MAX_LAYERS);
+  r = find_parent (leaf, child, path_folders, options, &parent, report, err);
+  if (r < 0) {
+    if (child->number > 0)
+      err_in (err, "parent %s", block_name (child->block));
+    return r;
+  }
+  child->parent = parent;
+  parent->number = child->number + 1;
+  parent->cache = child->cache;
+  r = vhdx_layer_open (parent, options, report, err);
+  if (r == 0)
+    r = compare (child, parent, report, err);
+  if (r < 0)
+    err_in (err, "parent %s", block_name (parent->block));
+  return r;
+}
+
+int
+vhdx_chain_open (struct vhdx_layer *leaf, const struct image_options *options,
+                 struct report *report, struct err *err)
+{
+  struct folder_vector folders = VECTOR_INIT;
+  struct vhdx_layer *child = leaf;
+  int r;
+
+  if (!leaf->metadata.has_parent)
+    return 0;
+  r = parent_path_folders (options->parent_path, &folders, err);
+  if (r == 0)
+    r = parent_leaf_folder (leaf->block, &leaf->folder, report, err);
+  while (r == 0 && child->metadata.has_parent) {
+    r = open_parent (leaf, child, &folders, options, report, err);
+    child = child->parent;
+  }
+  parent_folders_free (&folders);
+  for (struct vhdx_layer *l = leaf; l; l = l->parent)
+    folder_close (&l->folder);
+  return r;
+}

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* The VHDX driver inside.  A disk is a chain of layers: the image itself
+ * (layer 0) and, if it is differencing, its parents.  Each layer is one
+ * file, opened in this order:
+ *
+ *   headers     vhdx-header.c    which of the two counts; is there a log
+ *   log         vhdx-log.c       what must be replayed
+ *   replay      vhdx-replay.c    the file as it is after that, in memory
+ *   regions     vhdx-region.c    where BAT and metadata are
+ *   metadata    vhdx-metadata.c  sizes, and what is said about the parent
+ *   locator     vhdx-locator.c   what that means
+ *   BAT         vhdx-bat.c       where each block of the disk lies
+ *   bitmaps     vhdx-bitmap.c    which sectors of a block are in it
+ *
+ * vhdx-layer.c puts these together, vhdx-parent.c finds the next layer with
+ * ../parent.h, vhdx-io.c reads through the whole chain and vhdx-info.c
+ * describes it.  vhdx-open.c is the driver's table.
+ *
+ * After opening, everything but the cache (which locks for itself) is
+ * constant, so that reading takes no other lock.
+ *
+ * All is read only so far.  Who adds writing replaces the replay in memory
+ * by one into the file, locks the BAT against its readers, and gives the
+ * leaf, never a parent, a path for what changes.
+ */
+
+#ifndef NBDIMAGE_FORMAT_VHDX_H
+#define NBDIMAGE_FORMAT_VHDX_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/base/uuid.h"
+#include "lib/base/vector.h"
+#include "lib/block/block.h"
+#include "lib/format/image.h"
+#include "lib/format/parent.h"
+#include "lib/format/sector-cache.h"
+#include "lib/format/vhdx/vhdx-disk.h"
+
+/*--- vhdx-header.c ----------------------------------------------------------*/
+
+struct vhdx_header {
+  unsigned number;              /* 1 or 2; the other one is older */
+  uint64_t sequence;
+  uint8_t data_write_guid[UUID_SIZE];   /* what children know it by */
+  uint8_t log_guid[UUID_SIZE];
+  uint64_t log_off;             /* bytes */
+  uint32_t log_len;             /* bytes */
+  char *creator;                /* UTF-8, owned; may be empty */
+  bool alone;                   /* the other header is damaged */
+  bool bad_checksum;            /* ... of this one too, ignored as asked */
+};
+
+/* Does a file that begins like this hold a VHDX, be it damaged? */
+bool vhdx_header_probe (const uint8_t *head, size_t head_len);
+
+/* Find and check the active header (§2.2.2).  -EBADMSG, -ENOTSUP, or why
+ * reading failed.
+ */
+int vhdx_header_read (struct block *block, bool ignore_checksums,
+                      struct vhdx_header *out, struct report *report,
+                      struct err *err);
+
+void vhdx_header_free (struct vhdx_header *header);
+
+/* CRC-32C of a structure whose own four bytes of it count as zeros. */
+uint32_t vhdx_checksum (const uint8_t *p, size_t len);
+
+/*--- vhdx-log.c -------------------------------------------------------------*/
+
+/* Pages of the file, from one page in the log or, many of them, zeros.  In
+ * a list they are in order and do not overlap.
+ */
+struct vhdx_piece {
+  uint64_t page, nr_pages;      /* VHDX_PAGE bytes each, in the file */
+  uint32_t data;                /* page in the log; VHDX_PIECE_ZERO */
+  uint32_t desc;                /* descriptor, VHDX_DESC_SIZE bytes each from
+                                   the start of the log */
+};
+
+#define VHDX_PIECE_ZERO UINT32_MAX
+
+DEFINE_VECTOR (vhdx_piece_vector, struct vhdx_piece);
+
+/* What a log does to its file. */
+struct vhdx_log {
+  uint64_t nr_entries;          /* that are to be replayed */
+  uint64_t file_size;           /* bytes, at least, after that */
+  struct vhdx_piece_vector pieces;
+};
+
+#define VHDX_LOG_INIT { 0, 0, VECTOR_INIT }
+
+/* Find the active sequence of entries (§2.3.2) and what it does.  The header
+ * has a log GUID: -EBADMSG if there is no valid sequence, or if the file is
+ * shorter than the log promises.
+ */
+int vhdx_log_read (struct block *block, const struct vhdx_header *header,
+                   struct vhdx_log *out, struct err *err);
+
+/* later over earlier, in one list. */
+int vhdx_pieces_merge (const struct vhdx_piece_vector *earlier,
+                       const struct vhdx_piece_vector *later,
+                       struct vhdx_piece_vector *out);
+
+/*--- vhdx-replay.c ----------------------------------------------------------*/
+
+/* The file as it is after replaying the log, as a read-only block; the file
+ * itself is not touched.  References below, takes the pieces over.
+ */
+int vhdx_replay_new (struct block *below, const struct vhdx_header *header,
+                     struct vhdx_log *log, struct block **out,
+                     struct err *err);
+
+/*--- vhdx-region.c ----------------------------------------------------------*/
+
+struct vhdx_region {
+  uint64_t off, len;            /* bytes; whole units */
+  uint8_t guid[UUID_SIZE];      /* zeros: the log */
+};
+
+DEFINE_VECTOR (vhdx_region_vector, struct vhdx_region);
+
+struct vhdx_regions {
+  /* All that are in use, unknown ones and the log too, by offset; none
+   * overlap.
+   */
+  struct vhdx_region_vector all;
+  struct vhdx_region bat, metadata;
+};
+
+/* "the BAT", "the log", "the region GUID" */
+const char *vhdx_region_name (const struct vhdx_region *region,
+                              char buf[64]);
+
+int vhdx_regions_read (struct block *file, const struct vhdx_header *header,
+                       bool ignore_checksums, struct vhdx_regions *out,
+                       struct report *report, struct err *err);
+void vhdx_regions_free (struct vhdx_regions *regions);
+
+/* The first region that [off, off+len) touches, or NULL. */
+const struct vhdx_region *
+vhdx_regions_touched (const struct vhdx_regions *regions, uint64_t off,
+                      uint64_t len);
+
+/*--- vhdx-metadata.c --------------------------------------------------------*/
+
+struct vhdx_metadata {
+  uint32_t block_size;          /* bytes */
+  bool is_fixed, has_parent;
+  uint64_t size;                /* bytes of the disk */
+  uint8_t page_83[UUID_SIZE];   /* the disk's, the same along a chain */
+  uint32_t logical, physical;   /* bytes in a sector */
+  uint8_t *locator;             /* owned; NULL without a parent */
+  size_t locator_len;
+};
+
+int vhdx_metadata_read (struct block *file, const struct vhdx_region *region,
+                        struct vhdx_metadata *out, struct err *err);
+
+/*--- vhdx-locator.c ---------------------------------------------------------*/
+
+/* What a child says about its parent. */
+struct vhdx_locator {
+  uint8_t linkage[2][UUID_SIZE];        /* the parent has one of them */
+  unsigned nr_linkages;         /* 1 or 2 */
+  struct name_list names;       /* paths to try, in this order */
+};
+
+int vhdx_locator_read (const uint8_t *item, size_t len,
+                       struct vhdx_locator *out, struct err *err);
+void vhdx_locator_free (struct vhdx_locator *locator);
+
+/*--- vhdx-bat.c -------------------------------------------------------------*/
+
+struct vhdx_bat {
+  uint64_t *entries;            /* all that the disk needs, or NULL: too many
+                                   to hold, looked up through the cache */
+  uint64_t nr_entries;          /* that the disk needs */
+  uint64_t nr_blocks;           /* of the disk */
+  uint32_t chunk_ratio;         /* blocks to a bitmap block */
+};
+
+struct vhdx_layer;
+
+/* Fill layer->bat from what is known of the layer, read the table and check
+ * every entry, if it is small enough to be held.
+ */
+int vhdx_bat_open (struct vhdx_layer *layer, struct err *err);
+void vhdx_bat_close (struct vhdx_bat *bat);
+
+/* State of a block that the disk has, and where it begins in the file. */
+int vhdx_bat_lookup (struct vhdx_layer *layer, uint64_t block,
+                     enum vhdx_state *state, uint64_t *off, struct err *err);
+
+/* Where the bitmap of a chunk begins; some of its blocks are partially
+ * present.
+ */
+int vhdx_bat_lookup_bitmap (struct vhdx_layer *layer, uint64_t chunk,
+                            uint64_t *off, struct err *err);
+
+/* How many blocks from this one on, which is not in the file, are not in the
+ * file either; at least 1, at most max.  Of a disk with a parent: and which
+ * are the parent's to answer for, or not.
+ */
+int vhdx_bat_absent_run (struct vhdx_layer *layer, uint64_t block,
+                         uint64_t max, bool parents, uint64_t *nr,
+                         struct err *err);
+
+/*--- vhdx-bitmap.c ----------------------------------------------------------*/
+
+/* How many bits from first on are the same; at least 1, at most max. */
+unsigned vhdx_bits_run (const uint8_t *bits, unsigned first, unsigned max,
+                        bool *bit);
+
+/* The same for sectors of the disk, all in one partially present block; the
+ * run may be shorter than what follows of it.
+ */
+int vhdx_bitmap_run (struct vhdx_layer *layer, uint64_t sector, uint64_t max,
+                     uint64_t *nr, bool *here, struct err *err);
+
+/*--- vhdx-layer.c -----------------------------------------------------------*/
+
+struct vhdx_layer {
+  struct block *block;          /* the file, a reference; for its name */
+  struct block *file;           /* where to read: the file, replayed if need
+                                   be, a reference */
+  unsigned number;              /* 0: the image itself */
+  struct vhdx_header header;
+  uint64_t nr_replayed;         /* entries of the log */
+  struct vhdx_regions regions;
+  struct vhdx_metadata metadata;
+  struct vhdx_bat bat;
+  struct vhdx_locator locator;  /* of a differencing one */
+  struct sector_cache *cache;   /* the chain's */
+  struct folder folder;         /* where it lies; while opening only */
+  struct vhdx_layer *parent;    /* owned; NULL unless differencing */
+};
+
+/* A layer on this block, its header read and checked, nothing else. */
+int vhdx_layer_new (struct block *block, const struct image_options *options,
+                    struct vhdx_layer **out, struct report *report,
+                    struct err *err);
+
+/* Everything else: the layer can be read, except through its parent. */
+int vhdx_layer_open (struct vhdx_layer *layer,
+                     const struct image_options *options,
+                     struct report *report, struct err *err);
+
+/* With its parents; NULL is fine. */
+void vhdx_layer_free (struct vhdx_layer *layer);
+
+/* "fixed", "dynamic", "differencing" */
+const char *vhdx_layer_type (const struct vhdx_layer *layer);
+
+/*--- vhdx-parent.c ----------------------------------------------------------*/
+
+/* Find and open the parents of leaf, up to the one that has none. */
+int vhdx_chain_open (struct vhdx_layer *leaf,
+                     const struct image_options *options,
+                     struct report *report, struct err *err);
+
+/*--- vhdx-io.c --------------------------------------------------------------*/
+
+int vhdx_layer_pread (struct vhdx_layer *layer, void *buf, size_t len,
+                      uint64_t off, struct err *err);
+int vhdx_layer_extents (struct vhdx_layer *layer, uint64_t len, uint64_t off,
+                        struct extent_list *list, struct err *err);
+int vhdx_layer_cache (struct vhdx_layer *layer, uint64_t len, uint64_t off,
+                      struct err *err);
+
+/*--- vhdx-info.c ------------------------------------------------------------*/
+
+int vhdx_info (struct image *img, struct image_info *info, struct err *err);
+
+/*--- vhdx-open.c ------------------------------------------------------------*/
+
+/* The state of an image. */
+struct vhdx {
+  struct vhdx_layer *leaf;
+  struct sector_cache *cache;
+};
+
+#endif /* NBDIMAGE_FORMAT_VHDX_H */
