@@ -30,6 +30,9 @@
 #include "lib/base/sort.h"
 #include "lib/format/vhd/vhd.h"
 
+/* Bytes of the table that are read at once; whole entries. */
+#define PIECE ((size_t) 2 * 1024 * 1024)
+
 /* An entry takes at most this many sectors after the first, so sums of two
  * of these numbers never overflow.
  */
@@ -115,41 +118,39 @@ check_sorted (const struct vhd_bat *bat, const uint32_t *sectors, size_t nr,
   return 0;
 }
 
-/* Most images were filled front to back, or have few blocks out of order:
- * when each block comes after the one before there is nothing to sort.
+/* What is known of the blocks after each was seen once. */
+struct order {
+  size_t nr;                    /* blocks that are not absent */
+  uint64_t next;                /* sector behind the last of them */
+  bool out_of_order;
+};
+
+/* Most images were filled front to back: when each block comes after the one
+ * before there is nothing to sort.
  */
-static bool
-is_in_order (const struct vhd_bat *bat, size_t *nr)
+static void
+see_block (struct order *order, const struct vhd_bat *bat, uint32_t sector)
 {
-  uint64_t next = 0;
-  bool in_order = true;
-
-  *nr = 0;
-  for (uint64_t i = 0; i < bat->nr_entries; ++i) {
-    uint32_t sector = bat->entries[i];
-
-    if (sector == VHD_BAT_ABSENT)
-      continue;
-    (*nr)++;
-    in_order = in_order && sector >= next;
-    next = sector + span (bat);
-  }
-  return in_order;
+  order->nr++;
+  if (sector < order->next)
+    order->out_of_order = true;
+  order->next = sector + span (bat);
 }
 
 static int
-check_overlaps (const struct vhd_bat *bat, struct err *err)
+check_overlaps (const struct vhd_bat *bat, const struct order *order,
+                struct err *err)
 {
   CLEANUP_FREE uint32_t *sectors = NULL;
-  size_t nr, n = 0;
+  size_t nr = order->nr, n = 0;
 
-  if (is_in_order (bat, &nr))
+  if (!order->out_of_order)
     return 0;
   sectors = malloc (2 * nr * sizeof *sectors);
   if (sectors == NULL)
     return err_nomem (err);
   for (uint64_t i = 0; i < bat->nr_entries; ++i)
-    if (bat->entries[i] != VHD_BAT_ABSENT)
+    if (bat->entries[i] != VHD_BAT_HELD_ABSENT)
       sectors[n++] = bat->entries[i];
   if (sort_u32 (sectors, sectors + nr, nr) < 0)
     return err_nomem (err);
@@ -194,29 +195,58 @@ reserve_all (const struct vhd_layer *layer, struct vhd_bat *bat)
                h->locators[i].len);
 }
 
-/* Every entry: its range, and overlaps. */
+static bool
+all_absent (const uint8_t *bytes, size_t len)
+{
+  return bytes[0] == 0xFF && memcmp (bytes, bytes + 1, len - 1) == 0;
+}
+
+/* From entry i on. */
+static int
+take_entries (struct vhd_bat *bat, uint64_t i, const uint8_t *bytes,
+              size_t len, struct order *order, struct err *err)
+{
+  for (; len > 0; len -= VHD_BAT_ENTRY_SIZE, bytes += VHD_BAT_ENTRY_SIZE, ++i) {
+    uint32_t sector = get_be32 (bytes);
+    int r;
+
+    if (sector == VHD_BAT_ABSENT)
+      continue;
+    r = check_entry (bat, i, sector, err);
+    if (r < 0)
+      return r;
+    bat->entries[i] = sector;
+    see_block (order, bat, sector);
+  }
+  return 0;
+}
+
+/* Every entry: its range, and overlaps.  Where all are absent nothing is
+ * stored, and of a large disk with little in it the kernel never gives us the
+ * memory that calloc promises.
+ */
 static int
 read_entries (struct vhd_layer *layer, struct vhd_bat *bat, struct err *err)
 {
   size_t len = (size_t) bat->nr_entries * VHD_BAT_ENTRY_SIZE;
-  int r;
+  CLEANUP_FREE uint8_t *bytes = malloc (max_u64 (min_u64 (len, PIECE), 1));
+  struct order order = { 0, 0, false };
 
-  bat->entries = malloc (len > 0 ? len : 1);
-  if (bat->entries == NULL)
+  bat->entries = calloc (max_u64 (bat->nr_entries, 1),
+                         sizeof bat->entries[0]);
+  if (bytes == NULL || bat->entries == NULL)
     return err_nomem (err);
-  r = block_pread (layer->block, bat->entries, len, bat->table_offset, err);
-  if (r < 0)
-    return r;
-  for (uint64_t i = 0; i < bat->nr_entries; ++i) {
-    /* Absent in any byte order; most entries of a large disk are. */
-    if (bat->entries[i] == VHD_BAT_ABSENT)
-      continue;
-    bat->entries[i] = get_be32 (&bat->entries[i]);
-    r = check_entry (bat, i, bat->entries[i], err);
+  for (size_t done = 0; done < len; done += PIECE) {
+    size_t n = (size_t) min_u64 (len - done, PIECE);
+    int r = block_pread (layer->block, bytes, n, bat->table_offset + done,
+                         err);
+
+    if (r == 0 && !all_absent (bytes, n))
+      r = take_entries (bat, done / VHD_BAT_ENTRY_SIZE, bytes, n, &order, err);
     if (r < 0)
       return r;
   }
-  return check_overlaps (bat, err);
+  return check_overlaps (bat, &order, err);
 }
 
 int
@@ -275,7 +305,8 @@ vhd_bat_lookup (struct vhd_layer *layer, uint64_t index, uint32_t *sector,
   int r;
 
   if (bat->entries) {
-    *sector = bat->entries[index];
+    *sector = bat->entries[index] == VHD_BAT_HELD_ABSENT
+      ? VHD_BAT_ABSENT : bat->entries[index];
     return 0;
   }
   r = sector_cache_read (layer->cache, layer->block, layer->number,
@@ -330,7 +361,7 @@ vhd_bat_absent_run (struct vhd_layer *layer, uint64_t index, uint64_t max,
 
   if (entries == NULL)
     return absent_run_in_file (layer, index, max, nr, err);
-  while (n < max && entries[index + n] == VHD_BAT_ABSENT)
+  while (n < max && entries[index + n] == VHD_BAT_HELD_ABSENT)
     n++;
   *nr = n;
   return 0;

@@ -89,7 +89,7 @@ mark_layer (struct vhd_index *index, unsigned n)
     return;
   }
   for (uint64_t i = 0; i < bat->nr_entries; ++i)
-    if (bat->entries[i] != VHD_BAT_ABSENT)
+    if (bat->entries[i] != VHD_BAT_HELD_ABSENT)
       mark (index, n, i * bat->block_size, (i + 1) * bat->block_size);
 }
 

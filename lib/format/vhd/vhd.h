@@ -155,6 +155,11 @@ struct vhd_reserved {
 /* Copy, header, BAT, batmap and its map, locators. */
 #define VHD_MAX_RESERVED (5 + VHD_NR_LOCATORS)
 
+/* An absent block in memory: what calloc gives.  No block begins at sector 0,
+ * where the copy of the footer is.
+ */
+#define VHD_BAT_HELD_ABSENT 0
+
 struct vhd_bat {
   uint32_t *entries;            /* all that the disk needs, or NULL: too many
                                    to hold, looked up through the cache */
