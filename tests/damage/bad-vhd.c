@@ -188,15 +188,9 @@ apply (struct vhd_maker *m, const struct bad_vhd_patch *p, bool sum)
 static struct damage_file
 take_file (struct vhd_maker *m, long cut)
 {
-  size_t len = cut < 0 ? m->len : m->len - (size_t) cut;
-  struct damage_file file = damage_copy (m->data, len);
+  struct damage_file file = damage_copy (m->data, m->len);
 
-  if (cut < 0) {
-    file.len += (size_t) -cut;
-    file.bytes = realloc (file.bytes, file.len);
-    assert_non_null (file.bytes);
-    memset (file.bytes + len, 0, (size_t) -cut);
-  }
+  damage_cut (&file, cut);
   vhd_maker_free (m);
   return file;
 }

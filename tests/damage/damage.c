@@ -16,6 +16,7 @@
 
 #include <cmocka.h>
 
+#include "lib/base/bytes.h"
 #include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
 #include "tests/damage/damage.h"
@@ -48,6 +49,41 @@ damage_free (struct damage_image *image)
   free (image->parent.bytes);
   free (image->disk.bytes);
   memset (image, 0, sizeof *image);
+}
+
+void
+damage_apply (struct damage_file *file, const struct damage_patch *patches,
+              size_t nr)
+{
+  for (const struct damage_patch *p = patches; p < patches + nr; ++p) {
+    uint8_t bytes[8];
+
+    if (p->off == 0 && p->width == 0 && p->value == 0)
+      break;
+    assert_true (p->off + (p->width ? p->width : p->value) <= file->len);
+    put_le64 (bytes, p->value);
+    if (p->width == 0)
+      memset (file->bytes + p->off, 0, p->value);
+    else
+      memcpy (file->bytes + p->off, bytes, p->width);
+  }
+}
+
+void
+damage_cut (struct damage_file *file, long cut)
+{
+  size_t len = file->len;
+
+  if (cut >= 0) {
+    assert_true ((size_t) cut <= len);
+    file->len -= (size_t) cut;
+    return;
+  }
+  file->len += (size_t) -cut;
+  file->bytes = realloc (file->bytes, file->len);
+  if (file->bytes == NULL)
+    die ("realloc");
+  memset (file->bytes + len, 0, file->len - len);
 }
 
 /*--- Files ------------------------------------------------------------------*/

@@ -50,12 +50,28 @@ struct damage_family {
   void (*make) (size_t i, struct damage_image *out);
 };
 
-extern const struct damage_family damage_vhd;
+extern const struct damage_family damage_iso, damage_part, damage_vhd;
 
 /* Copies; ends the program when out of memory. */
 struct damage_file damage_copy (const void *bytes, size_t len);
 
 void damage_free (struct damage_image *image);
+
+/* Other bytes at an offset: `width' of them, little-endian; 0: as many zeros
+ * as value says.
+ */
+struct damage_patch {
+  size_t off;
+  unsigned width;
+  uint64_t value;
+};
+
+/* The list ends with one of which all is 0, or after nr. */
+void damage_apply (struct damage_file *file,
+                   const struct damage_patch *patches, size_t nr);
+
+/* Fewer bytes at its end, or more zeros if cut is negative. */
+void damage_cut (struct damage_file *file, long cut);
 
 /* A folder for this program, made at the first call. */
 const char *damage_folder (void);

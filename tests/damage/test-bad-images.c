@@ -27,7 +27,7 @@
 #include "tests/damage/damage.h"
 
 static const struct damage_family *const families[] = {
-  &damage_vhd,
+  &damage_vhd, &damage_part, &damage_iso,
 };
 
 #define NR_FAMILIES (sizeof families / sizeof families[0])
