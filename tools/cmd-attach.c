@@ -143,14 +143,6 @@ check_device (const struct attach *a, struct err *err)
                   name[0] ? ")" : ", which has ended");
 }
 
-/* The same bytes as the disk: no server of ours is needed in between. */
-static bool
-is_plain (const struct image *img)
-{
-  return strcmp (image_format (img), "raw") == 0 ||
-    image_size (img) == block_size (image_block (img));
-}
-
 static bool
 has_image_options (const struct image_option_values *image)
 {
@@ -215,7 +207,7 @@ check_image (struct attach *a, struct err *err)
   if (r < 0)
     return r;
   a->private_server = !is_uri || has_image_options (&a->image) ||
-    !is_plain (img);
+    !image_is_plain (img);
   return 0;
 }
 

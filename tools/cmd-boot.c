@@ -124,7 +124,6 @@ look_at_image (struct boot *b)
   struct image_options options;
   struct block_sizes sizes;
   struct err err = ERR_INIT;
-  bool is_plain;
 
   if (image_options_from_values (&b->image, &options, &err) < 0)
     command_usage_error (&command_boot, "%s", err.msg);
@@ -140,9 +139,8 @@ look_at_image (struct boot *b)
   if (b->machine.is_cd && b->write)
     command_usage_error (&command_boot, "a CD can't be written to");
   b->machine.sector_size = sizes.logical == 4096 ? sizes.logical : 0;
-  is_plain = strcmp (image_format (img), "raw") == 0 ||
-    strcmp (image_format (img), "iso") == 0;
-  if (block_nbd_is_uri (b->name) && is_plain && machine_takes_uri (b->name))
+  if (block_nbd_is_uri (b->name) && image_is_plain (img) &&
+      machine_takes_uri (b->name))
     b->machine.uri = b->name;
   return STATUS_DONE;
 }

@@ -203,6 +203,12 @@ image_block (const struct image *img)
   return img->block;
 }
 
+bool
+image_is_plain (const struct image *img)
+{
+  return img->disk == img->block && img->size == block_size (img->block);
+}
+
 static int
 check_range (const struct image *img, uint64_t len, uint64_t off,
              struct err *err)

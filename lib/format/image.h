@@ -98,6 +98,11 @@ void image_get_sizes (const struct image *img, struct block_sizes *sizes);
 /* The block the image lies on; not referenced, lives as long as img. */
 struct block *image_block (const struct image *img);
 
+/* Are the bytes of that block those of the disk, all of them and no others?
+ * Who can read the block needs no image then.
+ */
+bool image_is_plain (const struct image *img);
+
 /* As the functions of block.h with the same names; flags are BLOCK_*. */
 int image_pread (struct image *img, void *buf, size_t len, uint64_t off,
                  struct err *err);

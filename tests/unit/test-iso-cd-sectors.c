@@ -136,6 +136,7 @@ the_data_in_raw_sectors_are_served (void **state)
     open_iso (f);
     assert_silent (f);
     assert_true (image_size (f->img) == SECTORS * S);
+    assert_false (image_is_plain (f->img));
     assert_reads (f, plain);
     assert_property (f, "cd-sectors", kinds[i].said);
     assert_string_equal (f->info.label, "MY_DISC");

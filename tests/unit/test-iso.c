@@ -31,6 +31,7 @@ an_iso_is_served_as_it_is (void **state)
   open_iso (f);
   assert_silent (f);
   assert_true (image_size (f->img) == SECTORS * S);
+  assert_true (image_is_plain (f->img));
   assert_int_equal (image_pread (f->img, buf, sizeof buf, 100 * S + 13, NULL),
                     0);
   assert_memory_equal (buf, f->disc + 100 * S + 13, sizeof buf);

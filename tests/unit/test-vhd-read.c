@@ -462,6 +462,26 @@ the_first_sector_is_the_highest_bit (void **state)
   vhd_maker_free (m);
 }
 
+/* Its file is as large as its disk, by chance, and is not it. */
+static void
+a_file_of_the_size_of_its_disk_is_not_the_disk (void **state)
+{
+  struct vhd_spec spec = { .type = 3, .size = 2 * MB + 3072 };
+  struct vhd_maker *m = vhd_maker_new (&spec);
+  static uint8_t data[2 * 1024 * 1024];
+  CLEANUP_BLOCK struct block *block = NULL;
+  CLEANUP_IMAGE struct image *img = NULL;
+
+  (void) state;
+  vhd_maker_add_block (m, 0, NULL, data);
+  vhd_maker_finish (m);
+  block = vhd_maker_block (m);
+  assert_int_equal (image_open_block (block, NULL, &img, NULL, NULL), 0);
+  assert_int_equal (image_size (img), block_size (block));
+  assert_false (image_is_plain (img));
+  vhd_maker_free (m);
+}
+
 static void
 a_bitmap_may_have_many_sectors (void **state)
 {
@@ -677,6 +697,7 @@ main (void)
 {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test (the_first_sector_is_the_highest_bit),
+    cmocka_unit_test (a_file_of_the_size_of_its_disk_is_not_the_disk),
     cmocka_unit_test (a_bitmap_may_have_many_sectors),
     cmocka_unit_test (random_chains_read_as_their_model),
     cmocka_unit_test (random_chains_of_up_to_64_files_do_too),
