@@ -54,3 +54,43 @@ start_nbdkit -r image "$tmp/folder/rockridge"
 nbdcopy "$uri" "$tmp/copy"
 xorriso -indev "$tmp/copy" -osirrox on -extract / "$tmp/files" 2>/dev/null
 (cd "$tmp/files" && sha256sum --quiet --check "$tmp/folder/rockridge.sha256")
+stop_nbdkit
+
+# The end is missing, or there is more: the bytes of the file, and a warning
+# only where something is missing.
+size=$(stat -c %s "$tmp/folder/rockridge")
+head -c $((size / 2 + 100)) "$tmp/folder/rockridge" >"$tmp/half"
+start_nbdkit image "$tmp/half"
+contains "$nbdkit_log" 'bytes are missing at the end'
+same size "$(nbdinfo --size "$uri")" $((size / 2 + 100))
+nbdcopy "$uri" "$tmp/copy"
+same_bytes "$tmp/copy" "$tmp/half"
+stop_nbdkit
+{ cat "$tmp/folder/rockridge"; head -c 1003520 /dev/urandom; } >"$tmp/more"
+start_nbdkit image "$tmp/more"
+nbdcopy "$uri" "$tmp/copy"
+same_bytes "$tmp/copy" "$tmp/more"
+same warnings "$(grep -c warning "$nbdkit_log")" 0
+stop_nbdkit
+
+# A raw dump: the data in its sectors, and no data where one is damaged.
+requires python3 --version
+PYTHONPATH=$abs_top_srcdir/tests/peers python3 -B - "$tmp/folder/joliet" \
+    "$tmp/disc.bin" <<'END'
+import random, sys
+from discs import raw_sector
+data = open(sys.argv[1], "rb").read()
+with open(sys.argv[2], "wb") as f:
+    for i in range(len(data) // 2048):
+        f.write(raw_sector(random, i, 1, data[2048 * i:2048 * i + 2048]))
+END
+start_nbdkit image "$tmp/disc.bin"
+nbdcopy "$uri" "$tmp/copy"
+same_bytes "$tmp/copy" "$tmp/folder/joliet"
+stop_nbdkit
+printf '\1\2\3\4' | dd of="$tmp/disc.bin" bs=1 seek=$((50 * 2352 + 1000)) \
+    conv=notrunc status=none
+start_nbdkit image "$tmp/disc.bin"
+refuses nbdcopy "$uri" "$tmp/copy"
+contains "$nbdkit_log" 'disc.bin: CD sector 50: checksum of its data is'
+stop_nbdkit

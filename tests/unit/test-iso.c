@@ -105,6 +105,52 @@ a_download_that_broke_off_is_reported (void **state)
   assert_property (f, "missing", "200 KiB (204900 bytes)");
 }
 
+static void
+nothing_is_read_behind_the_end (void **state)
+{
+  struct iso_fixture *f = *state;
+  uint8_t buf[2] = { 7, 7 };
+
+  put_iso (f);
+  f->size = 500 * S - 100;
+  memset (f->disc + f->size - 1, 0x55, 2);
+  open_iso (f);
+  assert_int_equal (image_pread (f->img, buf, 1, f->size - 1, NULL), 0);
+  assert_int_equal (buf[0], 0x55);
+  assert_int_equal (image_pread (f->img, buf, 2, f->size - 1, NULL), -EINVAL);
+  assert_int_equal (image_pread (f->img, buf, 1, f->size, NULL), -EINVAL);
+  assert_int_equal (buf[1], 7);
+}
+
+static void
+what_follows_the_volume_is_served (void **state)
+{
+  struct iso_fixture *f = *state;
+  uint8_t buf[S];
+
+  put_iso (f);
+  put_both32 (at (f, 16) + 80, 100);
+  memset (at (f, LAST), 0x55, S);
+  open_iso (f);
+  assert_silent (f);
+  assert_true (image_size (f->img) == SECTORS * S);
+  assert_property (f, "missing", NULL);
+  assert_int_equal (image_pread (f->img, buf, S, LAST * S, NULL), 0);
+  assert_memory_equal (buf, at (f, LAST), S);
+}
+
+static void
+a_volume_may_be_larger_than_4_gib (void **state)
+{
+  struct iso_fixture *f = *state;
+
+  put_iso (f);
+  put_both32 (at (f, 16) + 80, UINT32_MAX);
+  open_iso (f);
+  assert_said (f, "the volume has 8796093020160 bytes, the file only 1228800: "
+               "8796091791360 bytes are missing at the end");
+}
+
 /* What is broken in the primary descriptor, and what is said. */
 static const struct {
   unsigned off;
@@ -263,6 +309,9 @@ main (void)
     T (an_iso_is_never_written_to),
     T (what_is_no_iso_is_raw),
     T (a_download_that_broke_off_is_reported),
+    T (nothing_is_read_behind_the_end),
+    T (what_follows_the_volume_is_served),
+    T (a_volume_may_be_larger_than_4_gib),
     T (wrong_numbers_in_the_primary_descriptor_are_reported),
     T (descriptors_without_an_end_are_reported),
     T (dates_that_are_none_are_not_said),

@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+# docs/VHD.md and docs/ISO.md tell the truth about where a rule is checked and
+# what tests it: the functions and the tests exist, and so that no rule goes
+# untested, every rule has one.
+
+. "$(dirname "$0")/functions.sh"
+set -e
+
+cd "$abs_top_srcdir"
+
+# words DOCUMENT COLUMN: "LINE WORD" for what stands in `…' in that column of
+# the tables of rules.
+words ()
+{
+    awk -F '|' -v column="$2" '
+        /^\| rule \|/ { in_table = 1; next }
+        !/^\|/ { in_table = 0 }
+        in_table && !/^\| ---/ {
+            n = split ($(column + 1), part, "`")
+            for (i = 2; i <= n; i += 2)
+                print FNR, part[i]
+            if (n < 2 && column == 4)
+                print FNR, "-"
+        }' "$1"
+}
+
+find lib -name '*.c' -exec cat {} + >"$tmp/lib"
+find tests -name 'test-*.c' -exec cat {} + >"$tmp/tests"
+problems=0
+
+problem ()
+{
+    echo "$*" >&2
+    problems=$((problems + 1))
+}
+
+# A function that a program's table has, a bad file, a case, or a script.
+is_test ()
+{
+    {
+        grep -q "^$1 (void \*\*state)" "$tmp/tests" &&
+            grep -qE "(TEST|test|T) *\(?$1\)|^ *\($1\)|\($1\)" "$tmp/tests"
+    } || grep -qF "{ \"$1\"," tests/damage/bad-vhd-rows.c ||
+        grep -qE "^ *(opens|refused|begin) $1( |\$)" \
+            tests/damage/test-parents.sh ||
+        { [[ $1 = test-*.sh ]] && grep -qE "/$1( |\$)" \
+            tests/*/Makemodule.am; }
+}
+
+# check DOCUMENT FUNCTIONS TESTS: it names at least as many of each.
+check ()
+{
+    local line word nr=0
+
+    while read -r line word; do
+        nr=$((nr + 1))
+        grep -q "^$word (" "$tmp/lib" || problem "$1:$line: no function $word"
+    done < <(words "$1" 2)
+    [ "$nr" -ge "$2" ] || fail "only $nr functions found in $1"
+
+    nr=0
+    while read -r line word; do
+        nr=$((nr + 1))
+        if [ "$word" = - ]; then
+            problem "$1:$line: a rule without a test"
+        else
+            is_test "$word" || problem "$1:$line: no test $word"
+        fi
+    done < <(words "$1" 4)
+    [ "$nr" -ge "$3" ] || fail "only $nr tests found in $1"
+}
+
+check docs/VHD.md 50 120
+check docs/ISO.md 35 70
+
+[ "$problems" -eq 0 ] || fail "$problems things in the documents are not so"
