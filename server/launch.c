@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -38,6 +39,7 @@ struct child {
   int listen_fd, ready_fd, stderr_fd, null_fd;
   bool die_with_us;
   pid_t parent;
+  struct rlimit files;
 };
 
 /*--- in the child: only what is async-signal-safe ---------------------------*/
@@ -105,6 +107,7 @@ run_child (const struct child *c)
     if (getppid () != c->parent)
       _exit (127);
   }
+  setrlimit (RLIMIT_NOFILE, &c->files);
   put_decimal (c->listen_pid + strlen (c->listen_pid), (unsigned) getpid ());
   if (place_descriptors (c) == 0)
     execve (c->argv[0], c->argv, c->envp);
@@ -224,6 +227,13 @@ server_launch (struct server *server, int *ready, int *messages,
     .parent = getpid (),
   };
   int fds[2], r;
+
+  /* Out of descriptors, nbdkit prints that millions of times a second.  It
+   * needs three for a connection: it gets what the system allows.
+   */
+  if (getrlimit (RLIMIT_NOFILE, &c.files) < 0)
+    return err_sys (err, "getrlimit");
+  c.files.rlim_cur = c.files.rlim_max;
 
   if (pipe2 (fds, O_CLOEXEC) < 0)
     return err_sys (err, "pipe");

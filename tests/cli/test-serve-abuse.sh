@@ -25,7 +25,10 @@ start ()
     local i
 
     : >"$tmp/serve.json"
-    nbdimage serve --json -p 0 "$@" >"$tmp/serve.json" 2>"$tmp/serve.err" &
+    (
+        ulimit -S -n "${files:-$(ulimit -S -n)}"
+        exec nbdimage serve --json -p 0 "$@"
+    ) >"$tmp/serve.json" 2>"$tmp/serve.err" &
     serve_pid=$!
     cleanup_fn stop_pid "$serve_pid"
     for ((i = 0; i < 300; i++)); do
@@ -64,6 +67,14 @@ abuse disk.img "$tmp/disk.img" hangups
 abuse disk.img "$tmp/disk.img" options requests many fatal
 crashes=$(grep -cF 'starting it again' "$tmp/serve.err" || true)
 echo "nbdkit was started again $crashes times"
+stop
+
+# More connections than a shell usually gives descriptors for.
+files=100
+start "$tmp/disk.img"
+files=
+abuse disk.img "$tmp/disk.img" --case idle --case quick-connects many
+refuses grep -F 'Too many open files' "$tmp/serve.err"
 stop
 
 truncate -s 16M "$tmp/written.img"
