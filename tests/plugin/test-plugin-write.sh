@@ -48,14 +48,20 @@ requires strace
 requires strace -o "$tmp/true.log" true
 rm "$tmp/true.log"
 truncate -s 1M "$tmp/sync.img"
-synced ()
+# calls ''|fua|flush NUMBER
+# So many system calls from the write to the image on, in their order; a
+# sendto is a reply (the client's own ones have MSG_NOSIGNAL).
+calls ()
 {
-    strace -f -o "$tmp/strace.log" -e trace=fdatasync,fsync,pwrite64 \
+    strace -f -o "$tmp/strace.log" \
+        -e trace=fdatasync,fsync,pwrite64,sendto \
         nbdkit -f -U - image "$tmp/sync.img" \
         --run "'$client' write \$uri $1"
-    grep -cE 'f(data)?sync\(' "$tmp/strace.log" || true
+    sed -nE -e '/MSG_NOSIGNAL/d' \
+        -e 's/^[0-9]+ +(fdatasync|fsync|pwrite64|sendto)\(.*/\1/p' \
+        "$tmp/strace.log" | sed -n '/pwrite64/,$p' | head -n "$2" | xargs
 }
-# One is that of the plugin itself, when the last client leaves.
-same "syncs without flush" "$(synced)" 1
-same "syncs with FUA" "$(synced fua)" 2
-same "syncs with a flush" "$(synced flush)" 2
+same "calls without flush" "$(calls '' 2)" "pwrite64 sendto"
+same "calls with FUA" "$(calls fua 3)" "pwrite64 fdatasync sendto"
+same "calls with a flush" "$(calls flush 4)" \
+    "pwrite64 sendto fdatasync sendto"
