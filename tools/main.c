@@ -25,6 +25,7 @@ static const struct command *const commands[] = {
   &command_detach,
   &command_attached,
   &command_boot,
+  &command_create,
 };
 
 #define NR_COMMANDS (sizeof commands / sizeof commands[0])

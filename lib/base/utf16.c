@@ -2,11 +2,15 @@
 
 #include <config.h>
 
+#include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "lib/base/bytes.h"
+#include "lib/base/cleanup.h"
 #include "lib/base/utf16.h"
+#include "lib/base/utf8.h"
 
 #define REPLACEMENT 0xFFFD
 
@@ -79,4 +83,42 @@ utf16_to_utf8 (const void *buf, size_t len, enum utf16_order order)
   }
   *p = '\0';
   return str;
+}
+
+static uint8_t *
+put_unit (uint8_t *p, uint32_t unit, enum utf16_order order)
+{
+  if (order == UTF16_BE)
+    put_be16 (p, (uint16_t) unit);
+  else
+    put_le16 (p, (uint16_t) unit);
+  return p + 2;
+}
+
+int
+utf16_from_utf8 (const char *str, enum utf16_order order, uint8_t **out,
+                 size_t *len, struct err *err)
+{
+  /* One byte in becomes at most two out. */
+  CLEANUP_FREE uint8_t *units = malloc (2 * strlen (str) + 1);
+  uint8_t *p = units;
+
+  if (units == NULL)
+    return err_nomem (err);
+  while (*str) {
+    uint32_t c;
+    size_t n = utf8_decode (str, &c);
+
+    if (n == 0)
+      return err_set (err, -EINVAL, "‘%s’ is not UTF-8", str);
+    if (c >= 0x10000) {
+      p = put_unit (p, 0xD800 + ((c - 0x10000) >> 10), order);
+      c = 0xDC00 + (c & 0x3FF);
+    }
+    p = put_unit (p, c, order);
+    str += n;
+  }
+  *len = (size_t) (p - units);
+  *out = steal_ptr (&units);
+  return 0;
 }

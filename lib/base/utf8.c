@@ -70,24 +70,32 @@ upper (uint32_t c)
   return letters && c <= 0x10FFFF ? towupper_l (c, letters) : c;
 }
 
+size_t
+utf8_decode (const char *str, uint32_t *c)
+{
+  const uint8_t *s = (const uint8_t *) str;
+  size_t n = sequence_at (s, strnlen (str, 4));
+
+  if (n == 0)
+    return 0;
+  *c = n == 1 ? s[0] : s[0] & (0x7FU >> n);
+  for (size_t i = 1; i < n; ++i)
+    *c = *c << 6 | (s[i] & 0x3F);
+  return n;
+}
+
 /* The character at *p, which is not the end, and a step forward.  A byte that
  * belongs to none is a number that no character has.
  */
 static uint32_t
-next_character (const uint8_t **p)
+next_character (const char **p)
 {
-  const uint8_t *s = *p;
-  size_t n = sequence_at (s, strnlen ((const char *) s, 4));
-  uint32_t c;
+  uint32_t c = 0;
+  size_t n = utf8_decode (*p, &c);
 
-  *p += n ? n : 1;
   if (n == 0)
-    return 0x110000 + s[0];
-  if (n == 1)
-    return s[0];
-  c = s[0] & (0x7F >> n);
-  for (size_t i = 1; i < n; ++i)
-    c = c << 6 | (s[i] & 0x3F);
+    c = 0x110000 + (uint8_t) **p;
+  *p += n ? n : 1;
   return c;
 }
 
@@ -95,11 +103,10 @@ bool
 utf8_same_but_case (const char *a, const char *b)
 {
   static pthread_once_t once = PTHREAD_ONCE_INIT;
-  const uint8_t *p = (const uint8_t *) a, *q = (const uint8_t *) b;
 
   pthread_once (&once, load_letters);
-  while (*p && *q)
-    if (upper (next_character (&p)) != upper (next_character (&q)))
+  while (*a && *b)
+    if (upper (next_character (&a)) != upper (next_character (&b)))
       return false;
-  return *p == *q;
+  return *a == *b;
 }

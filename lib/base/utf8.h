@@ -7,6 +7,12 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
+
+/* The character at str, which is not the end, in *c; returns how many bytes
+ * it has, or 0 if they are not well-formed (RFC 3629).
+ */
+size_t utf8_decode (const char *str, uint32_t *c);
 
 /* A copy of len bytes, or up to the first NUL, in which each byte that does
  * not belong to a well-formed sequence (RFC 3629) became U+FFFD.  The caller

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "lib/base/uuid.h"
 
@@ -82,4 +83,15 @@ uuid_is_zero (const uint8_t uuid[UUID_SIZE])
     if (uuid[i] != 0)
       return false;
   return true;
+}
+
+int
+uuid_new (uint8_t uuid[UUID_SIZE], struct err *err)
+{
+  /* Up to 256 bytes come whole or not at all. */
+  if (getrandom (uuid, UUID_SIZE, 0) != UUID_SIZE)
+    return err_sys (err, "getrandom");
+  uuid[6] = (uint8_t) ((uuid[6] & 0x0F) | 0x40);
+  uuid[8] = (uint8_t) ((uuid[8] & 0x3F) | 0x80);
+  return 0;
 }

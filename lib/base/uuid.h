@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "lib/base/err.h"
+
 #define UUID_SIZE 16            /* bytes on disk */
 #define UUID_STRING_SIZE 37     /* with the final NUL */
 
@@ -27,5 +29,10 @@ void guid_to_string (const uint8_t guid[UUID_SIZE],
 bool guid_from_string (const char *str, uint8_t guid[UUID_SIZE]);
 
 bool uuid_is_zero (const uint8_t uuid[UUID_SIZE]);
+
+/* A new one: random, RFC 4122 version 4.  -EIO when the kernel has no
+ * randomness to give.
+ */
+int uuid_new (uint8_t uuid[UUID_SIZE], struct err *err);
 
 #endif /* NBDIMAGE_BASE_UUID_H */

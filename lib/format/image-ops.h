@@ -17,6 +17,8 @@
 
 #include "lib/format/image.h"
 
+struct creation;
+
 /* Both ends of a block, read once and shown to every driver's probe. */
 #define PROBE_HEAD_SIZE (288 * 1024)    /* the descriptors of an ISO's first
                                            64 sectors, and more */
@@ -73,6 +75,12 @@ struct image_ops {
    */
   int (*info) (struct image *img, struct image_info *info,
                struct err *err);                   /* NULL: nothing to add */
+
+  /* Fill a new file, which is empty, from c->options (create-ops.h), and set
+   * c->size.  Options that make no sense for the format are -EINVAL.
+   */
+  int (*create) (struct creation *c, struct report *report,
+                 struct err *err);                 /* NULL: can't */
 };
 
 struct image {

@@ -4,7 +4,9 @@
 
 #include <config.h>
 
-#include "lib/format/image-ops.h"
+#include <errno.h>
+
+#include "lib/format/create-ops.h"
 
 static int
 raw_probe (const struct probe *probe)
@@ -25,8 +27,27 @@ raw_open (struct image *img, const struct image_options *options,
   return 0;
 }
 
+static int
+raw_create (struct creation *c, struct report *report, struct err *err)
+{
+  int r;
+
+  (void) report;
+  if (c->parent)
+    return err_set (err, -EINVAL, "a raw image can't have a parent");
+  if (c->options->azure || c->options->chs || c->options->block_size)
+    return err_set (err, -EINVAL, "a raw image has neither blocks nor a "
+                    "geometry");
+  c->size = c->options->size;
+  r = creation_resize (c, c->size, err);
+  if (r == 0 && c->options->preallocate)
+    r = creation_reserve (c, c->size, err);
+  return r;
+}
+
 const struct image_ops raw_image_ops = {
   .name = "raw",
   .probe = raw_probe,
   .open = raw_open,
+  .create = raw_create,
 };

@@ -2,6 +2,7 @@
 
 #include <config.h>
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <errno.h>
 
 #include <cmocka.h>
 
@@ -172,6 +172,34 @@ utf16_becomes_utf8 (void **state)
   s = utf16_to_utf8 (be, 3, UTF16_BE);
   assert_string_equal (s, "a");
   free (s);
+}
+
+static void
+utf8_becomes_utf16 (void **state)
+{
+  static const uint8_t le[] = { 'a', 0, 0xAC, 0x20, 0x3D, 0xD8, 0x00, 0xDE };
+  static const char *const bad[] = {
+    "a\xFF", "\xC3", "\xED\xA0\xBD", "\xF4\x90\x80\x80", "\xC0\x80",
+  };
+  struct err err;
+  uint8_t *units;
+  size_t len;
+
+  (void) state;
+  assert_int_equal (utf16_from_utf8 ("a\xE2\x82\xAC\xF0\x9F\x98\x80",
+                                     UTF16_LE, &units, &len, NULL), 0);
+  assert_int_equal (len, sizeof le);
+  assert_memory_equal (units, le, sizeof le);
+  free (units);
+  assert_int_equal (utf16_from_utf8 ("\xC3\xA4", UTF16_BE, &units, &len,
+                                     NULL), 0);
+  assert_int_equal (len, 2);
+  assert_int_equal (units[0], 0);
+  assert_int_equal (units[1], 0xE4);
+  free (units);
+  for (size_t i = 0; i < sizeof bad / sizeof bad[0]; ++i)
+    assert_int_equal (utf16_from_utf8 (bad[i], UTF16_LE, &units, &len, &err),
+                      -EINVAL);
 }
 
 static void
@@ -377,6 +405,19 @@ there_may_be_many_words (void **state)
   words_free (&words);
 }
 
+static void
+new_identities_differ (void **state)
+{
+  uint8_t a[UUID_SIZE], b[UUID_SIZE];
+
+  (void) state;
+  assert_int_equal (uuid_new (a, NULL), 0);
+  assert_int_equal (uuid_new (b, NULL), 0);
+  assert_memory_not_equal (a, b, UUID_SIZE);
+  assert_int_equal (a[6] >> 4, 4);
+  assert_int_equal (a[8] >> 6, 2);
+}
+
 int
 main (void)
 {
@@ -389,6 +430,7 @@ main (void)
     cmocka_unit_test (sizes_are_read_and_written),
     cmocka_unit_test (names_are_the_same_but_for_case),
     cmocka_unit_test (utf16_becomes_utf8),
+    cmocka_unit_test (utf8_becomes_utf16),
     cmocka_unit_test (a_uri_begins_with_a_scheme),
     cmocka_unit_test (crc32_is_that_of_the_gpt),
     cmocka_unit_test (crc32c_is_that_of_rfc_3720),
@@ -399,6 +441,7 @@ main (void)
     cmocka_unit_test (a_report_keeps_each_sentence_once),
     cmocka_unit_test (words_are_kept_whole_and_end_with_null),
     cmocka_unit_test (there_may_be_many_words),
+    cmocka_unit_test (new_identities_differ),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);

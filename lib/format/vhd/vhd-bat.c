@@ -256,12 +256,10 @@ vhd_bat_open (struct vhd_layer *layer, struct err *err)
   uint64_t current = layer->footers.footer.current_size;
   uint64_t most = (uint64_t) h->max_entries * h->block_size;
   struct vhd_bat *bat = &layer->bat;
-  uint64_t bitmap_bytes = h->block_size / VHD_SECTOR_SIZE / 8;
 
   bat->table_offset = h->table_offset;
   bat->block_size = h->block_size;
-  bat->bitmap_size = (uint32_t) round_up (max_u64 (bitmap_bytes, 1),
-                                          VHD_SECTOR_SIZE);
+  bat->bitmap_size = vhd_bitmap_size (h->block_size);
   bat->file_end = layer->footers.end;
   bat->disk_end = min_u64 (max_u64 (layer->size, current), most);
   bat->nr_entries = div_round_up (bat->disk_end, bat->block_size);

@@ -19,6 +19,14 @@
 
 #define BITS_PER_SECTOR (VHD_SECTOR_SIZE * 8U)
 
+uint32_t
+vhd_bitmap_size (uint32_t block_size)
+{
+  uint64_t bytes = div_round_up (block_size, VHD_SECTOR_SIZE * 8);
+
+  return (uint32_t) round_up (bytes, VHD_SECTOR_SIZE);
+}
+
 static bool
 bit_at (const uint8_t *bits, unsigned i)
 {

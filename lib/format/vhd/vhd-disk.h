@@ -44,6 +44,9 @@
 #define VHD_FOOTER_SAVED_STATE 84       /* u8 */
 #define VHD_FOOTER_HIDDEN 85            /* u8; XenServer, elsewhere reserved */
 
+#define VHD_OUR_CREATOR "nbdi"
+#define VHD_OUR_CREATOR_OS "Wi2k"       /* or "Mac "; there are no others */
+
 #define VHD_VERSION_MAJOR 1             /* of footer and header */
 
 enum vhd_type {
@@ -62,6 +65,7 @@ enum vhd_type {
 #define VHD_HEADER_SIZE 1024
 #define VHD_HEADER_COOKIE "cxsparse"
 
+#define VHD_HEADER_NEXT 8               /* u64; all bits set: nothing */
 #define VHD_HEADER_TABLE_OFFSET 16      /* u64; of the BAT */
 #define VHD_HEADER_VERSION 24           /* u32 */
 #define VHD_HEADER_MAX_ENTRIES 28       /* u32; of the BAT */
@@ -75,9 +79,14 @@ enum vhd_type {
 #define VHD_PARENT_NAME_SIZE 512        /* bytes */
 #define VHD_NR_LOCATORS 8
 
-/* What we read.  Writers use 512 KiB and 2 MiB. */
+/* What we read.  Writers use 512 KiB and 2 MiB, and so do we. */
 #define VHD_MIN_BLOCK_SIZE (4 * 1024)
 #define VHD_MAX_BLOCK_SIZE (256 * 1024 * 1024)
+#define VHD_MIN_NEW_BLOCK_SIZE (512 * 1024)
+#define VHD_MAX_NEW_BLOCK_SIZE (2 * 1024 * 1024)
+
+/* The largest disk that Hyper-V and qemu take, with blocks: 2040 GiB. */
+#define VHD_MAX_DYNAMIC_SIZE (UINT64_C (0xFF000000) * VHD_SECTOR_SIZE)
 
 /*--- Parent locator entry ---------------------------------------------------*/
 

@@ -12,10 +12,13 @@
 
 #include <config.h>
 
+#include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/base/checked.h"
 #include "lib/format/vhd/vhd.h"
 
 struct creator {
@@ -25,6 +28,7 @@ struct creator {
 };
 
 static const struct creator creators[] = {
+  { VHD_OUR_CREATOR, "nbdimage", IMAGE_SIZE_CURRENT },
   { "vpc ", "Virtual PC", IMAGE_SIZE_CHS },
   { "vs  ", "Virtual Server", IMAGE_SIZE_CHS },
   { "win ", "Windows", IMAGE_SIZE_CURRENT },
@@ -69,6 +73,54 @@ geometry_is_largest (const struct vhd_footer *footer)
 {
   return footer->cylinders == VHD_MAX_CYLINDERS &&
     footer->heads == VHD_MAX_HEADS && footer->sectors == VHD_MAX_SECTORS;
+}
+
+/* The specification's algorithm: the geometry of a disk of so many sectors,
+ * rounded down to whole cylinders.
+ */
+static void
+geometry_of (uint64_t sectors, struct vhd_footer *f)
+{
+  uint64_t tracks = sectors / 17;
+
+  f->sectors = 17;
+  f->heads = (uint8_t) min_u64 (max_u64 ((tracks + 1023) / 1024, 4), 17);
+  if (tracks >= (uint64_t) f->heads * 1024 || f->heads > 16) {
+    f->sectors = 31;
+    f->heads = 16;
+    tracks = sectors / 31;
+  }
+  if (tracks >= (uint64_t) f->heads * 1024) {
+    f->sectors = 63;
+    f->heads = 16;
+    tracks = sectors / 63;
+  }
+  if (sectors >= UINT64_C (65535) * 16 * 63) {
+    f->sectors = VHD_MAX_SECTORS;
+    f->heads = VHD_MAX_HEADS;
+    tracks = sectors / VHD_MAX_SECTORS;
+  }
+  f->cylinders = (uint16_t) min_u64 (tracks / f->heads, VHD_MAX_CYLINDERS);
+}
+
+int
+vhd_geometry_for (uint64_t size, struct vhd_footer *f, uint64_t *rounded,
+                  struct err *err)
+{
+  uint64_t most = (uint64_t) VHD_MAX_CYLINDERS * VHD_MAX_HEADS *
+    VHD_MAX_SECTORS;
+  uint64_t sectors = div_round_up (size, VHD_SECTOR_SIZE), n;
+
+  /* At most a cylinder more, of 4080 sectors. */
+  for (n = sectors; n <= most; ++n) {
+    geometry_of (n, f);
+    if (vhd_geometry_size (f) >= size) {
+      *rounded = vhd_geometry_size (f);
+      return 0;
+    }
+  }
+  return err_set (err, -EINVAL, "a geometry describes at most %" PRIu64
+                  " bytes, not %" PRIu64, most * VHD_SECTOR_SIZE, size);
 }
 
 static enum image_size_rule

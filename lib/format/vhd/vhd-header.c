@@ -16,6 +16,7 @@ static void
 decode_locator (const uint8_t *p, struct vhd_locator *l)
 {
   l->code = get_be32 (p + VHD_LOCATOR_CODE);
+  l->space = get_be32 (p + VHD_LOCATOR_DATA_SPACE);
   l->len = get_be32 (p + VHD_LOCATOR_DATA_LENGTH);
   l->off = get_be64 (p + VHD_LOCATOR_DATA_OFFSET);
 }

@@ -135,4 +135,5 @@ const struct image_ops vhd_image_ops = {
   .extents = vhd_extents,
   .cache = vhd_cache,
   .info = vhd_info,
+  .create = vhd_create,
 };

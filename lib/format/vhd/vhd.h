@@ -11,6 +11,8 @@
  *   BAT         vhd-bat.c        where each block of the disk lies
  *   bitmaps     vhd-bitmap.c     which sectors of a block are in it
  *
+ * New ones are made by vhd-create.c, with vhd-link.c and vhd-encode.c.
+ *
  * vhd-layer.c puts these together, vhd-parent.c finds the next layer with
  * ../parent.h, vhd-index.c knows which layers need not be asked, vhd-io.c reads
  * through the whole chain and vhd-info.c describes it.  vhd-open.c is the
@@ -89,6 +91,13 @@ uint64_t vhd_disk_size (const struct vhd_footer *footer,
                         enum image_size_rule rule,
                         enum image_size_rule *used);
 
+/* The smallest size that a geometry describes exactly and that is at least
+ * size (bytes), with that geometry in *footer.  -EINVAL if there is none: it
+ * is larger than 127.5 GiB.  VHD specification, appendix "CHS calculation".
+ */
+int vhd_geometry_for (uint64_t size, struct vhd_footer *footer,
+                      uint64_t *rounded, struct err *err);
+
 bool vhd_creator_is (const struct vhd_footer *footer, const char *code);
 
 /* "Windows 10.0 (win )": the caller frees it; NULL when out of memory. */
@@ -100,6 +109,8 @@ const char *vhd_type_to_string (uint32_t type);
 
 struct vhd_locator {
   uint32_t code;
+  uint32_t space;               /* sectors or bytes, depending on the writer:
+                                   not to be relied on */
   uint32_t len;                 /* bytes */
   uint64_t off;                 /* bytes, in the file */
 };
@@ -194,6 +205,9 @@ int vhd_bat_absent_run (struct vhd_layer *layer, uint64_t index, uint64_t max,
                         uint64_t *nr, struct err *err);
 
 /*--- vhd-bitmap.c -----------------------------------------------------------*/
+
+/* Bytes that the bitmap in front of a block's data takes, whole sectors. */
+uint32_t vhd_bitmap_size (uint32_t block_size);
 
 /* How many sectors from first on have the same bit; at least 1, at most
  * max.  bits are of nr_bits bits, of which first+max are looked at.
@@ -303,6 +317,39 @@ int vhd_layer_extents (struct vhd_layer *layer, uint64_t len, uint64_t off,
                        struct extent_list *list, struct err *err);
 int vhd_layer_cache (struct vhd_layer *layer, uint64_t len, uint64_t off,
                      struct err *err);
+
+/*--- vhd-encode.c -----------------------------------------------------------*/
+
+/* The bytes of a footer, or header, with its checksum.  What is only ever
+ * read (bad_checksum, the old version numbers) is not written.
+ */
+void vhd_footer_encode (const struct vhd_footer *footer,
+                        uint8_t bytes[VHD_FOOTER_SIZE]);
+void vhd_header_encode (const struct vhd_header *header,
+                        uint8_t bytes[VHD_HEADER_SIZE]);
+
+/*--- vhd-link.c -------------------------------------------------------------*/
+
+/* What a child says about where its parent is. */
+struct vhd_link {
+  uint8_t name[VHD_PARENT_NAME_SIZE];   /* UTF-16BE, for the header */
+  struct vhd_locator locators[VHD_NR_LOCATORS]; /* len and space; off is 0 */
+  uint8_t *texts[VHD_NR_LOCATORS];      /* len bytes each; NULL: none */
+};
+
+/* Relative and absolute locators that lead from the file child (which need
+ * not be there yet) to the file parent; with a warning where the child will
+ * not find it there by itself.  The caller frees it, after a failure too.
+ */
+int vhd_link_make (const char *child, const char *parent,
+                   struct vhd_link *link, struct report *report,
+                   struct err *err);
+void vhd_link_free (struct vhd_link *link);
+
+/*--- vhd-create.c -----------------------------------------------------------*/
+
+struct creation;
+int vhd_create (struct creation *c, struct report *report, struct err *err);
 
 /*--- vhd-info.c -------------------------------------------------------------*/
 
