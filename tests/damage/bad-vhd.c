@@ -259,6 +259,7 @@ nr (void)
 const struct damage_family damage_vhd = {
   .name = "vhd",
   .file = "disk.vhd",
+  .parent = "base.vhd",
   .nr = nr,
   .name_of = name_of,
   .verdict_of = verdict_of,

@@ -114,6 +114,19 @@ damage_remove_folder (void)
     nftw (folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
+#define PIECE 4096
+
+/* Unless it is zeros. */
+static void
+write_piece (int fd, const uint8_t *bytes, size_t len, size_t off)
+{
+  static const uint8_t zeros[PIECE];
+
+  if (memcmp (bytes, zeros, len) != 0 &&
+      pwrite (fd, bytes, len, (off_t) off) != (ssize_t) len)
+    die ("pwrite");
+}
+
 void
 damage_write (const char *dir, const char *name,
               const struct damage_file *file)
@@ -128,8 +141,11 @@ damage_write (const char *dir, const char *name,
     return;
   }
   fd = open (path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (fd < 0 || write (fd, file->bytes, file->len) != (ssize_t) file->len)
+  if (fd < 0 || ftruncate (fd, (off_t) file->len) < 0)
     die (path);
+  for (size_t off = 0; off < file->len; off += PIECE)
+    write_piece (fd, file->bytes + off, min_u64 (PIECE, file->len - off),
+                 off);
 }
 
 /*--- Using an image ---------------------------------------------------------*/

@@ -33,7 +33,7 @@ struct damage_file {
 
 struct damage_image {
   struct damage_file image;
-  struct damage_file parent;    /* beside it, as base.vhd; bytes NULL: none */
+  struct damage_file parent;    /* beside it; bytes NULL: there is none */
   struct damage_file disk;      /* what must be read, if it opens */
   /* For disks with partition tables. */
   bool has_parts;
@@ -43,14 +43,16 @@ struct damage_image {
 /* All bad images of one format. */
 struct damage_family {
   const char *name;             /* "vhd" */
-  const char *file;             /* "disk.vhd": the name of each image */
+  const char *file;             /* "disk.vhd": the name of each image, */
+  const char *parent;           /* of its parent; NULL: none has one */
   size_t (*nr) (void);
   const char *(*name_of) (size_t i);
   struct damage_verdict (*verdict_of) (size_t i);
   void (*make) (size_t i, struct damage_image *out);
 };
 
-extern const struct damage_family damage_iso, damage_part, damage_vhd;
+extern const struct damage_family damage_iso, damage_part, damage_vhd,
+  damage_vhdx;
 
 /* Copies; ends the program when out of memory. */
 struct damage_file damage_copy (const void *bytes, size_t len);
@@ -77,7 +79,9 @@ void damage_cut (struct damage_file *file, long cut);
 const char *damage_folder (void);
 void damage_remove_folder (void);
 
-/* Write, or write again, a file in a folder; without bytes: remove it. */
+/* Write, or write again, a file in a folder, without its zeros where they
+ * need no place; without bytes: remove it.
+ */
 void damage_write (const char *folder, const char *name,
                    const struct damage_file *file);
 

@@ -37,6 +37,6 @@ while IFS=$'\t' read -r file code words; do
     cat "$tmp/err" >&2
     failed=$((failed + 1))
 done <"$tmp/list"
-[ "$count" -ge 350 ] || fail "only $count bad images"
+[ "$count" -ge 450 ] || fail "only $count bad images"
 [ "$failed" -eq 0 ] || fail "$failed of $count bad images"
 echo "$count bad images"

@@ -27,7 +27,7 @@
 #include "tests/damage/damage.h"
 
 static const struct damage_family *const families[] = {
-  &damage_vhd, &damage_part, &damage_iso,
+  &damage_vhd, &damage_vhdx, &damage_part, &damage_iso,
 };
 
 #define NR_FAMILIES (sizeof families / sizeof families[0])
@@ -59,7 +59,8 @@ open_in_other_ways (const char *path)
     { .ignore_checksums = true, .parent_path = "/" },
     { .size_rule = IMAGE_SIZE_CHS },
     { .size_rule = IMAGE_SIZE_CURRENT, .ignore_checksums = true },
-    { .format = "vhd" }, { .format = "iso" }, { .format = "raw" },
+    { .format = "vhd" }, { .format = "vhdx" }, { .format = "iso" },
+    { .format = "raw" },
     { .writable = true },
   };
 
@@ -122,7 +123,8 @@ write_files (const char *dir, const struct damage_family *family,
              const struct damage_image *made)
 {
   damage_write (dir, family->file, &made->image);
-  damage_write (dir, "base.vhd", &made->parent);
+  if (family->parent)
+    damage_write (dir, family->parent, &made->parent);
 }
 
 static void
