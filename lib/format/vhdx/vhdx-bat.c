@@ -26,8 +26,6 @@
 #include "lib/base/sort.h"
 #include "lib/format/vhdx/vhdx.h"
 
-#define MAX_HELD (16 * 1024 * 1024 / VHDX_BAT_ENTRY_SIZE)
-
 /* So that a place in the file, in units, and a bit fit into 32 bits.  The
  * largest disk with all that belongs to it takes a thirtieth.
  */
@@ -339,7 +337,8 @@ vhdx_bat_open (struct vhdx_layer *layer, struct err *err)
   if (block_size (layer->file) > MAX_FILE_SIZE)
     return err_set (err, -ENOTSUP, "the file has %" PRIu64 " bytes, expected "
                     "2 PiB at most", block_size (layer->file));
-  return bat->nr_entries <= MAX_HELD ? read_entries (layer, err) : 0;
+  return bat->nr_entries <= VHDX_BAT_MAX_HELD ? read_entries (layer, err)
+                                              : 0;
 }
 
 void

@@ -134,6 +134,21 @@ compare (const struct vhdx_layer *child, const struct vhdx_layer *parent,
   return 0;
 }
 
+/* What is held of tables is bounded for the whole chain; every one of them
+ * was checked.
+ */
+static void
+bound_tables (const struct vhdx_layer *leaf, struct vhdx_layer *parent)
+{
+  uint64_t held = 0;
+
+  for (const struct vhdx_layer *l = leaf; l; l = l->parent)
+    if (l->bat.entries)
+      held += l->bat.nr_entries;
+  if (held > VHDX_BAT_MAX_HELD)
+    vhdx_bat_close (&parent->bat);
+}
+
 static int
 open_parent (struct vhdx_layer *leaf, struct vhdx_layer *child,
              const struct folder_vector *path_folders,
@@ -156,6 +171,7 @@ open_parent (struct vhdx_layer *leaf, struct vhdx_layer *child,
   parent->number = child->number + 1;
   parent->cache = child->cache;
   r = vhdx_layer_open (parent, options, report, err);
+  bound_tables (leaf, parent);
   if (r == 0)
     r = compare (child, parent, report, err);
   if (r < 0)

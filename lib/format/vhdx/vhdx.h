@@ -176,6 +176,9 @@ void vhdx_locator_free (struct vhdx_locator *locator);
 
 /*--- vhdx-bat.c -------------------------------------------------------------*/
 
+/* Entries that are held in memory. */
+#define VHDX_BAT_MAX_HELD (16 * 1024 * 1024 / VHDX_BAT_ENTRY_SIZE)
+
 struct vhdx_bat {
   uint64_t *entries;            /* all that the disk needs, or NULL: too many
                                    to hold, looked up through the cache */
@@ -190,6 +193,8 @@ struct vhdx_layer;
  * every entry, if it is small enough to be held.
  */
 int vhdx_bat_open (struct vhdx_layer *layer, struct err *err);
+
+/* Hold it no longer; lookups then read it in the file. */
 void vhdx_bat_close (struct vhdx_bat *bat);
 
 /* State of a block that the disk has, and where it begins in the file. */
