@@ -24,6 +24,7 @@ ending_signals (struct err *err)
   fill (&set);
   if (sigprocmask (SIG_BLOCK, &set, NULL) < 0)
     return err_sys (err, "sigprocmask");
+  signal (SIGPIPE, SIG_IGN);
   fd = signalfd (-1, &set, SFD_CLOEXEC);
   return fd < 0 ? err_sys (err, "signalfd") : fd;
 }
@@ -35,4 +36,5 @@ ending_signals_restore (void)
 
   fill (&set);
   sigprocmask (SIG_UNBLOCK, &set, NULL);
+  signal (SIGPIPE, SIG_DFL);
 }

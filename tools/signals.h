@@ -10,7 +10,9 @@
 #include "lib/base/err.h"
 
 /* Block SIGINT, SIGTERM and SIGHUP from now on and return a signalfd that
- * has them; negative errno.  A child needs them unblocked: it calls
+ * has them; negative errno.  SIGPIPE is ignored: that nobody reads our
+ * messages any more is no reason to end at once, leaving things behind and
+ * others without their server.  A child needs them as they were: it calls
  * ending_signals_restore between fork and exec.
  */
 int ending_signals (struct err *err);

@@ -73,6 +73,25 @@ contains "$tmp/err" "was ended by signal 9"
 contains "$tmp/err" "was ended by signal 11"
 contains "$tmp/err" "ended with status 0"
 
+# That nobody reads its messages any more is no reason to end.
+(
+    exec 3> >(:)
+    wait "$!"
+    exec nbdimage serve -u "$tmp/unread" "$tmp/disk.img" >"$tmp/unread.out" 2>&3
+) &
+unread_pid=$!
+cleanup_fn stop_pid "$unread_pid"
+for ((i = 0; i < 300; i++)); do
+    if grep -q Ctrl-C "$tmp/unread.out"; then break; fi
+    sleep 0.1
+done
+old_pid=$(serve_pid=$unread_pid nbdkit_pid)
+kill -KILL "$old_pid"
+serve_pid=$unread_pid nbdkit_pid "$old_pid"
+same "size" "$(nbdinfo --size "nbd+unix:///?socket=$tmp/unread")" 1048576
+stop_pid "$unread_pid"
+[ ! -e "$tmp/unread" ] || fail "the socket is left"
+
 # A signal during the pause between two starts ends it.
 pid=$(nbdkit_pid "$pid")
 kill -KILL "$pid"
