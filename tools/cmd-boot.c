@@ -378,6 +378,7 @@ boot_free (struct boot *b)
   if (b->folder)
     private_folder_remove (b->folder);
   cleanup_close (&b->signal_fd);
+  cleanup_close (&b->display.port_fd);
   free (b->folder);
   free (b->socket);
   free (b->firmware);
@@ -390,6 +391,7 @@ run (int argc, char *argv[])
   struct boot b = {
     .memory = UINT64_C (2) << 30,
     .accel = "auto",
+    .display = DISPLAY_INIT,
     .signal_fd = -1,
   };
   struct err err = ERR_INIT;

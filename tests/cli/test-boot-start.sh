@@ -149,11 +149,60 @@ PATH=$tmp/fake:$PATH nbdimage boot --json "$tmp/disk.img" \
 same "status with a full disk" "$status" 1
 contains "$tmp/err" "QEMU was not started"
 
+# Nor when nobody reads it any more, and nothing is left behind.
+exec 3> >(:)
+wait "$!"
+status=0
+PATH=$tmp/fake:$PATH nbdimage boot --json "$tmp/disk.img" \
+    >&3 2>"$tmp/err" || status=$?
+exec 3>&-
+same "status without a reader" "$status" 1
+contains "$tmp/err" "QEMU was not started"
+same "what is left in TMPDIR" "$(ls -A "$TMPDIR")" ""
+
+# Two at the same time, whose QEMUs have not got as far as to listen, do not
+# get the same port; one that ended has left its own.
+cat >"$tmp/fake/qemu-system-x86_64" <<'FAKE'
+#!/usr/bin/env bash
+printf '%s\n' "$@"
+echo running
+exec sleep 600
+FAKE
+two_boots ()
+{
+    local pids=() n i
+
+    for n in 1 2; do
+        PATH=$tmp/fake:$PATH nbdimage boot --accel tcg "$tmp/disk.img" \
+            >"$tmp/args$n" 2>"$tmp/err$n" &
+        pids+=($!)
+        cleanup_fn stop_pid "$!"
+        for ((i = 0; i < 300; i++)); do
+            if grep -q '^running$' "$tmp/args$n"; then break; fi
+            sleep 0.1
+        done
+        cp "$tmp/args$n" "$tmp/args"
+        behind -display >"$tmp/display$n"
+        grep '^vnc=127' "$tmp/display$n"
+    done
+    refuses cmp "$tmp/display1" "$tmp/display2"
+    for i in "${pids[@]}"; do stop_pid "$i"; done
+}
+two_boots
+first=$(cat "$tmp/display1")
+two_boots
+same "-display" "$(cat "$tmp/display1")" "$first"
+
 # QEMU itself takes all that, and is not heard about windows that it has not.
 echo quit | timeout -k 20 120 nbdimage boot --accel tcg "$tmp/disk.img" \
     -- -S -monitor stdio >"$tmp/out" 2>"$tmp/err"
 same "lines on stderr" "$(wc -l <"$tmp/err")" 1
 contains "$tmp/err" "the screen is at vnc://127.0.0.1:"
+# It can listen where we said it would.
+{ sleep 5; echo info vnc; echo quit; } |
+    timeout -k 20 120 nbdimage boot --accel tcg "$tmp/disk.img" \
+        -- -S -monitor stdio >"$tmp/out" 2>"$tmp/err"
+contains "$tmp/out" "$(grep -o '127\.0\.0\.1:[0-9]*' "$tmp/err")"
 # But about what is really wrong.
 status=0
 timeout -k 20 120 nbdimage boot --headless "$tmp/disk.img" -- -no-such-option \

@@ -14,13 +14,17 @@
 
 #define QEMU_PROGRAM "qemu-system-x86_64"
 
-/* Where the machine's screen is; no field is owned. */
+/* Where the machine's screen is. */
 struct display {
   char qemu[32];                /* for -display; "": the user's arguments for
                                    QEMU say it */
   char vnc_uri[32];             /* "vnc://127.0.0.1:5900"; "": not there */
-  const char *why_no_window;    /* of VNC, half a sentence */
+  const char *why_no_window;    /* of VNC, half a sentence; not owned */
+  int port_fd;                  /* keeps others like us from the port while it
+                                   is open, but not QEMU; -1: no VNC */
 };
+
+#define DISPLAY_INIT { .port_fd = -1 }
 
 struct machine {
   /* The disk: an NBD URI for QEMU itself, or the socket of a server of
@@ -51,7 +55,8 @@ bool machine_takes_uri (const char *uri);
 
 /* Decide where the screen is: nowhere with none, where `more` (the user's
  * arguments for QEMU, NULL-terminated, or NULL) says, in a window, or by VNC on
- * the loopback.  -EADDRINUSE when no port is free for that.
+ * the loopback.  -EADDRINUSE when no port is free for that.  The caller closes
+ * port_fd when the machine has ended.
  */
 int display_choose (bool none, char *const *more, struct display *d,
                     struct err *err);

@@ -84,11 +84,17 @@ find_window (const char **window)
   return listed;
 }
 
-/* The first display whose port nobody has.  Should somebody take it before
+/* The first display whose port nobody has.
+ *
+ * It is ours from now on.  Without SO_REUSEADDR the port is refused when
+ * anybody has it, be it only to keep it as we do; with it from then on, Linux
+ * lets those who set it, too, listen there, and QEMU does.  So two that look
+ * at the same time don't tell their users the same port, where one of them
+ * would see the other's screen.  Should some other program take it before
  * QEMU does, QEMU says so.
  */
 static int
-find_vnc_display (unsigned *display, struct err *err)
+find_vnc_display (unsigned *display, int *port_fd, struct err *err)
 {
   struct sockaddr_in addr = {
     .sin_family = AF_INET,
@@ -101,13 +107,14 @@ find_vnc_display (unsigned *display, struct err *err)
 
     if (fd < 0)
       return err_sys (err, "socket");
-    setsockopt (fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     addr.sin_port = htons ((uint16_t) (VNC_FIRST_PORT + n));
-    if (bind (fd, (struct sockaddr *) &addr, sizeof addr) == 0 &&
-        listen (fd, 1) == 0) {
-      *display = n;
-      return 0;
-    }
+    if (bind (fd, (struct sockaddr *) &addr, sizeof addr) < 0)
+      continue;
+    if (setsockopt (fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0)
+      return err_sys (err, "setsockopt");
+    *display = n;
+    *port_fd = steal_fd (&fd);
+    return 0;
   }
   return err_set (err, -EADDRINUSE, "there is no port for VNC: 127.0.0.1 has "
                   "none free from %d to %d", VNC_FIRST_PORT,
@@ -118,7 +125,7 @@ static int
 use_vnc (struct display *d, const char *why, struct err *err)
 {
   unsigned n = 0;
-  int r = find_vnc_display (&n, err);
+  int r = find_vnc_display (&n, &d->port_fd, err);
 
   if (r < 0)
     return r;
@@ -135,7 +142,7 @@ display_choose (bool none, char *const *more, struct display *d,
 {
   const char *window = NULL;
 
-  memset (d, 0, sizeof *d);
+  *d = (struct display) DISPLAY_INIT;
   if (none)
     snprintf (d->qemu, sizeof d->qemu, "none");
   if (none || is_said (more))
