@@ -295,6 +295,50 @@ every_completed_request_is_progress (void **state)
     assert_false (look (&watch, now / 1000, 128, now));
 }
 
+/* Nobody looked for a minute: the machine had no time for us, or stood
+ * still.  What was begun just now has had no time either.
+ */
+static void
+time_in_which_nobody_looked_is_not_silence (void **state)
+{
+  struct watch watch;
+  uint64_t now;
+
+  (void) state;
+  watch_init (&watch, 10, 0);
+  assert_false (look (&watch, 5, 0, 500));
+  assert_false (look (&watch, 5, 1, 60000));
+  /* But what is seen from then on is. */
+  for (now = 60000; !look (&watch, 5, 1, now); now += WATCH_TICK)
+    assert_true (now < 60000 + 10000);
+  assert_true (now >= 60000 + 5000);
+  /* Also in the midst of a request, and for a lost connection. */
+  watch_init (&watch, 10, 0);
+  assert_false (look (&watch, 5, 1, 500));
+  assert_false (look (&watch, 5, 1, 60000));
+  watch_init (&watch, 10, 0);
+  assert_false (look (&watch, 5, 1, 500));
+  assert_true (watch_connection_lost (&watch, 60000));
+  assert_false (look (&watch, 5, 1, 60000));
+  watch_init (&watch, 4, 0);
+  assert_false (look (&watch, 5, 1, 500));
+  assert_true (watch_connection_lost (&watch, 60000));
+  assert_false (look (&watch, 5, 1, 60000));
+}
+
+/* A machine so busy that we look every few seconds only. */
+static void
+seldom_looks_still_end (void **state)
+{
+  struct watch watch;
+  uint64_t now;
+
+  (void) state;
+  watch_init (&watch, 4, 0);
+  for (now = 0; !look (&watch, 5, 1, now); now += 3000)
+    assert_true (now < 60000);
+}
+
 static void
 a_moment_without_requests_is_not_idle (void **state)
 {
@@ -581,6 +625,8 @@ main (void)
     cmocka_unit_test (the_block_size_is_one_that_the_kernel_knows),
     cmocka_unit_test (silence_is_noticed_before_the_timeout),
     cmocka_unit_test (every_completed_request_is_progress),
+    cmocka_unit_test (time_in_which_nobody_looked_is_not_silence),
+    cmocka_unit_test (seldom_looks_still_end),
     cmocka_unit_test (a_moment_without_requests_is_not_idle),
     cmocka_unit_test (a_lost_connection_after_silence_is_suspicious),
     cmocka_unit_test (and_forgotten_when_the_server_answers),

@@ -2,6 +2,7 @@
 
 #include <config.h>
 
+#include "lib/base/checked.h"
 #include "tools/attach/watch.h"
 
 /* Seconds between the limit and --timeout.
@@ -11,6 +12,13 @@
  * whole seconds, twice.
  */
 #define OVERHEAD 2
+
+/* Milliseconds that count between two looks, at most.  Longer ones come when
+ * this process had to wait for the machine, or all of it stood still; what is
+ * under way then may just have begun.  guard.c waits for 2 s at times, and
+ * those are to count.
+ */
+#define MAX_STEP 2500
 
 unsigned
 watch_kernel_timeout (unsigned timeout)
@@ -23,7 +31,7 @@ watch_init (struct watch *watch, unsigned timeout, uint64_t now)
 {
   watch->limit = (uint64_t) (timeout - OVERHEAD) * 1000;
   watch->completed = 0;
-  watch->progress_at = watch->since = now;
+  watch->progress_at = watch->since = watch->looked_at = now;
   watch->suspicious = false;
   watch->idle = true;
 }
@@ -32,8 +40,13 @@ bool
 watch_stalled (struct watch *watch, const struct device_activity *activity,
                uint64_t now)
 {
+  uint64_t max_step = min_u64 (MAX_STEP, watch->limit / 2);
   bool busy;
 
+  if (now - watch->looked_at > max_step)
+    watch->since = min_u64 (watch->since + now - watch->looked_at - max_step,
+                            now);
+  watch->looked_at = now;
   if (activity->completed != watch->completed) {
     watch->completed = activity->completed;
     watch->progress_at = watch->since = now;

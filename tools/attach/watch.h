@@ -28,6 +28,7 @@ struct watch {
   bool suspicious;              /* something may be under way that the
                                    kernel does not count */
   bool idle;                    /* nothing was under way at the last look */
+  uint64_t looked_at;           /* the last look */
 };
 
 /* For --timeout SECONDS. */
