@@ -545,6 +545,25 @@ a_state_file_comes_back_as_it_was (void **state)
 }
 
 static void
+a_name_that_is_no_utf8_comes_back_as_it_was (void **state)
+{
+  struct attachment a = {
+    .index = 0, .source = (char *) "/srv/caf\xe9\xff\x01.vhd",
+    .uri = (char *) "nbd://h/caf\xe9", .backend = (char *) "nbdimage 1 2",
+  };
+  CLEANUP_ATTACHMENT struct attachment b = ATTACHMENT_INIT;
+  struct err err = ERR_INIT;
+  char *text = attachment_to_json (&a);
+
+  (void) state;
+  assert_non_null (text);
+  assert_int_equal (attachment_from_json (text, &b, &err), 0);
+  free (text);
+  assert_string_equal (b.source, a.source);
+  assert_string_equal (b.uri, a.uri);
+}
+
+static void
 what_is_not_there_stays_away (void **state)
 {
   struct attachment a = {
@@ -577,6 +596,14 @@ other_files_are_not_state_files (void **state)
     "\"since\":1}",
     "{\"version\":1,\"index\":0,\"source\":7,\"uri\":\"b\",\"backend\":"
     "\"c\",\"connections\":1,\"timeout\":1,\"writable\":true,\"since\":1}",
+    "{\"version\":1,\"index\":0,\"source\":[],\"uri\":\"b\",\"backend\":"
+    "\"c\",\"connections\":1,\"timeout\":1,\"writable\":true,\"since\":1}",
+    "{\"version\":1,\"index\":0,\"source\":[97,0],\"uri\":\"b\","
+    "\"backend\":\"c\",\"connections\":1,\"timeout\":1,\"writable\":true,"
+    "\"since\":1}",
+    "{\"version\":1,\"index\":0,\"source\":\"a\",\"uri\":[97,256],"
+    "\"backend\":\"c\",\"connections\":1,\"timeout\":1,\"writable\":true,"
+    "\"since\":1}",
   };
   size_t i;
 
@@ -638,6 +665,7 @@ main (void)
     cmocka_unit_test (what_a_program_said_is_the_reason),
     cmocka_unit_test (a_call_that_hangs_is_left_alone),
     cmocka_unit_test (a_state_file_comes_back_as_it_was),
+    cmocka_unit_test (a_name_that_is_no_utf8_comes_back_as_it_was),
     cmocka_unit_test (what_is_not_there_stays_away),
     cmocka_unit_test (other_files_are_not_state_files),
     cmocka_unit_test (a_remnant_is_stale),

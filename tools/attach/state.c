@@ -66,16 +66,58 @@ process_to_json (const struct process *process)
                     "start", (json_int_t) process->start);
 }
 
+/* Names of files have any bytes, strings in JSON only UTF-8: other names
+ * become lists of their bytes.
+ */
+static json_t *
+text_to_json (const char *text)
+{
+  json_t *json = json_string (text);
+
+  if (json != NULL || text == NULL)
+    return json;
+  json = json_array ();
+  for (; *text != '\0'; ++text)
+    json_array_append_new (json, json_integer ((unsigned char) *text));
+  return json;
+}
+
+/* -EINVAL: it is neither a string nor such a list. */
+static int
+text_from_json (const json_t *json, char **text)
+{
+  size_t i, len = json_array_size (json);       /* of no array: 0 */
+
+  if (json_is_string (json)) {
+    *text = strdup (json_string_value (json));
+    return *text == NULL ? -ENOMEM : 0;
+  }
+  if (len == 0)
+    return -EINVAL;
+  *text = calloc (len + 1, 1);
+  if (*text == NULL)
+    return -ENOMEM;
+  for (i = 0; i < len; ++i) {
+    json_int_t byte = json_integer_value (json_array_get (json, i));
+
+    if (byte < 1 || byte > 255)
+      return -EINVAL;
+    (*text)[i] = (char) byte;
+  }
+  return 0;
+}
+
 char *
 attachment_to_json (const struct attachment *a)
 {
   char *text = NULL;
   json_t *object;
 
-  object = json_pack ("{s:i, s:i, s:s, s:s, s:s*, s:s, s:i, s:i, s:b, s:I,"
+  object = json_pack ("{s:i, s:i, s:o, s:o, s:s*, s:s, s:i, s:i, s:b, s:I,"
                       " s:o, s:o, s:s*}",
-                      "version", 1, "index", a->index, "source", a->source,
-                      "uri", a->uri, "socket", a->socket,
+                      "version", 1, "index", a->index,
+                      "source", text_to_json (a->source),
+                      "uri", text_to_json (a->uri), "socket", a->socket,
                       "backend", a->backend,
                       "connections", (int) a->connections,
                       "timeout", (int) a->timeout, "writable", a->writable,
@@ -117,8 +159,8 @@ attachment_from_json (const char *text, struct attachment *out,
                       struct err *err)
 {
   CLEANUP_ATTACHMENT struct attachment a = ATTACHMENT_INIT;
-  const char *source, *uri, *backend, *socket = NULL, *dead = NULL;
-  json_t *supervisor = NULL, *server = NULL, *object;
+  const char *backend, *socket = NULL, *dead = NULL;
+  json_t *supervisor = NULL, *server = NULL, *source, *uri, *object;
   json_int_t since;
   int version, connections, timeout, writable;
   json_error_t error;
@@ -128,7 +170,7 @@ attachment_from_json (const char *text, struct attachment *out,
   if (object == NULL)
     return err_set (err, -EINVAL, "not JSON: %s", error.text);
   if (json_unpack_ex (object, &error, 0,
-                      "{s:i, s:i, s:s, s:s, s?s, s:s, s:i, s:i, s:b, s:I,"
+                      "{s:i, s:i, s:o, s:o, s?s, s:s, s:i, s:i, s:b, s:I,"
                       " s?o, s?o, s?s}",
                       "version", &version, "index", &a.index,
                       "source", &source, "uri", &uri, "socket", &socket,
@@ -145,9 +187,9 @@ attachment_from_json (const char *text, struct attachment *out,
   a.since = since;
   process_from_json (supervisor, &a.supervisor);
   process_from_json (server, &a.server);
-  r = copy_string (&a.source, source);
+  r = text_from_json (source, &a.source);
   if (r == 0)
-    r = copy_string (&a.uri, uri);
+    r = text_from_json (uri, &a.uri);
   if (r == 0)
     r = copy_string (&a.socket, socket);
   if (r == 0)
@@ -155,6 +197,8 @@ attachment_from_json (const char *text, struct attachment *out,
   if (r == 0)
     r = copy_string (&a.dead, dead);
   json_decref (object);
+  if (r == -EINVAL)
+    return err_set (err, r, "not a state file: its source or URI is no text");
   if (r < 0)
     return err_nomem (err);
   if (version != 1 || a.index < -1 || a.index > (int) DEVICE_MAX_INDEX)
