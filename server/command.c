@@ -49,13 +49,22 @@ find_nbdkit (char **out, struct err *err)
   return *out ? 0 : err_nomem (err);
 }
 
+/* Of a build that is not installed; NULL otherwise. */
+static const char *
+uninstalled_plugin (void)
+{
+  const char *plugin = getenv ("NBDIMAGE_PLUGIN");
+
+  return plugin && *plugin ? plugin : NULL;
+}
+
 /* nbdkit takes a word with a slash for the file of a plugin. */
 static int
 find_plugin (char **out, struct err *err)
 {
-  const char *plugin = getenv ("NBDIMAGE_PLUGIN");
+  const char *plugin = uninstalled_plugin ();
 
-  if (plugin == NULL || *plugin == '\0')
+  if (plugin == NULL)
     plugin = PLUGINDIR "/nbdkit-image-plugin.so";
   if (access (plugin, R_OK) < 0)
     return err_sys (err, "nbdkit's plugin for images is not at %s", plugin);
@@ -74,7 +83,7 @@ find_preload (char **out, const char *plugin, struct err *err)
   const char *slash = strrchr (plugin, '/');
   int r;
 
-  if (getenv ("NBDIMAGE_PLUGIN") && slash)
+  if (uninstalled_plugin () && slash)
     r = asprintf (&path, "%.*s/nbdkit-hangup.so", (int) (slash - plugin),
                   plugin);
   else
