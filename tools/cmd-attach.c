@@ -446,8 +446,8 @@ show_all (const struct attach *a, unsigned index, struct err *err)
   else
     *err = look.err;
   disk_partition_vector_free (&look.list);
-  if (look.r == 0 && fflush (stdout) != 0)
-    return err_sys (err, "writing the output");
+  if (look.r == 0 && output_finish () != STATUS_DONE)
+    return err_set (err, -EIO, "it was detached again");
   if (look.r == 0 && interrupted)
     return err_set (err, -EINTR, "interrupted");
   return look.r;

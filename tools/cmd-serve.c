@@ -314,7 +314,7 @@ announce (const struct serve *s, const struct server *server,
                               "uris", uris_to_json (server),
                               "pid", (int) getpid (),
                               "exports", exports_to_json (server, &exports)));
-  return r == STATUS_DONE ? 0 : err_set (err, -EIO, "writing the output");
+  return r == STATUS_DONE ? 0 : err_set (err, -EIO, "nothing is served");
 }
 
 /*--- run -------------------------------------------------------------------*/

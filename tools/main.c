@@ -16,6 +16,7 @@
 
 #include "tools/commands.h"
 #include "tools/nearest.h"
+#include "tools/output.h"
 #include "tools/report.h"
 
 static const struct command *const commands[] = {
@@ -163,10 +164,7 @@ main (int argc, char *argv[])
     return STATUS_USAGE;
   }
   status = run (argc, argv);
-  if (fflush (stdout) != 0 || ferror (stdout)) {
-    tool_error ("writing the output: %s", strerror (errno));
-    if (status == STATUS_DONE)
-      status = STATUS_FAILED;
-  }
+  if (output_finish () != STATUS_DONE && status == STATUS_DONE)
+    status = STATUS_FAILED;
   return status;
 }

@@ -17,6 +17,7 @@
 #include "lib/base/size.h"
 #include "tools/command.h"
 #include "tools/nearest.h"
+#include "tools/output.h"
 #include "tools/report.h"
 
 #define HELP_COLUMN 30
@@ -83,9 +84,7 @@ show_help (const struct command *command)
     show_option (o);
   show_option (&help);
   printf ("\nThe manual: man nbdimage-%s\n", command->name);
-  if (fflush (stdout) != 0 || ferror (stdout))
-    exit (STATUS_FAILED);
-  exit (STATUS_DONE);
+  exit (output_finish ());
 }
 
 /*--- values ----------------------------------------------------------------*/

@@ -2,6 +2,8 @@
 
 #include <config.h>
 
+#include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,6 +98,22 @@ output_json_time (int64_t seconds)
   return json_string (str);
 }
 
+/* A failure is returned by one fflush only, which may have been that of a
+ * message; then only the stream still knows of it, and nobody of the reason.
+ */
+int
+output_finish (void)
+{
+  static bool said;
+
+  if (fflush (stdout) != 0 && !said)
+    tool_error ("writing the output: %s", strerror (errno));
+  else if (ferror (stdout) && !said)
+    tool_error ("writing the output failed");
+  said = said || ferror (stdout);
+  return ferror (stdout) ? STATUS_FAILED : STATUS_DONE;
+}
+
 int
 output_json (json_t *json)
 {
@@ -108,9 +126,9 @@ output_json (json_t *json)
   r = json_dumpf (json, stdout, JSON_INDENT (2));
   json_decref (json);
   putchar ('\n');
-  if (r < 0 || fflush (stdout) != 0) {
-    tool_error ("writing the output failed");
+  if (output_finish () != STATUS_DONE)
     return STATUS_FAILED;
-  }
-  return STATUS_DONE;
+  if (r < 0)
+    tool_error ("out of memory");
+  return r < 0 ? STATUS_FAILED : STATUS_DONE;
 }

@@ -24,6 +24,11 @@ json_t *output_json_text (const char *str);
  */
 json_t *output_json_time (int64_t seconds);
 
+/* Is all that was printed written?  If not, says so the first time.  Returns
+ * the exit status.
+ */
+int output_finish (void);
+
 /* Print an object or array, indented, with its keys in the order in which
  * they were set, and drop the reference.  Returns the exit status.
  */

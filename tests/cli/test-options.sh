@@ -97,13 +97,13 @@ nbdimage --version | grep -Eq '^nbdimage [0-9]+\.[0-9]+'
 
 # Output that can't be written is no success.
 if [ -e /dev/full ]; then
-    status=0
-    nbdimage --help >/dev/full 2>"$tmp/err" || status=$?
-    same "status with a full disk" "$status" 1
-    status=0
-    nbdimage info "$tmp/disk" >/dev/full 2>"$tmp/err" || status=$?
-    same "status with a full disk" "$status" 1
-    status=0
-    nbdimage info --json "$tmp/disk" >/dev/full 2>"$tmp/err" || status=$?
-    same "status with a full disk" "$status" 1
+    for words in --help 'info --help' "info $tmp/disk" "info --json $tmp/disk"
+    do
+        status=0
+        # shellcheck disable=SC2086
+        nbdimage $words >/dev/full 2>"$tmp/err" || status=$?
+        same "status with a full disk" "$status" 1
+        same "what is said" "$(cat "$tmp/err")" \
+             "nbdimage: writing the output: No space left on device"
+    done
 fi

@@ -349,6 +349,20 @@ detach held.vhd
 step "without stdout"
 sh -c 'nbdimage attach mbr.vhd >&-' 2>/dev/null && fail "it succeeded"
 nothing_left
+for option in --json --timeout=30; do
+    nbdimage attach "$option" mbr.vhd >/dev/full && fail "it succeeded"
+    nothing_left
+done
+
+step "an image whose name is no UTF-8"
+name=$(printf 'caf\351.vhd')
+cp mbr.vhd "$tmp/$name"
+attach "$tmp/$name"
+check_files "${dev}p1" ext4 "$images/mbr.vhd.p1.sha256"
+nbdimage attached --json >"$tmp/list"
+same source "$(jq -r '.[0].source' "$tmp/list")" "$tmp/caf�.vhd"
+detach "$tmp/$name"
+nothing_left
 
 # ----------------------------------------------------------------- interrupted
 
