@@ -14,16 +14,27 @@
 #include "tools/command.h"
 #include "tools/report.h"
 
-/* Where several files make an image, the library names the one it speaks
- * of; that may be the one that was typed.
- */
 static bool
-names_itself (const char *sentence, const char *name)
+begins_with (const char *sentence, const char *name)
 {
   size_t len = strlen (name);
 
   return strncmp (sentence, name, len) == 0 &&
     strncmp (sentence + len, ": ", 2) == 0;
+}
+
+/* Where several files make an image, the library names the one it speaks
+ * of; that may be the one that was typed.  nbdkit's sentences have it
+ * cleaned.
+ */
+static bool
+names_itself (const char *sentence, const char *name)
+{
+  size_t size = strlen (name) + 1;
+  CLEANUP_FREE char *clean = malloc (size);
+
+  return begins_with (sentence, name) ||
+    (clean && begins_with (sentence, text_clean (name, clean, size)));
 }
 
 /* Names and labels come from files: what would steer the terminal is shown

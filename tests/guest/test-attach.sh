@@ -354,14 +354,23 @@ for option in --json --timeout=30; do
     nothing_left
 done
 
-step "an image whose name is no UTF-8"
-name=$(printf 'caf\351.vhd')
-cp mbr.vhd "$tmp/$name"
-attach "$tmp/$name"
+step "an image in a folder whose name is no UTF-8"
+folder=$tmp/$(printf 'caf\351')
+mkdir "$folder"
+cp mbr.vhd "$folder/"
+attach "$folder/mbr.vhd"
 check_files "${dev}p1" ext4 "$images/mbr.vhd.p1.sha256"
 nbdimage attached --json >"$tmp/list"
-same source "$(jq -r '.[0].source' "$tmp/list")" "$tmp/caf�.vhd"
-detach "$tmp/$name"
+same source "$(jq -r '.[0].source' "$tmp/list")" "$tmp/caf�/mbr.vhd"
+detach "$folder/mbr.vhd"
+nothing_left
+
+step "an image whose own name is no UTF-8, refused in one sentence"
+mv "$folder/mbr.vhd" "$folder.vhd"
+nbdimage attach "$folder.vhd" >/dev/null 2>"$tmp/err" && fail "it succeeded"
+same "what is said" "$(cat "$tmp/err")" "nbdimage: $tmp/caf?.vhd: the name of \
+the export must be UTF-8 without control characters"
+rm "$folder.vhd"
 nothing_left
 
 # ----------------------------------------------------------------- interrupted
