@@ -116,10 +116,12 @@ read_similar (DIR *dir, const char *path, const char *leaf,
   struct dirent *d;
   int r = 0;
 
-  while (r == 0 && (d = readdir (dir)) != NULL)
+  while (r == 0 && (errno = 0, d = readdir (dir)) != NULL)
     if (utf8_same_but_case (d->d_name, leaf) &&
         strcmp (d->d_name, leaf) != 0)
       r = add_name (out, path, (int) (leaf - path), d->d_name, err);
+  if (r == 0 && errno != 0)
+    return err_sys (err, "the folder of ‘%s’ can't be read", path);
   return r;
 }
 

@@ -20,20 +20,37 @@ struct search {
 
   struct name_list tried;       /* full paths, each is tried once */
   struct err miss;              /* the best reason why it failed so far */
-  bool miss_is_candidate;       /* a file was found, but not the parent */
+  int miss_rank;
 
   bool found;
   struct folder *own;           /* where it lies, once found */
   struct report *report;
 };
 
+/* Of several reasons why a path did not lead to the parent, the one that says
+ * most: what could not be read may have been the parent, a file that was found
+ * but is not the parent tells more than one that can't be opened, and a path
+ * that is not allowed comes last.
+ */
+static int
+rank_of (bool is_candidate, int code)
+{
+  if (code == -EIO)
+    return 4;
+  if (is_candidate)
+    return 3;
+  return code == -EXDEV ? 1 : 2;
+}
+
 static void
 remember_miss (struct search *s, bool is_candidate, const struct err *err)
 {
-  if (s->miss.code != 0 && (s->miss_is_candidate || !is_candidate))
+  int rank = rank_of (is_candidate, err->code);
+
+  if (rank <= s->miss_rank)
     return;
   s->miss = *err;
-  s->miss_is_candidate = is_candidate;
+  s->miss_rank = rank;
 }
 
 /*--- Is this file the parent? -----------------------------------------------*/
@@ -144,12 +161,15 @@ try_name (struct search *s, const struct folder *folder, const char *path,
           struct err *err)
 {
   struct name_list similar = VECTOR_INIT;
+  struct err why = ERR_INIT;
   int r;
 
   if (!s->similar)
     return try_path (s, folder, path, err);
-  /* A folder that can't be read was reported when the name was tried. */
-  r = folder_similar (folder, path, &similar, NULL);
+  r = folder_similar (folder, path, &similar, &why);
+  /* Other reasons were there when the name itself was tried. */
+  if (r == -EIO)
+    remember_miss (s, false, &why);
   r = r == -ENOMEM ? err_nomem (err) : 0;
   for (size_t i = 0; r == 0 && !s->found && i < similar.len; ++i)
     r = try_path (s, folder, similar.ptr[i], err);
