@@ -6,40 +6,15 @@
 
 #include <config.h>
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "lib/base/bytes.h"
 #include "lib/base/checked.h"
 #include "tests/fuzz/fuzz.h"
-#include "tests/fuzz/fuzz-vhd.h"
+#include "tests/fuzz/parents.h"
 
 #define FOOTER_SIZE 512
 #define HEADER_SIZE 1024
-
-/*--- The parent -------------------------------------------------------------*/
-
-static char parent_folder[] = "/tmp/nbdimage-fuzz.XXXXXX";
-static char parent_file[sizeof parent_folder + 16];
-
-static void
-remove_parent (void)
-{
-  unlink (parent_file);
-  rmdir (parent_folder);
-}
-
-static void
-make_parent (void)
-{
-  must (mkdtemp (parent_folder) != NULL);
-  snprintf (parent_file, sizeof parent_file, "%s/%s", parent_folder,
-            FUZZ_VHD_PARENT_NAME);
-  fuzz_vhd_save_parent (parent_file);
-  atexit (remove_parent);
-}
 
 /*--- Checksums --------------------------------------------------------------*/
 
@@ -90,12 +65,10 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t len)
 {
   struct sparse s;
 
-  if (parent_file[0] == '\0')
-    make_parent ();
   sparse_decode (data, len, &s);
   if (s.options & SPARSE_FIX)
     fuzz_fix (&s);
-  fuzz_image (&s, "vhd", parent_folder);
+  fuzz_image (&s, "vhd", parents_folder ());
   sparse_free (&s);
   return 0;
 }

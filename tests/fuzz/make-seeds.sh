@@ -12,12 +12,12 @@ tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 export PATH=$PATH:/usr/sbin:/sbin
 encode=tests/fuzz/encode
-mkdir -p "$to"/{iso,part,vhd,locator}
+mkdir -p "$to"/{iso,part,vhd,vhdx,locator}
 
 # ------------------------------------------------------------------ VHD
 
 mkdir "$tmp/vhd"
-tests/fuzz/vhd-seeds "$tmp/vhd"
+tests/fuzz/seeds vhd "$tmp/vhd"
 for type in dynamic fixed; do
     qemu-img create -q -f vpc -o subformat=$type "$tmp/vhd/qemu-$type" 100K
     qemu-io -f vpc -c 'write -P 9 1000 24' "$tmp/vhd/qemu-$type" >/dev/null
@@ -35,6 +35,26 @@ $encode -o 0 "$tmp/cut" >"$to/vhd/cut"
 printf 'x' | dd of="$tmp/vhd/dynamic" bs=1 seek=600 conv=notrunc status=none
 $encode -o 2 "$tmp/vhd/dynamic" >"$to/vhd/ignored"
 $encode -o 8 "$tmp/vhd/fixed" >"$to/vhd/chs"
+
+# ----------------------------------------------------------------- VHDX
+
+mkdir "$tmp/vhdx"
+tests/fuzz/seeds vhdx "$tmp/vhdx"
+qemu-img create -q -f vhdx -o block_size=1M "$tmp/vhdx/qemu" 20M
+qemu-io -f vhdx -c 'write -P 9 1000 24' "$tmp/vhdx/qemu" >/dev/null
+for f in "$tmp"/vhdx/*; do
+    $encode "$f" >"$to/vhdx/$(basename "$f")"
+done
+# One of two headers, and of two region tables; wrong checksums.
+dd if=/dev/zero of="$tmp/vhdx/qemu" bs=64K seek=1 count=1 conv=notrunc \
+    status=none
+$encode "$tmp/vhdx/qemu" >"$to/vhdx/header"
+dd if=/dev/zero of="$tmp/vhdx/dynamic" bs=64K seek=4 count=1 conv=notrunc \
+    status=none
+$encode "$tmp/vhdx/dynamic" >"$to/vhdx/region"
+printf x | dd of="$tmp/vhdx/fixed" bs=1 seek=200000 conv=notrunc status=none
+printf x | dd of="$tmp/vhdx/fixed" bs=1 seek=265000 conv=notrunc status=none
+$encode -o 2 "$tmp/vhdx/fixed" >"$to/vhdx/ignored"
 
 # ------------------------------------------------------------------ ISO
 

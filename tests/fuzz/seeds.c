@@ -1,30 +1,36 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* vhd-seeds FOLDER: small VHDs of every kind, for the corpus. */
+/* seeds vhd|vhdx FOLDER: small images of every kind, for the corpus. */
 
 #include <config.h>
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "tests/fuzz/fuzz-vhd.h"
+#include "tests/fuzz/parents.h"
 #include "tests/support/vhd-maker.h"
+#include "tests/support/vhdx-maker.h"
 
-/* Four disks of the same shape. */
-#define SPEC .size = FUZZ_VHD_SIZE, .block_size = FUZZ_VHD_BLOCK, .id = 9
+/*--- VHD --------------------------------------------------------------------*/
+
+/* Of the same shape. */
+#define SPEC .size = PARENT_VHD_SIZE, .block_size = PARENT_VHD_BLOCK, .id = 9
 
 static const struct {
   const char *name;
   struct vhd_spec spec;
-} seeds[] = {
+} vhd_seeds[] = {
   { "fixed", { .type = 2, SPEC, .cylinders = 4, .heads = 4, .sectors = 6 } },
   { "dynamic", { .type = 3, SPEC, .creator = "vpc ", .extra_entries = 3,
-                 .original_size = 2 * FUZZ_VHD_SIZE } },
+                 .original_size = 2 * PARENT_VHD_SIZE } },
   { "batmap", { .type = 3, SPEC, .creator = "tap", .batmap = true,
                 .creator_version = 0x00010003 } },
-  { "differencing", { .type = 4, SPEC, .parent_id = FUZZ_VHD_PARENT_ID,
-                      .parent_name = "C:\\Disks\\" FUZZ_VHD_PARENT_NAME } },
-  { "locators", { .type = 4, SPEC, .parent_id = FUZZ_VHD_PARENT_ID,
+  { "differencing", { .type = 4, SPEC, .parent_id = PARENT_ID,
+                      .parent_name = "C:\\Disks\\parent.vhd" } },
+  { "case", { .type = 4, SPEC, .parent_id = PARENT_ID,
+              .parent_name = "D:\\PARENT.vhd" } },
+  { "locators", { .type = 4, SPEC, .parent_id = PARENT_ID,
                   .parent_timestamp = 0x31000000, .locators = {
                     { "W2ru", ".\\PARENT.VHD" }, { "W2ku", "D:\\x.vhd" },
                     { "MacX", "file://./parent%2Evhd" },
@@ -32,10 +38,10 @@ static const struct {
 };
 
 static void
-make_one (const char *folder, const char *name, const struct vhd_spec *spec)
+make_vhd (const char *folder, const char *name, const struct vhd_spec *spec)
 {
   struct vhd_maker *m = vhd_maker_new (spec);
-  uint8_t data[FUZZ_VHD_BLOCK] = "first";
+  uint8_t data[PARENT_VHD_BLOCK] = "first";
   char path[4096];
 
   memcpy (data + 1000, "middle", 6);
@@ -51,14 +57,83 @@ make_one (const char *folder, const char *name, const struct vhd_spec *spec)
   vhd_maker_free (m);
 }
 
+/*--- VHDX -------------------------------------------------------------------*/
+
+#define SPECX .size = PARENT_VHDX_SIZE, .id = 9
+#define LINKAGE .parent_id = PARENT_ID
+
+static const struct {
+  const char *name;
+  struct vhdx_spec spec;
+  bool log;
+} vhdx_seeds[] = {
+  { "dynamic", { SPECX, .creator = "fuzz" }, false },
+  { "fixed", { SPECX, .is_fixed = true }, false },
+  { "log", { SPECX }, true },
+  { "sectors", { SPECX, .logical = 4096, .block_size = 2 * VHDX_MIB }, false },
+  { "differencing", { SPECX, LINKAGE, .locators = {
+      { "relative_path", ".\\parent.vhdx" } } }, false },
+  { "locators", { SPECX, LINKAGE, .parent_id2 = 8, .locators = {
+      { "relative_path", "..\\x\\PARENT.VHDX" },
+      { "volume_path", "\\\\?\\Volume{1}\\y.vhdx" },
+      { "absolute_win32_path", "C:\\parent.vhdx" },
+      { "other", "z" } } }, true },
+};
+
+static void
+add_log (struct vhdx_maker *m, uint8_t *page)
+{
+  const struct vhdx_change changes[] = {
+    { 4 * VHDX_MIB + 4096, page, 0 },
+    { 4 * VHDX_MIB + 16384, NULL, 8192 },
+  };
+  struct vhdx_log_entry e = { .changes = changes, .nr_changes = 2 };
+
+  e.page = vhdx_maker_log (m, &e);
+  e.nr_changes = 1;
+  vhdx_maker_log (m, &e);
+}
+
+static void
+make_vhdx (const char *folder, const char *name,
+           const struct vhdx_spec *spec, bool log)
+{
+  struct vhdx_maker *m = vhdx_maker_new (spec);
+  uint8_t *data = calloc (1, 2 * VHDX_MIB);
+  char path[4096];
+
+  if (data == NULL)
+    abort ();
+  memcpy (data + 4000, "first", 5);
+  memcpy (data + 1000000, "middle", 6);
+  vhdx_maker_add_block (m, 0, data);
+  if (spec->parent_id) {
+    vhdx_maker_add_partial (m, 1, data);
+    vhdx_maker_set_bits (m, 2048, 9);
+    vhdx_maker_set_bits (m, 2048 + 1000, 1000);
+  }
+  vhdx_maker_finish (m);
+  if (log)
+    add_log (m, data);
+  snprintf (path, sizeof path, "%s/%s", folder, name);
+  vhdx_maker_save (m, path);
+  vhdx_maker_free (m);
+  free (data);
+}
+
 int
 main (int argc, char *argv[])
 {
-  if (argc != 2) {
-    fprintf (stderr, "usage: %s FOLDER\n", argv[0]);
+  if (argc != 3) {
+    fprintf (stderr, "usage: %s vhd|vhdx FOLDER\n", argv[0]);
     return 2;
   }
-  for (size_t i = 0; i < sizeof seeds / sizeof seeds[0]; ++i)
-    make_one (argv[1], seeds[i].name, &seeds[i].spec);
+  if (strcmp (argv[1], "vhd") == 0)
+    for (size_t i = 0; i < sizeof vhd_seeds / sizeof vhd_seeds[0]; ++i)
+      make_vhd (argv[2], vhd_seeds[i].name, &vhd_seeds[i].spec);
+  else
+    for (size_t i = 0; i < sizeof vhdx_seeds / sizeof vhdx_seeds[0]; ++i)
+      make_vhdx (argv[2], vhdx_seeds[i].name, &vhdx_seeds[i].spec,
+                 vhdx_seeds[i].log);
   return 0;
 }

@@ -91,6 +91,8 @@ int __real_open (const char *path, int flags, ...);
 int __wrap_open (const char *path, int flags, ...);
 int __real_openat (int at, const char *path, int flags, ...);
 int __wrap_openat (int at, const char *path, int flags, ...);
+struct dirent *__real_readdir (DIR *dir);
+struct dirent *__wrap_readdir (DIR *dir);
 long __real_syscall (long nr, ...);
 long __wrap_syscall (long nr, ...);
 
@@ -142,6 +144,12 @@ int
 __wrap_openat (int at, const char *path, int flags, ...)
 {
   return no_call () ? -1 : __real_openat (at, path, flags & ~O_CREAT);
+}
+
+struct dirent *
+__wrap_readdir (DIR *dir)
+{
+  return no_call () ? NULL : __real_readdir (dir);
 }
 
 /* openat2. */

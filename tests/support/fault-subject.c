@@ -16,7 +16,7 @@
 #include "lib/base/crc32.h"
 #include "lib/base/fdio.h"
 #include "lib/part/part.h"
-#include "tests/fuzz/fuzz-vhd.h"
+#include "tests/fuzz/parents.h"
 #include "tests/support/fault.h"
 #include "tests/support/sparse.h"
 
@@ -254,7 +254,7 @@ fault_for_each (const char *format,
                 void (*run) (const struct fault_subject *subject))
 {
   const char *source = getenv ("abs_top_srcdir");
-  CLEANUP_FREE char *corpus = NULL, *parent = NULL;
+  CLEANUP_FREE char *corpus = NULL;
   char folder[] = "/tmp/nbdimage-fault.XXXXXX";
   struct dirent **entries;
   unsigned done = 0;
@@ -263,8 +263,7 @@ fault_for_each (const char *format,
   if (asprintf (&corpus, "%s/tests/fuzz/corpus/%s", source ? source : ".",
                 format) < 0 || mkdtemp (folder) == NULL)
     die (folder);
-  parent = path_in (folder, FUZZ_VHD_PARENT_NAME);
-  fuzz_vhd_save_parent (parent);
+  parents_save (folder);
   nr = scandir (corpus, &entries, NULL, alphasort);
   if (nr < 0)
     die (corpus);
@@ -286,7 +285,7 @@ fault_for_each (const char *format,
     free (entries[i]);
   }
   free (entries);
-  unlink (parent);
+  parents_remove (folder);
   rmdir (folder);
   return done;
 }

@@ -206,7 +206,7 @@ try_to_use (const struct fault_subject *subject)
 
 /*--- The tests --------------------------------------------------------------*/
 
-static const char *const formats[] = { "vhd", "iso", "part" };
+static const char *const formats[] = { "vhd", "vhdx", "iso", "part" };
 
 static void
 try_all (enum fault_kind k)
