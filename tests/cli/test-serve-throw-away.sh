@@ -38,6 +38,7 @@ same_bytes "$tmp/a.img" "$tmp/b.img"
 client=$abs_top_builddir/tests/plugin/client
 truncate -s 8T "$tmp/huge.img" ||
     skip "the file system has no files of 8 TiB"
+: >"$tmp/uris"
 nbdimage serve --throw-away --unix "$tmp/sock" "$tmp/huge.img" >"$tmp/uris" &
 pid=$!
 cleanup_fn stop_pid "$pid"

@@ -95,6 +95,7 @@ refuses nbdinfo "$uri"
 # Several on a Unix socket, with a name that needs care everywhere.
 (cd "$tmp" && cp disk.vhd './=x.vhd')
 sock=$tmp/so,ck=et
+: >"$tmp/serve.json"            # not only in the background, some time
 (cd "$tmp"; exec nbdimage serve --json -u "$sock" -- disk.vhd "=x.vhd" \
     "-o,dd=na me%.img") >"$tmp/serve.json" 2>"$tmp/serve.err" &
 serve_pid=$!
