@@ -79,5 +79,6 @@ stop
 
 truncate -s 16M "$tmp/written.img"
 start --write "$tmp/written.img"
-abuse written.img "$tmp/written.img" writes hangups fatal
+abuse written.img "$tmp/written.img" writes hangups \
+    hangups-writing fatal
 stop

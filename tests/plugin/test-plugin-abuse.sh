@@ -55,7 +55,8 @@ stop_nbdkit
 # Writing.  The file itself is the model.
 truncate -s 16M "$tmp/written.img"
 start image "$tmp/written.img"
-abuse written.img "$tmp/written.img" writes
+abuse written.img "$tmp/written.img" writes \
+    ${hangups:+hangups-writing}
 stop_nbdkit
 
 # Hundreds of exports, whose names are asked for in all ways.
