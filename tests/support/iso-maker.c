@@ -68,7 +68,7 @@ try_open_iso (struct iso_fixture *f)
 
   forget_image (f);
   assert_int_equal (block_memory_new ("disc", f->disc, f->size, &b, NULL), 0);
-  counting = faulty_new (b, 0);
+  counting = faulty_new (b, f->fail_read);
   r = image_open_block (f->writable ? b : counting, &options, &f->img,
                         &f->report, &f->err);
   f->reads = faulty_reads (counting);

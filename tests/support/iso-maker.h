@@ -28,6 +28,7 @@ struct iso_fixture {
   size_t size;                  /* bytes that the image is given */
   bool writable;                /* how to open it */
   const char *format;
+  unsigned fail_read;           /* this read fails, and those after it; 0 */
 
   /* As it was opened last. */
   struct image *img;

@@ -135,6 +135,42 @@ apple_file_systems_over_the_whole_disc_are_named (void **state)
   assert_property (f, "hybrid", "HFS+");
 }
 
+/* Everything at once, on a medium that fails from its n-th read on: it opens
+ * or is -EIO, and nothing is lost on the way.
+ */
+static void
+a_medium_may_fail_at_any_read (void **state)
+{
+  struct iso_fixture *f = *state;
+  unsigned reads, opened = 0;
+
+  put_iso (f);
+  put_boot (f);
+  put_udf (f, 19);
+  put_apple (f, 2048, 1, 2, 1, 2);
+  put_apple (f, 2048, 2, 2, 16, 584);
+  open_iso (f);
+  assert_silent (f);
+  assert_string_equal (f->info.type, "UDF bridge");
+  reads = f->reads;
+  for (unsigned n = 1; n <= reads + 1; ++n) {
+    int r;
+
+    f->fail_read = n;
+    r = try_open_iso (f);
+    if (r == 0)
+      ++opened;
+    else {
+      assert_int_equal (r, -EIO);
+      assert_non_null (strstr (f->err.msg, "bad sector at offset"));
+    }
+    if (n <= 3)                         /* the first of the descriptors */
+      assert_int_equal (r, -EIO);
+  }
+  assert_true (opened > 0);
+  assert_silent (f);                    /* no read failed in the end */
+}
+
 #define T(name) \
   cmocka_unit_test_setup_teardown (name, iso_setup, iso_teardown)
 
@@ -147,6 +183,7 @@ main (void)
     T (an_apple_partition_beyond_the_end_is_reported),
     T (an_apple_partition_map_without_an_end_ends),
     T (apple_file_systems_over_the_whole_disc_are_named),
+    T (a_medium_may_fail_at_any_read),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
