@@ -138,11 +138,11 @@ check_sector (const struct cd_sectors *cd, const uint8_t *s, uint64_t n,
   uint32_t frames;
 
   if (!has_sync (s))
-    return err_set (err, -EIO, "CD sector %" PRIu64 " is not of data, but of "
-                    "audio or damaged: no sync pattern at its begin", n);
+    return err_set (err, -EBADMSG, "CD sector %" PRIu64 " is not of data, but "
+                    "of audio or damaged: no sync pattern at its begin", n);
   if (s[15] != 1 && s[15] != 2)
-    return err_set (err, -EIO, "CD sector %" PRIu64 " has mode %u, expected 1 "
-                    "or 2", n, s[15]);
+    return err_set (err, -EBADMSG, "CD sector %" PRIu64 " has mode %u, "
+                    "expected 1 or 2", n, s[15]);
   if (!get_address (s, &frames))
     return err_set (err, -EBADMSG, "CD sector %" PRIu64 " has the address "
                     "%02x:%02x:%02x, which is none", n, s[12], s[13], s[14]);
@@ -151,8 +151,8 @@ check_sector (const struct cd_sectors *cd, const uint8_t *s, uint64_t n,
                     "%02x:%02x:%02x, which is that of sector %" PRId64, n,
                     s[12], s[13], s[14], (int64_t) frames - cd->first);
   if (s[15] == 2 && (s[18] & FORM_2))
-    return err_set (err, -EIO, "CD sector %" PRIu64 " is of mode 2, form 2: "
-                    "audio or video of 2324 bytes, no data", n);
+    return err_set (err, -EBADMSG, "CD sector %" PRIu64 " is of mode 2, form "
+                    "2: audio or video of 2324 bytes, no data", n);
   *data = s + (s[15] == 1 ? 16 : 24);
   return check_edc (cd, s, n, err);
 }

@@ -25,9 +25,8 @@ size_t cd_sectors_stride (const uint8_t *head, size_t head_len);
 
 /* The data of the sectors of below, which gets referenced, as a block; a
  * last sector that is not whole is left out.  Each sector that is read is
- * verified: a sector that is not of data, of another place, or whose
- * checksum is wrong is -EIO or -EBADMSG.  -EBADMSG if the first sector is
- * not of data.
+ * verified: one that is not of data, of another place, or whose checksum is
+ * wrong is -EBADMSG; also from cd_sectors_new, if it is the first.
  */
 int cd_sectors_new (struct block *below, size_t stride, struct block **out,
                     struct err *err);
