@@ -85,6 +85,42 @@ mkudffs -b 2048 --media-type=cdr -l label "$tmp/udf" >/dev/null 2>&1 ||
     mkudffs -b 2048 -l label "$tmp/udf" >/dev/null
 $encode "$tmp/udf" >"$to/iso/udf"
 
+for m in cdrw bdr; do
+    truncate -s 3M "$tmp/udf-$m"
+    mkudffs -b 2048 --media-type=$m -l X "$tmp/udf-$m" >/dev/null
+    $encode "$tmp/udf-$m" >"$to/iso/udf-$m"
+done
+for unit in 512 2048; do
+    iso apple$unit xorriso -as mkisofs -hfsplus -apm-block-size $unit
+done
+# Sessions: growing, and one behind the other.
+for i in 1 2; do
+    xorriso -dev "$tmp/grown" -volid G$i -map "$tmp/files" /d$i -padding 0 \
+        -commit 2>/dev/null
+done
+$encode "$tmp/grown" >"$to/iso/grown"
+iso first genisoimage -no-pad -R
+truncate -s 256K "$tmp/first"
+iso second genisoimage -no-pad -R -C 0,128 -M "$tmp/first"
+cat "$tmp/first" "$tmp/second" >"$tmp/sessions"
+$encode "$tmp/sessions" >"$to/iso/sessions"
+# Raw dumps, without the checksums, which nobody could guess.
+for mode in 1 2; do
+    python3 - $mode "$tmp/plain" "$tmp/raw$mode" <<'END'
+import sys
+mode, data = int(sys.argv[1]), open(sys.argv[2], "rb").read()
+with open(sys.argv[3], "wb") as f:
+    for i in range(len(data) // 2048):
+        address = i + 150
+        at = bytes(int(str(n), 16) for n in (
+            address // 4500, address // 75 % 60, address % 75))
+        s = b"\0" + b"\xff" * 10 + b"\0" + at + bytes([mode])
+        s += bytes(8 * (mode - 1)) + data[2048 * i:2048 * i + 2048]
+        f.write(s.ljust(2352, b"\0"))
+END
+    $encode "$tmp/raw$mode" >"$to/iso/raw$mode"
+done
+
 # ------------------------------------------------------------- partitions
 
 disk ()
