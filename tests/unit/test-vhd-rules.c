@@ -15,12 +15,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <errno.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "lib/base/bytes.h"
 #include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
+#include "lib/base/fdio.h"
 #include "lib/format/image.h"
 #include "tests/support/vhd-maker.h"
 
@@ -211,6 +213,108 @@ a_block_does_not_lie_over_a_damaged_footer (void **state)
   is_refused (m, NULL, -EBADMSG, "BAT entry 1 (at offset 1540) is sector 38: "
               "the block would end after offset 35840");
   vhd_maker_free (m);
+}
+
+/*--- Large tables -----------------------------------------------------------*/
+
+/* Blocks of 4 KiB, 9 sectors with their bitmaps.  More than are sorted at a
+ * time, so that they come in groups.
+ */
+#define NR_MANY (2500 * 1024)
+#define MANY_START (round_up (1536 + NR_MANY * 4, 512) / 512)
+
+/* The file of such a disk without its BAT.  Skips the test where there are no
+ * sparse files of 12 GB.
+ */
+static int
+make_sparse (char *path)
+{
+  struct vhd_spec spec = { .type = 3, .size = NR_MANY * UINT64_C (4096),
+                           .block_size = 4096 };
+  struct vhd_maker *m = vhd_maker_new (&spec);
+  uint64_t end = (MANY_START + NR_MANY * UINT64_C (9)) * 512;
+  int fd = mkstemp (path);
+
+  assert_true (fd >= 0);
+  vhd_maker_finish (m);
+  if (ftruncate (fd, (off_t) end) < 0) {
+    unlink (path);
+    close (fd);
+    vhd_maker_free (m);
+    print_message ("no sparse files of 12 GB here\n");
+    skip ();
+  }
+  assert_int_equal (fd_pwrite (fd, m->data, 1536, 0, NULL), 0);
+  assert_int_equal (fd_pwrite (fd, m->data, 512, end, NULL), 0);
+  vhd_maker_free (m);
+  return fd;
+}
+
+/* Entry i is the block at place (first + i * step) % NR_MANY: in another
+ * order for each odd step, and all of them once.
+ */
+static void
+put_table (int fd, uint64_t first, uint64_t step)
+{
+  CLEANUP_FREE uint8_t *table = malloc (NR_MANY * 4);
+
+  assert_non_null (table);
+  for (uint64_t i = 0; i < NR_MANY; ++i)
+    put_be32 (table + i * 4, (uint32_t) (MANY_START +
+                                         (first + i * step) % NR_MANY * 9));
+  assert_int_equal (fd_pwrite (fd, table, NR_MANY * 4, 1536, NULL), 0);
+}
+
+static void
+put_entry (int fd, uint64_t i, uint32_t sector)
+{
+  uint8_t bytes[4];
+
+  put_be32 (bytes, sector);
+  assert_int_equal (fd_pwrite (fd, bytes, 4, 1536 + i * 4, NULL), 0);
+}
+
+/* msg NULL: it opens. */
+static void
+opens_or_says (const char *path, const char *msg)
+{
+  CLEANUP_IMAGE struct image *img = NULL;
+  struct err err = ERR_INIT;
+  int r = image_open (path, NULL, &img, NULL, &err);
+
+  if (r != (msg ? -EBADMSG : 0) || (msg && strstr (err.msg, msg) == NULL))
+    fail_msg ("expected “%s”, got %d “%s”", msg ? msg : "", r, err.msg);
+}
+
+static void
+overlaps_are_found_in_large_tables_of_any_order (void **state)
+{
+  /* These are moved a sector on, into the block behind them. */
+  static const uint32_t moved[] = { 0, 1, 349525, 800000, 1700000, 2559999 };
+  char path[] = "/tmp/test-vhd.XXXXXX", msg[100];
+  CLEANUP_CLOSE int fd = make_sparse (path);
+
+  (void) state;
+  put_table (fd, NR_MANY - 1, NR_MANY - 1);
+  opens_or_says (path, NULL);
+  put_table (fd, 0, 3);
+  opens_or_says (path, NULL);
+  for (size_t i = 0; i < sizeof moved / sizeof moved[0]; ++i) {
+    uint32_t place = (uint32_t) (moved[i] * UINT64_C (3) % NR_MANY);
+    uint32_t sector = (uint32_t) (MANY_START + place * 9);
+
+    put_entry (fd, moved[i], sector + 1);
+    snprintf (msg, sizeof msg, " %u (sector %u)", moved[i], sector + 1);
+    opens_or_says (path, msg);
+    put_entry (fd, moved[i], sector);
+  }
+  opens_or_says (path, NULL);
+  /* All in one place, and all in one of two. */
+  put_table (fd, 7, 0);
+  opens_or_says (path, "BAT entries 0 (sector 20066) and 1 (sector 20066)");
+  put_table (fd, 0, NR_MANY / 2);
+  opens_or_says (path, "BAT entries 0 (sector 20003) and 2 (sector 20003)");
+  unlink (path);
 }
 
 /*--- Sizes ------------------------------------------------------------------*/
@@ -466,6 +570,7 @@ main (void)
     cmocka_unit_test (a_cut_off_fixed_vhd_is_not_the_dynamic_one_in_it),
     cmocka_unit_test (two_whole_footers_of_different_types_are_refused),
     cmocka_unit_test (a_block_does_not_lie_over_a_damaged_footer),
+    cmocka_unit_test (overlaps_are_found_in_large_tables_of_any_order),
     cmocka_unit_test (a_fixed_vhd_of_0_bytes_has_none),
     cmocka_unit_test (block_sizes_from_4_kib_to_256_mib_are_read),
     cmocka_unit_test (the_padding_of_a_bitmap_means_nothing),

@@ -108,16 +108,6 @@ overlap (const struct vhd_bat *bat, uint32_t a, uint32_t b, struct err *err)
                   "takes %" PRIu64 " sectors", i, a, j, b, span (bat));
 }
 
-static int
-check_sorted (const struct vhd_bat *bat, const uint32_t *sectors, size_t nr,
-              struct err *err)
-{
-  for (size_t i = 1; i < nr; ++i)
-    if (sectors[i] - sectors[i - 1] < span (bat))
-      return overlap (bat, sectors[i - 1], sectors[i], err);
-  return 0;
-}
-
 /* What is known of the blocks after each was seen once. */
 struct order {
   size_t nr;                    /* blocks that are not absent */
@@ -137,24 +127,106 @@ see_block (struct order *order, const struct vhd_bat *bat, uint32_t sector)
   order->next = sector + span (bat);
 }
 
+/* Sorting all sectors of a table at once would take twice its memory.  So
+ * they are taken in groups of ranges of 65536 sectors each, as many ranges as
+ * have no more than this many blocks.
+ */
+#define MAX_SORTED ((size_t) 1024 * 1024)
+#define RANGE 65536U
+#define NR_RANGES 65536U
+
+struct sorting {
+  const struct vhd_bat *bat;
+  uint32_t *nr_in;              /* blocks in each range, as far as counted */
+  uint32_t *sectors;            /* of a group, and room for as many again */
+  size_t room;
+  uint64_t behind;              /* the last block of the group before */
+  uint32_t last;                /* where that one begins */
+};
+
+/* So many blocks can't begin in one range without an overlap: of more we
+ * need not know.
+ */
+static uint32_t
+enough (const struct vhd_bat *bat)
+{
+  return (uint32_t) (RANGE / span (bat)) + 2;
+}
+
+static void
+count_ranges (struct sorting *s)
+{
+  for (uint64_t i = 0; i < s->bat->nr_entries; ++i) {
+    uint32_t sector = s->bat->entries[i];
+
+    if (sector != VHD_BAT_HELD_ABSENT &&
+        s->nr_in[sector / RANGE] < enough (s->bat))
+      s->nr_in[sector / RANGE]++;
+  }
+}
+
+/* Those of the ranges from first to end-1, sorted. */
+static int
+check_group (struct sorting *s, uint32_t first, uint32_t end,
+             struct err *err)
+{
+  const struct vhd_bat *bat = s->bat;
+  size_t n = 0;
+
+  for (uint64_t i = 0; i < bat->nr_entries; ++i) {
+    uint32_t sector = bat->entries[i], range = sector / RANGE;
+
+    if (sector != VHD_BAT_HELD_ABSENT && range >= first && range < end &&
+        s->nr_in[range] > 0) {
+      s->nr_in[range]--;
+      s->sectors[n++] = sector;
+    }
+  }
+  if (sort_u32 (s->sectors, s->sectors + s->room, n) < 0)
+    return err_nomem (err);
+  for (size_t i = 0; i < n; ++i) {
+    if (s->sectors[i] < s->behind)
+      return overlap (bat, s->last, s->sectors[i], err);
+    s->last = s->sectors[i];
+    s->behind = s->last + span (bat);
+  }
+  return 0;
+}
+
+/* One range fits into a group, whatever is in it. */
+static int
+check_groups (struct sorting *s, struct err *err)
+{
+  uint32_t first = 0, end;
+  int r = 0;
+
+  count_ranges (s);
+  for (; r == 0 && first < NR_RANGES; first = end) {
+    size_t n = s->nr_in[first];
+
+    for (end = first + 1; end < NR_RANGES && n + s->nr_in[end] <= s->room;
+         ++end)
+      n += s->nr_in[end];
+    if (n > 0)
+      r = check_group (s, first, end, err);
+  }
+  return r;
+}
+
 static int
 check_overlaps (const struct vhd_bat *bat, const struct order *order,
                 struct err *err)
 {
-  CLEANUP_FREE uint32_t *sectors = NULL;
-  size_t nr = order->nr, n = 0;
+  CLEANUP_FREE uint32_t *nr_in = NULL, *sectors = NULL;
+  struct sorting s = { .bat = bat, .room = min_u64 (order->nr, MAX_SORTED) };
 
   if (!order->out_of_order)
     return 0;
-  sectors = malloc (2 * nr * sizeof *sectors);
-  if (sectors == NULL)
+  s.nr_in = nr_in = calloc (NR_RANGES, sizeof *nr_in);
+  s.sectors = sectors = malloc (2 * s.room * sizeof *sectors);
+  if (nr_in == NULL || sectors == NULL)
     return err_nomem (err);
-  for (uint64_t i = 0; i < bat->nr_entries; ++i)
-    if (bat->entries[i] != VHD_BAT_HELD_ABSENT)
-      sectors[n++] = bat->entries[i];
-  if (sort_u32 (sectors, sectors + nr, nr) < 0)
-    return err_nomem (err);
-  return check_sorted (bat, sectors, nr, err);
+  return check_groups (&s, err);
 }
 
 /*--- Opening ----------------------------------------------------------------*/
