@@ -8,6 +8,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <errno.h>
 
@@ -43,6 +45,44 @@ boot_entries_of_all_sections_are_listed (void **state)
   assert_boot (f, "BIOS no emulation 100+2048, UEFI no emulation 200+4096, "
                "UEFI (not) 1.44M floppy 210+798720, "
                "Mac 2.88M floppy 60+1105920");
+}
+
+static void
+all_platforms_and_media_have_names (void **state)
+{
+  static const struct { uint8_t platform, media; const char *boot; } kinds[] = {
+    { 0x01, 0, "PowerPC no emulation 60+512" },
+    { 0x02, 1, "Mac 1.2M floppy 1+1228800" },
+    { 0xEF, 2, "UEFI 1.44M floppy 1+1474560" },
+    { 0x42, 3, "0x42 2.88M floppy 1+2949120" },
+    { 0x00, 5, "BIOS unknown 60+512" },
+  };
+  struct iso_fixture *f = *state;
+  uint8_t *small = f->disc;
+
+  f->size = 1500 * S;
+  f->disc = calloc (1, f->size);
+  assert_non_null (f->disc);
+  free (small);
+  put_iso (f);
+  put_boot (f);
+  for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; ++i) {
+    bool is_floppy = kinds[i].media >= 1 && kinds[i].media <= 3;
+    uint8_t *c = at (f, CATALOG);
+    char all[128];
+
+    memset (c + 64, 0, 128);
+    c[64] = 0x44;                       /* an extension of the default entry */
+    c[96] = 0x91;
+    c[97] = kinds[i].platform;
+    put_le16 (c + 98, 1);
+    put_image (c + 128, 0x88, kinds[i].media, 1, is_floppy ? 1 : 60);
+    open_iso (f);
+    assert_silent (f);
+    snprintf (all, sizeof all, "BIOS no emulation 100+2048, %s",
+              kinds[i].boot);
+    assert_boot (f, all);
+  }
 }
 
 static void
@@ -153,6 +193,7 @@ main (void)
 {
   const struct CMUnitTest tests[] = {
     T (boot_entries_of_all_sections_are_listed),
+    T (all_platforms_and_media_have_names),
     T (an_emulated_hard_disk_is_as_long_as_its_partition_says),
     T (a_damaged_boot_catalogue_is_reported),
     T (a_catalogue_without_an_end_ends),

@@ -273,6 +273,7 @@ music_behind_the_data_is_left_out (void **state)
   open_iso (f);
   assert_said (f, "the 100 sectors behind the volume, music perhaps, are left "
                "out");
+  assert_int_equal (f->report.lines.len, 1);
   assert_true (image_size (f->img) == 500 * S);
   assert_int_equal (read_sector (f, 499, NULL), 0);
   assert_int_equal (read_sector (f, 500, NULL), -EINVAL);

@@ -167,6 +167,8 @@ while IFS=$'\t' read -r name _ _ _ details _; do
             silent
             id=$(sed -n "s/.*volume id '\([^']*\)'.*/\1/p" <<< "$details")
             [ -z "$id" ] || grep "^label=$id\$" "$tmp/shown"
+            test "$(grep -c 'MBR partition' <<< "$details")" -eq \
+                "$(grep -c '^hybrid=MBR' "$tmp/shown")"
             test "$(grep -o 'boot img :' <<< "$details" | wc -l)" -eq \
                 "$(grep -c '^boot=' "$tmp/shown" || :)"
             ;;

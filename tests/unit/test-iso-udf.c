@@ -66,6 +66,31 @@ the_size_of_the_udf_partition_counts_too (void **state)
   assert_said (f, "the volume has 1228800 bytes, the file only 1024000");
 }
 
+/* 12 bits of minutes from UTC: -60 = FC4, -2047 = 801 where it is not said. */
+static void
+udf_times_have_an_offset_from_utc (void **state)
+{
+  static const struct { uint8_t low, high; int64_t created; } zones[] = {
+    { 0x3C, 0x10, 1795364434 }, { 0xC4, 0x1F, 1795364434 + 7200 },
+    { 0x01, 0x18, 1795364434 + 3600 },
+  };
+  struct iso_fixture *f = *state;
+  uint8_t *when = at (f, MAIN) + 376;
+
+  put_udf (f, 16);
+  for (size_t i = 0; i < sizeof zones / sizeof zones[0]; ++i) {
+    when[0] = zones[i].low;
+    when[1] = zones[i].high;
+    seal_tag (f, MAIN, 1);
+    open_iso (f);
+    assert_true (f->info.created == zones[i].created);
+  }
+  when[4] = 13;                         /* month */
+  seal_tag (f, MAIN, 1);
+  open_iso (f);
+  assert_true (f->info.created == -1);
+}
+
 static void
 udf_labels_have_8_or_16_bits (void **state)
 {
@@ -484,6 +509,7 @@ main (void)
     T (udf_is_read),
     T (a_bridge_is_both),
     T (the_size_of_the_udf_partition_counts_too),
+    T (udf_times_have_an_offset_from_utc),
     T (udf_labels_have_8_or_16_bits),
     T (the_descriptors_may_go_on_elsewhere),
     T (the_descriptor_written_last_counts),

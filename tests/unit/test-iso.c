@@ -270,6 +270,20 @@ another_joliet_name_is_said_too (void **state)
 }
 
 static void
+an_enhanced_descriptor_is_told_by_its_version (void **state)
+{
+  struct iso_fixture *f = *state;
+
+  put_iso (f);
+  put_joliet (f, "X");
+  at (f, 17)[6] = 2;
+  open_iso (f);
+  assert_silent (f);
+  assert_string_equal (f->info.type, "ISO 9660:1999");
+  assert_property (f, "extensions", "ISO 9660:1999");
+}
+
+static void
 names_that_are_not_utf8_are_repaired (void **state)
 {
   struct iso_fixture *f = *state;
@@ -318,6 +332,7 @@ main (void)
     T (joliet_names_the_disc_where_the_plain_name_is_a_stub),
     T (joliet_names_the_disc_where_the_plain_name_is_not_ascii),
     T (another_joliet_name_is_said_too),
+    T (an_enhanced_descriptor_is_told_by_its_version),
     T (names_that_are_not_utf8_are_repaired),
     T (an_implanted_md5sum_is_found),
   };

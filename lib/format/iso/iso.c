@@ -183,7 +183,10 @@ read_watched (struct block *block, struct iso *s, struct report *report,
   failure = block_watch_failure (disc, &why);
   if (r == -EBADMSG && failure < 0)
     return err_set (err, failure, "%s", why.msg);
-  if (r == 0 && failure < 0)
+  /* In a raw dump, a sector that has no data is one: where sessions and
+   * anchors are looked for may be music.
+   */
+  if (r == 0 && failure < 0 && !(s->stride != 0 && failure == -EBADMSG))
     report_warn (report, "%s; there may be more to say about the disc",
                  why.msg);
   return r;
