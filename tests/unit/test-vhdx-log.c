@@ -463,6 +463,10 @@ a_file_that_was_cut_off_is_refused (void **state)
   vhdx_maker_log (m, &e);
   is_refused (m, -EBADMSG, "the log says that the file has "
               "18446744073709551615 bytes");
+  e.last = UINT64_C (1) << 50;
+  vhdx_maker_log (m, &e);
+  is_refused (m, -ENOTSUP, "the file has 1125899906842624 bytes, expected 128 "
+              "TiB at most");
   vhdx_maker_free (m);
 }
 

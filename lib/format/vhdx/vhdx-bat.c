@@ -23,13 +23,12 @@
 #include "lib/base/bytes.h"
 #include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
-#include "lib/base/sort.h"
 #include "lib/format/vhdx/vhdx.h"
 
-/* So that a place in the file, in units, and a bit fit into 32 bits.  The
- * largest disk with all that belongs to it takes a thirtieth.
+/* The largest disk with all that belongs to it takes half of this.  A bit for
+ * each unit takes 16 MiB.
  */
-#define MAX_FILE_SIZE (VHDX_UNIT << 31)
+#define MAX_FILE_SIZE (UINT64_C (128) << 40)
 
 static uint64_t
 index_of_block (const struct vhdx_bat *bat, uint64_t block)
@@ -147,24 +146,6 @@ check_block (const struct vhdx_layer *layer, uint64_t index, uint64_t entry,
                       : m->block_size, err);
 }
 
-/* Whichever entry this is, there is nothing to check.  Most of a large disk
- * are such, and to find out which of them are bitmaps' takes a division each.
- */
-static bool
-is_simply_absent (const struct vhdx_layer *layer, uint64_t entry)
-{
-  switch (VHDX_BAT_STATE (entry)) {
-  case VHDX_NOT_PRESENT:
-    return true;
-  case VHDX_UNDEFINED:
-  case VHDX_ZERO:
-  case VHDX_UNMAPPED:
-    return !layer->metadata.has_parent;
-  default:
-    return false;
-  }
-}
-
 static int
 check_entry (const struct vhdx_layer *layer, uint64_t index, uint64_t entry,
              struct err *err)
@@ -187,127 +168,118 @@ no_bitmap (const struct vhdx_layer *layer, uint64_t chunk, struct err *err)
 
 /*--- Overlaps between blocks ------------------------------------------------*/
 
-/* Where a block begins, in units, and whether it is a bitmap block: in the
- * order of places.  0 for what is not in the file.
- */
-static uint32_t
-key_of (const struct vhdx_layer *layer, uint64_t index)
-{
-  uint64_t entry = layer->bat.entries[index];
-  bool bitmap;
+#define BITS 64                 /* in a word */
 
-  if (!is_in_file (VHDX_BAT_STATE (entry)))
-    return 0;
-  bitmap = is_bitmap (&layer->bat, index);
-  if (bitmap && !layer->metadata.has_parent)
-    return 0;
-  return (uint32_t) (VHDX_BAT_OFFSET (entry) / VHDX_UNIT) << 1 | bitmap;
+/* A bit for each unit of the file that belongs to a block. */
+struct claims {
+  uint64_t *words;
+};
+
+/* False if one of the units belonged to another block before. */
+static bool
+claim (struct claims *c, uint64_t unit, uint64_t nr)
+{
+  while (nr > 0) {
+    uint64_t n = min_u64 (nr, BITS - unit % BITS);
+    uint64_t mask = (UINT64_MAX >> (BITS - n)) << unit % BITS;
+
+    if (c->words[unit / BITS] & mask)
+      return false;
+    c->words[unit / BITS] |= mask;
+    unit += n;
+    nr -= n;
+  }
+  return true;
 }
 
-/* Where it ends, in units. */
+/* Bytes that the block of an entry takes in the file; 0: none. */
 static uint64_t
-end_of_key (const struct vhdx_layer *layer, uint32_t key)
+space_of (const struct vhdx_layer *layer, uint64_t index)
 {
-  return (key >> 1) + (key & 1 ? VHDX_BITMAP_SIZE / VHDX_UNIT
-                       : layer->metadata.block_size / VHDX_UNIT);
-}
-
-static uint64_t
-find_key (const struct vhdx_layer *layer, uint64_t from, uint32_t key)
-{
-  while (from < layer->bat.nr_entries && key_of (layer, from) != key)
-    from++;
-  return from;
+  if (!is_in_file (VHDX_BAT_STATE (layer->bat.entries[index])))
+    return 0;
+  if (!is_bitmap (&layer->bat, index))
+    return layer->metadata.block_size;
+  return layer->metadata.has_parent ? VHDX_BITMAP_SIZE : 0;
 }
 
 static int
-overlap (const struct vhdx_layer *layer, uint32_t a, uint32_t b,
-         struct err *err)
+overlap (const struct vhdx_layer *layer, uint64_t index, struct err *err)
 {
-  uint64_t i = find_key (layer, 0, a);
-  uint64_t j = find_key (layer, a == b ? i + 1 : 0, b);
+  const uint64_t *entries = layer->bat.entries;
+  uint64_t off = VHDX_BAT_OFFSET (entries[index]);
+  uint64_t len = space_of (layer, index), i;
 
+  for (i = 0; i < index; ++i)
+    if (VHDX_BAT_OFFSET (entries[i]) < off + len &&
+        off < VHDX_BAT_OFFSET (entries[i]) + space_of (layer, i))
+      break;
   return err_set (err, -EBADMSG, "BAT entries %" PRIu64 " (offset %" PRIu64
                   ") and %" PRIu64 " (offset %" PRIu64 ") overlap: the first "
-                  "block takes %" PRIu64 " bytes", i, (a >> 1) * VHDX_UNIT, j,
-                  (b >> 1) * VHDX_UNIT,
-                  (end_of_key (layer, a) - (a >> 1)) * VHDX_UNIT);
-}
-
-/* Most images were filled front to back, or have few blocks out of order:
- * when each block comes after the one before there is nothing to sort.
- */
-static bool
-is_in_order (const struct vhdx_layer *layer, size_t *nr)
-{
-  uint64_t next = 0;
-  bool in_order = true;
-
-  *nr = 0;
-  for (uint64_t i = 0; i < layer->bat.nr_entries; ++i) {
-    uint32_t key;
-
-    if (!is_in_file (VHDX_BAT_STATE (layer->bat.entries[i])))
-      continue;
-    key = key_of (layer, i);
-    if (key == 0)
-      continue;
-    (*nr)++;
-    in_order = in_order && key >> 1 >= next;
-    next = end_of_key (layer, key);
-  }
-  return in_order;
+                  "block takes %" PRIu64 " bytes", i,
+                  VHDX_BAT_OFFSET (entries[i]), index, off,
+                  space_of (layer, i));
 }
 
 static int
-check_overlaps (const struct vhdx_layer *layer, struct err *err)
+claim_entry (const struct vhdx_layer *layer, uint64_t index,
+             struct claims *claims, struct err *err)
 {
-  CLEANUP_FREE uint32_t *keys = NULL;
-  size_t nr, n = 0;
+  uint64_t off = VHDX_BAT_OFFSET (layer->bat.entries[index]);
 
-  if (is_in_order (layer, &nr))
-    return 0;
-  keys = malloc (2 * nr * sizeof *keys);
-  if (keys == NULL)
-    return err_nomem (err);
-  for (uint64_t i = 0; i < layer->bat.nr_entries; ++i) {
-    uint32_t key = key_of (layer, i);
-
-    if (key != 0)
-      keys[n++] = key;
-  }
-  if (sort_u32 (keys, keys + nr, nr) < 0)
-    return err_nomem (err);
-  for (size_t i = 1; i < nr; ++i)
-    if (end_of_key (layer, keys[i - 1]) > keys[i] >> 1)
-      return overlap (layer, keys[i - 1], keys[i], err);
-  return 0;
+  return claim (claims, off / VHDX_UNIT, space_of (layer, index) / VHDX_UNIT)
+    ? 0 : overlap (layer, index, err);
 }
 
 /*--- Opening ----------------------------------------------------------------*/
 
 static int
-check_entries (struct vhdx_layer *layer, struct err *err)
+check_chunk (const struct vhdx_layer *layer, uint64_t first,
+             struct claims *claims, struct err *err)
 {
   const struct vhdx_bat *bat = &layer->bat;
+  uint64_t bitmap = first + bat->chunk_ratio;
+  uint64_t end = min_u64 (bitmap, bat->nr_entries);
+  bool is_partial = false;
   int r = 0;
 
-  for (uint64_t i = 0; r == 0 && i < bat->nr_entries; ++i) {
-    uint64_t entry = bat->entries[i];
+  for (uint64_t i = first; r == 0 && i < end; ++i) {
+    unsigned state = VHDX_BAT_STATE (bat->entries[i]);
 
-    if (is_simply_absent (layer, entry))
+    if (state <= VHDX_UNMAPPED)
       continue;
-    r = check_entry (layer, i, entry, err);
-    if (r == 0 && !is_bitmap (bat, i) &&
-        VHDX_BAT_STATE (entry) == VHDX_PARTIALLY_PRESENT) {
-      uint64_t chunk = block_of_index (bat, i) / bat->chunk_ratio;
-      uint64_t bitmap = bat->entries[index_of_bitmap (bat, chunk)];
-
-      if (VHDX_BAT_STATE (bitmap) == VHDX_NOT_PRESENT)
-        r = no_bitmap (layer, chunk, err);
-    }
+    is_partial = is_partial || state == VHDX_PARTIALLY_PRESENT;
+    r = check_block (layer, i, bat->entries[i], err);
+    if (r == 0)
+      r = claim_entry (layer, i, claims, err);
   }
-  return r < 0 ? r : check_overlaps (layer, err);
+  if (r < 0 || !layer->metadata.has_parent)
+    return r;
+  if (VHDX_BAT_STATE (bat->entries[bitmap]) == VHDX_NOT_PRESENT)
+    return is_partial
+      ? no_bitmap (layer, first / (bat->chunk_ratio + UINT64_C (1)), err) : 0;
+  r = check_bitmap (layer, bitmap, bat->entries[bitmap], err);
+  return r < 0 ? r : claim_entry (layer, bitmap, claims, err);
+}
+
+/* The last block may begin in the file and end behind it. */
+static int
+check_entries (const struct vhdx_layer *layer, struct err *err)
+{
+  const struct vhdx_bat *bat = &layer->bat;
+  uint64_t nr_units = (block_size (layer->file) +
+                       layer->metadata.block_size) / VHDX_UNIT + 1;
+  CLEANUP_FREE uint64_t *words =
+    calloc (div_round_up (nr_units, BITS), sizeof *words);
+  struct claims claims = { words };
+  int r = 0;
+
+  if (words == NULL)
+    return err_nomem (err);
+  for (uint64_t i = 0; r == 0 && i < bat->nr_entries;
+       i += bat->chunk_ratio + UINT64_C (1))
+    r = check_chunk (layer, i, &claims, err);
+  return r;
 }
 
 static int
@@ -361,7 +333,7 @@ vhdx_bat_open (struct vhdx_layer *layer, struct err *err)
                     bat->nr_entries);
   if (block_size (layer->file) > MAX_FILE_SIZE)
     return err_set (err, -ENOTSUP, "the file has %" PRIu64 " bytes, expected "
-                    "2 PiB at most", block_size (layer->file));
+                    "128 TiB at most", block_size (layer->file));
   return bat->nr_entries <= VHDX_BAT_MAX_HELD ? read_entries (layer, err)
                                               : 0;
 }
