@@ -167,3 +167,11 @@ utf16 ()
     printf 'FILE://localhost/C:/d/..//.%%2e/%%00%%zz'
     printf './/../'
 } >"$to/locator/odd"
+{
+    printf '\02\010\02\015\03\005\04\04'
+    utf16 BE '..' | dd bs=64 count=1 conv=sync status=none
+    printf 'file://.'
+    printf 'file:///a/b/..'
+    printf 'c:\\..'
+    printf '\\x\\.'
+} >"$to/locator/dots"
