@@ -14,6 +14,7 @@
 
 #define BLOCK 2048
 #define TAG_SIZE 16
+#define CD_SECTOR 2352
 
 static uint16_t
 crc16 (const uint8_t *p, size_t len)
@@ -67,6 +68,30 @@ fix_catalog (struct sparse *s, uint64_t n)
   sparse_write (s, e, sizeof e, n * BLOCK);
 }
 
+/* The checksum of a raw sector of a CD that has one. */
+static void
+fix_sector (struct sparse *s, uint64_t n)
+{
+  uint8_t d[CD_SECTOR];
+  size_t from, to;
+  uint32_t edc = 0;
+
+  if (!range_fits (n, 1, s->size / CD_SECTOR))
+    return;
+  sparse_read (s, d, sizeof d, n * CD_SECTOR);
+  from = d[15] == 1 ? 0 : 16;
+  to = d[15] == 1 ? 2064 : 2072;
+  if (memcmp (d, "\0\xFF\xFF\xFF", 4) != 0 || get_le32 (d + to) == 0)
+    return;
+  for (size_t i = 8 * from; i < 8 * to; ++i) {
+    uint32_t bit = d[i / 8] >> i % 8 & 1;
+
+    edc = edc >> 1 ^ ((edc & 1) ^ bit ? UINT32_C (0xD8018001) : 0);
+  }
+  put_le32 (d + to, edc);
+  sparse_write (s, d + to, 4, n * CD_SECTOR + to);
+}
+
 void
 fuzz_fix (struct sparse *s)
 {
@@ -85,6 +110,8 @@ fuzz_fix (struct sparse *s)
     if (memcmp (d, "\0CD001", 6) == 0)
       fix_catalog (s, get_le32 (d + 71));
   }
+  for (size_t i = 0; i < records && i < 256; ++i)
+    fix_sector (s, s->records.ptr[i].off / CD_SECTOR);
 }
 
 int

@@ -104,22 +104,40 @@ truncate -s 256K "$tmp/first"
 iso second genisoimage -no-pad -R -C 0,128 -M "$tmp/first"
 cat "$tmp/first" "$tmp/second" >"$tmp/sessions"
 $encode "$tmp/sessions" >"$to/iso/sessions"
-# Raw dumps, without the checksums, which nobody could guess.
-for mode in 1 2; do
-    python3 - $mode "$tmp/plain" "$tmp/raw$mode" <<'END'
+# Raw sectors of a CD, every other one with its checksum.
+raw ()
+{
+    python3 - "$tmp/plain" "$tmp/$1" "$2" <<'END'
 import sys
-mode, data = int(sys.argv[1]), open(sys.argv[2], "rb").read()
-with open(sys.argv[3], "wb") as f:
-    for i in range(len(data) // 2048):
-        address = i + 150
-        at = bytes(int(str(n), 16) for n in (
-            address // 4500, address // 75 % 60, address % 75))
-        s = b"\0" + b"\xff" * 10 + b"\0" + at + bytes([mode])
-        s += bytes(8 * (mode - 1)) + data[2048 * i:2048 * i + 2048]
-        f.write(s.ljust(2352, b"\0"))
+table = []
+for v in range(256):
+    for bit in range(8):
+        v = v >> 1 ^ 0xD8018001 if v & 1 else v >> 1
+    table.append(v)
+def edc(data):
+    v = 0
+    for byte in data:
+        v = v >> 8 ^ table[(v ^ byte) & 0xFF]
+    return v.to_bytes(4, "little")
+def bcd(v):
+    return v // 10 * 16 + v % 10
+disc, mode = open(sys.argv[1], "rb").read(), int(sys.argv[3])
+with open(sys.argv[2], "wb") as out:
+    for n in range(len(disc) // 2048):
+        frames = n + 150
+        sector = b"\0" + b"\xFF" * 10 + b"\0" + bytes(
+            [bcd(frames // 4500), bcd(frames // 75 % 60), bcd(frames % 75), mode])
+        if mode == 2:
+            sector += bytes([0, 0, 8, 0]) * 2
+        sector += disc[n * 2048 : (n + 1) * 2048]
+        if n % 2:
+            sector += edc(sector[16 if mode == 2 else 0 :])
+        out.write(sector.ljust(2352, b"\0"))
 END
-    $encode "$tmp/raw$mode" >"$to/iso/raw$mode"
-done
+    $encode "$tmp/$1" >"$to/iso/$1"
+}
+raw raw1 1
+raw raw2 2
 
 # ------------------------------------------------------------- partitions
 
