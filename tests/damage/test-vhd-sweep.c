@@ -21,6 +21,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -445,6 +446,84 @@ a_file_that_lost_its_end_is_refused_or_whole (void **state)
   assert_true (nr >= 5000);
 }
 
+/*--- Large tables -----------------------------------------------------------*/
+
+/* As many entries as are held in memory, all of blocks that are in the file
+ * in the opposite order: what opening needs most memory for.
+ */
+#define NR_ENTRIES (4U * 1024 * 1024)
+#define TABLE_OFF 1536U
+
+/* Of 4 KiB and a bitmap. */
+#define BLOCK_SECTORS 9U
+
+static bool
+put_table (int fd)
+{
+  uint32_t start = (TABLE_OFF + NR_ENTRIES * 4) / 512;
+  uint8_t piece[4096];
+
+  for (uint32_t i = 0; i < NR_ENTRIES; i += 1024) {
+    for (uint32_t j = 0; j < 1024; ++j)
+      put_be32 (piece + j * 4,
+                start + (NR_ENTRIES - 1 - i - j) * BLOCK_SECTORS);
+    if (pwrite (fd, piece, sizeof piece, TABLE_OFF + i * 4) !=
+        (ssize_t) sizeof piece)
+      return false;
+  }
+  return true;
+}
+
+/* One of a chain; the file has 19 GB, of which 16 MiB are no hole. */
+static bool
+make_large (const char *path, unsigned type, unsigned id,
+            const char *parent)
+{
+  struct vhd_spec spec = { .type = type, .size = 4096, .block_size = 4096,
+                           .id = id, .parent_id = id + 1,
+                           .parent_name = parent };
+  uint64_t end = TABLE_OFF + NR_ENTRIES * UINT64_C (4) +
+    NR_ENTRIES * UINT64_C (512) * BLOCK_SECTORS;
+  CLEANUP_CLOSE int fd = open (path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  struct vhd_maker *m = vhd_maker_new (&spec);
+  bool done;
+
+  vhd_maker_finish (m);
+  put_be64 (m->data + m->footer_off + 48, NR_ENTRIES * UINT64_C (4096));
+  memcpy (m->data, m->data + m->footer_off, 512);
+  vhd_maker_sum_footers (m);
+  put_be32 (m->data + 512 + 28, NR_ENTRIES);
+  vhd_maker_sum_header (m);
+  done = fd >= 0 && pwrite (fd, m->data, TABLE_OFF, 0) == TABLE_OFF &&
+    put_table (fd) && pwrite (fd, m->data, 512, (off_t) end) == 512;
+  vhd_maker_free (m);
+  return done;
+}
+
+static void
+a_chain_of_large_tables_takes_little_memory (void **state)
+{
+  CLEANUP_IMAGE struct image *img = NULL;
+  struct err err = ERR_INIT;
+  char path[64], parent[16], c;
+
+  (void) state;
+  alarm (PATIENCE);
+  for (unsigned i = 1; i <= 4; ++i) {
+    snprintf (path, sizeof path, "%s/large%u.vhd", damage_folder (), i);
+    snprintf (parent, sizeof parent, "large%u.vhd", i + 1);
+    if (!make_large (path, i < 4 ? 4 : 3, i, parent)) {
+      print_message ("%s: no sparse files of 19 GB here\n", path);
+      skip ();
+    }
+  }
+  snprintf (path, sizeof path, "%s/large1.vhd", damage_folder ());
+  if (image_open (path, NULL, &img, NULL, &err) < 0)
+    fail_msg ("%s", err.msg);
+  for (uint64_t off = 0; off < image_size (img); off += UINT64_C (1) << 30)
+    assert_int_equal (image_pread (img, &c, 1, off, NULL), 0);
+}
+
 /* The last test. */
 static void
 memory_stayed_below_64_mib (void **state)
@@ -491,6 +570,7 @@ main (void)
     cmocka_unit_test (every_entry_of_a_bat_and_a_batmap_takes_hostile_values),
     cmocka_unit_test (several_fields_at_a_time_do_no_harm),
     cmocka_unit_test (a_file_that_lost_its_end_is_refused_or_whole),
+    cmocka_unit_test (a_chain_of_large_tables_takes_little_memory),
     cmocka_unit_test (memory_stayed_below_64_mib),
   };
 
