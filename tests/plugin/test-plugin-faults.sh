@@ -66,6 +66,10 @@ for type in dynamic fixed; do
     all
 done
 
+qemu-img convert -f raw -O vhdx "$tmp/disk" "$tmp/new"
+mv -f "$tmp/new" "$tmp/image"
+all
+
 # The bytes of an ISO are the disk.
 mkdir "$tmp/files"
 head -c 2M /dev/urandom >"$tmp/files/data"

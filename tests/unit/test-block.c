@@ -454,6 +454,67 @@ a_raw_image_is_its_file (void **state)
   assert_memory_equal (buf, "payload", 7);
 }
 
+/* What is written to the block is in the file. */
+static void
+a_disk_as_a_block_is_written_through (void **state)
+{
+  CLEANUP_IMAGE struct image *img = NULL;
+  CLEANUP_BLOCK struct block *disk = NULL, *b = NULL;
+  struct image_options options = { .writable = true };
+  char buf[4096], expected[4096] = { 0 };
+
+  (void) state;
+  assert_int_equal (truncate (path, 65536), 0);
+  assert_int_equal (image_open (path, &options, &img, NULL, NULL), 0);
+  assert_int_equal (image_to_block (img, &disk, NULL), 0);
+  assert_true (block_writable (disk));
+  memset (buf, 0xA5, sizeof buf);
+  memset (expected, 0xA5, 1024);
+  memset (expected + 3072, 0xA5, 1024);
+  assert_int_equal (block_pwrite (disk, buf, 4096, 8192, BLOCK_FUA, NULL), 0);
+  assert_int_equal (block_zero (disk, 2048, 9216, 0, NULL), 0);
+  assert_int_equal (block_flush (disk, NULL), 0);
+  b = open_file (0);
+  assert_int_equal (block_pread (b, buf, 4096, 8192, NULL), 0);
+  assert_memory_equal (buf, expected, 4096);
+  /* Zeros or what was there, in the range only. */
+  assert_int_equal (block_trim (disk, 1024, 8192, 0, NULL), 0);
+  assert_int_equal (block_pread (b, buf, 4096, 8192, NULL), 0);
+  assert_memory_equal (buf + 1024, expected + 1024, 3072);
+  assert_true (buf[0] == 0 || buf[0] == (char) 0xA5);
+  assert_int_equal (block_cache (disk, 65536, 0, NULL), 0);
+}
+
+static void
+images_that_can_not_be_what_is_asked_are_refused (void **state)
+{
+  struct image_options careless = { .writable = true,
+                                    .ignore_checksums = true };
+  struct image_options writable = { .writable = true };
+  CLEANUP_BLOCK struct block *b = NULL;
+  enum image_size_rule rule;
+  struct image *img = NULL;
+  struct err err = ERR_INIT;
+
+  (void) state;
+  assert_int_equal (image_size_rule_parse ("chs", &rule, &err), 0);
+  assert_int_equal (rule, IMAGE_SIZE_CHS);
+  assert_int_equal (image_size_rule_parse ("largest", &rule, &err), -EINVAL);
+  assert_non_null (strstr (err.msg, "expected auto, current or chs"));
+  assert_int_equal (image_format_check ("raw", &err), 0);
+  assert_int_equal (image_format_check ("rar", &err), -EINVAL);
+  assert_int_equal (image_open ("", NULL, &img, NULL, &err), -EINVAL);
+  assert_non_null (strstr (err.msg, "is empty"));
+  assert_int_equal (image_open ("ftp://host/file", NULL, &img, NULL, &err),
+                    -ENOENT);
+  assert_non_null (strstr (err.msg, "only those of NBD servers"));
+  assert_int_equal (image_open (path, &careless, &img, NULL, &err), -EROFS);
+  assert_non_null (strstr (err.msg, "whose checksums are ignored"));
+  b = open_file (0);
+  assert_int_equal (image_open_block (b, &writable, &img, NULL, &err), -EROFS);
+  assert_null (img);
+}
+
 static void
 an_unknown_format_is_refused_with_those_we_know (void **state)
 {
@@ -573,6 +634,8 @@ main (void)
     cmocka_unit_test (neighbours_of_one_kind_are_one_extent),
     cmocka_unit_test (a_full_list_takes_no_more),
     on_a_file (a_raw_image_is_its_file),
+    on_a_file (a_disk_as_a_block_is_written_through),
+    on_a_file (images_that_can_not_be_what_is_asked_are_refused),
     on_a_file (an_unknown_format_is_refused_with_those_we_know),
     cmocka_unit_test (a_watch_remembers_the_first_read_that_failed),
     cmocka_unit_test (formats_are_counted_by_name),
