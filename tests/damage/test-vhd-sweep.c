@@ -513,7 +513,7 @@ a_chain_of_large_tables_takes_little_memory (void **state)
     snprintf (path, sizeof path, "%s/large%u.vhd", damage_folder (), i);
     snprintf (parent, sizeof parent, "large%u.vhd", i + 1);
     if (!make_large (path, i < 4 ? 4 : 3, i, parent)) {
-      print_message ("%s: no sparse files of 19 GB here\n", path);
+      print_message ("SKIP: memory: no sparse files of 19 GB here\n");
       skip ();
     }
   }
@@ -531,8 +531,10 @@ memory_stayed_below_64_mib (void **state)
   long kib = damage_peak_rss ();
 
   (void) state;
-  if (kib == 0)
+  if (kib == 0) {
+    print_message ("SKIP: memory: most of it is the sanitizers' here\n");
     skip ();
+  }
   print_message ("at most %ld KiB\n", kib);
   assert_true (kib < 64 * 1024);
 }
