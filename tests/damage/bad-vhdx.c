@@ -22,15 +22,12 @@
 
 #include <cmocka.h>
 
-#include "tests/damage/damage.h"
-#include "tests/support/vhdx-maker.h"
+#include "tests/damage/bad-vhdx.h"
 
 #pragma GCC diagnostic ignored "-Wmissing-field-initializers"
 
 #define MIB VHDX_MIB
 #define DISK (4 * MIB)
-
-enum base { DYN, LOG, CHILD };
 
 enum {
   BAD_SUM = 1,                  /* checksums stay as they were */
@@ -39,7 +36,7 @@ enum {
 
 struct row {
   const char *name;
-  enum base base;
+  enum vhdx_base base;
   struct damage_patch patches[4];
   int code;
   const char *says;
@@ -323,8 +320,8 @@ add_block (struct vhdx_maker *m, unsigned block, bool partial, unsigned seed)
   free (data);
 }
 
-static struct vhdx_maker *
-make_good (enum base base)
+struct vhdx_maker *
+bad_vhdx_make_good (enum vhdx_base base)
 {
   static const struct vhdx_spec plain = { .size = DISK, .id = 1 };
   static const struct vhdx_spec child = {
@@ -347,8 +344,8 @@ make_good (enum base base)
   return m;
 }
 
-static struct damage_file
-make_parent (void)
+struct damage_file
+bad_vhdx_make_parent (void)
 {
   static const struct vhdx_spec spec = { .size = DISK, .id = 2 };
   struct vhdx_maker *m = vhdx_maker_new (&spec);
@@ -362,8 +359,8 @@ make_parent (void)
   return file;
 }
 
-static struct damage_file
-good_disk (enum base base)
+struct damage_file
+bad_vhdx_good_disk (enum vhdx_base base)
 {
   struct damage_file disk = { calloc (1, DISK), DISK };
 
@@ -385,7 +382,7 @@ static void
 make (size_t i, struct damage_image *out)
 {
   const struct row *row = &rows[i];
-  struct vhdx_maker *m = make_good (row->base);
+  struct vhdx_maker *m = bad_vhdx_make_good (row->base);
   struct damage_file file = { m->data, m->len };
 
   damage_apply (&file, row->patches, 4);
@@ -397,9 +394,9 @@ make (size_t i, struct damage_image *out)
   vhdx_maker_free (m);
   damage_cut (&out->image, row->cut);
   if (row->code == 0)
-    out->disk = good_disk (row->base);
+    out->disk = bad_vhdx_good_disk (row->base);
   if (row->base == CHILD && !(row->flags & NO_PARENT))
-    out->parent = make_parent ();
+    out->parent = bad_vhdx_make_parent ();
 }
 
 static size_t
