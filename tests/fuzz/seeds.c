@@ -69,6 +69,8 @@ static const struct {
 } vhdx_seeds[] = {
   { "dynamic", { SPECX, .creator = "fuzz" }, false },
   { "fixed", { SPECX, .is_fixed = true }, false },
+  /* Its BAT stays in the file. */
+  { "large", { .size = UINT64_C (3) << 40, .id = 9 }, false },
   { "log", { SPECX }, true },
   { "sectors", { SPECX, .logical = 4096, .block_size = 2 * VHDX_MIB }, false },
   { "differencing", { SPECX, LINKAGE, .locators = {

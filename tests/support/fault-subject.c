@@ -35,6 +35,7 @@ die (const char *what)
 #define CHUNK 3000
 #define AT_START (132 * 1024)
 #define AT_END (36 * 1024)
+#define MAX_EXTENTS (UINT64_C (64) << 30)       /* bytes */
 
 static int
 read_range (struct image *img, uint64_t off, uint64_t end, uint32_t *crc,
@@ -79,15 +80,16 @@ op_extents (struct image *img, char **text, struct report *report,
             struct err *err)
 {
   CLEANUP_EXTENT_LIST struct extent_list list = EXTENT_LIST_INIT;
-  int r = image_extents (img, image_size (img), 0, &list, err);
-  size_t len;
+  uint64_t len = min_u64 (image_size (img), MAX_EXTENTS);
+  int r = image_extents (img, len, 0, &list, err);
+  size_t text_len;
   FILE *fp;
 
   (void) report;
   fault_disarm ();
   if (r < 0)
     return r;
-  fp = open_memstream (text, &len);
+  fp = open_memstream (text, &text_len);
   for (size_t i = 0; i < list.v.len; ++i)
     fprintf (fp, "%" PRIu64 " %" PRIu64 " %s %u\n", list.v.ptr[i].off,
              list.v.ptr[i].len, extent_kind_to_string (list.v.ptr[i].kind),
