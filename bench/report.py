@@ -2,6 +2,7 @@
 """From measurements to tables."""
 
 import json
+import os
 import platform
 import re
 import statistics
@@ -21,21 +22,23 @@ How fast our server is beside others, on one machine. To do it again:
 This took {minutes} minutes here, prints tables, and leaves its measurements in
 `bench.tsv` and its images in the folder `bench.images`, both in the build
 folder (`BENCHFLAGS='--dir FOLDER'` puts the images elsewhere, `--only dynamic`
-measures less, `--help` tells more). The following makes this page of them:
-
-    bench/run --report bench.tsv
+measures less, `--help` tells more). After it `make bench-page` makes this page,
+of `bench/results.tsv`.
 
 The disks of {size} MiB are in the page cache, so that what is measured is the
 servers. They are random bytes everywhere; for "sparse" and "extents" every
 other 2 MiB are not there (chains: they are). A chain of N is N files: the
 first parent has all blocks, in each child one block in N (two: half of them)
 has every other 64 KiB, at random. Each run has its own server process, started
-anew; subjects take turns in random order within each of {repeats} repeats. The
-rate is the median, the ratio the median of the ratios to nbdkit's file plugin
-on the raw disk in the same repeat, with the smallest and the largest. The line
-"{control}" is that plugin against itself: a gap smaller than its spread is no
-gap. Processor time is the server's, user and system, and does not depend on
-what else the machine does as rates do.
+anew; subjects take turns in random order within each of {repeats} repeats.
+
+The rate is the median, the ratio the median of the ratios to nbdkit's file
+plugin on the raw disk in the same repeat, with the smallest and the largest.
+The line "{control}" is that plugin against itself: a gap smaller than its
+spread is no gap ("≈ 1" in the first table), and where the machine had much
+else to do ("load when it began") that spread is wide and little can be said.
+Processor time is the server's, user and system; it depends less on that than
+rates do.
 
 What is listed as "extents" differs: QEMU calls all of a VHDX data, which is
 soon said, and nbd-server tells nothing.
@@ -79,6 +82,7 @@ def machine(args):
         "fio": _first_line("fio", "--version"),
         "size": str(args.size >> 20),
         "repeats": str(args.repeats),
+        "load when it began": "%.1f" % os.getloadavg()[0],
     }
 
 
@@ -182,12 +186,13 @@ def tables(rows):
 
 
 def matrix(rows):
-    """The ratios of all rates on one page; "≈ 1" where the ratio is one that
-    the control had, too.
+    """The ratios of all rates on one page; "≈ 1" where the ratio is between 1
+    and what the control had at the farthest.
     """
     summary = [s for s in summarize(rows) if s["unit"] != "ms"]
     workloads = list(dict.fromkeys(s["workload"] for s in summary))
-    spread = {s["workload"]: (s["least"], s["most"]) for s in summary
+    spread = {s["workload"]: (min(1, s["least"]), max(1, s["most"]))
+              for s in summary
               if s["subject"] == CONTROL and s["ratio"] is not None}
     cells = {}
     for s in summary:

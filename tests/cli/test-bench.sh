@@ -79,6 +79,10 @@ for cell in $(jq -r '.results[] | select (.unit == "MiB/s").value' \
     grep -F "| $(python3 -c "print ('%.4g' % $cell)") |" "$tmp/page"
 done
 
+# So is the one in docs/.
+python3 -B "$bench" --report "$abs_top_srcdir/bench/results.tsv" |
+    diff "$abs_top_srcdir/docs/BENCH.md" -
+
 # Images are kept, and not made again.
 images ()
 {
