@@ -142,7 +142,9 @@ _make_nbdkit ()
 {
     local real asan=
 
-    real=$(command -v nbdkit) || return 0
+    # A script that runs itself again finds the one of its first run in $PATH.
+    real=${NBDIMAGE_REAL_NBDKIT:-$(command -v nbdkit)} || return 0
+    export NBDIMAGE_REAL_NBDKIT=$real
     if [ -n "${NBDIMAGE_ASAN:-}" ]; then
         # Leaks are the unit tests' business: here they would be nbdkit's.
         # libp11-kit, which nbdkit has through GnuTLS, waits forever in its
