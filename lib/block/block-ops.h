@@ -30,6 +30,11 @@ struct block_ops {
                   struct extent_list *list, struct err *err); /* NULL: data */
   int (*cache) (struct block *b, uint64_t len, uint64_t off,
                 struct err *err);       /* NULL: do nothing */
+
+  /* Both or none; called when can_resize.  The entry points set the size. */
+  int (*append) (struct block *b, const void *buf, size_t len, uint64_t off,
+                 struct err *err);
+  int (*resize) (struct block *b, uint64_t size, struct err *err);
 };
 
 /* Every implementation's struct begins with this one. */
@@ -37,8 +42,10 @@ struct block {
   const struct block_ops *ops;
   unsigned refs;                /* atomic */
   char *name;                   /* owned */
-  uint64_t size;                /* bytes; does not change */
+  uint64_t size;                /* bytes; atomic, changed by block_append and
+                                   block_resize only */
   bool writable;
+  bool can_resize;              /* false unless the implementation sets it */
   struct block_sizes sizes;
 };
 

@@ -58,7 +58,13 @@ block_cleanup (struct block **b)
 uint64_t
 block_size (const struct block *b)
 {
-  return b->size;
+  return __atomic_load_n (&b->size, __ATOMIC_ACQUIRE);
+}
+
+static void
+set_size (struct block *b, uint64_t size)
+{
+  __atomic_store_n (&b->size, size, __ATOMIC_RELEASE);
 }
 
 const char *
@@ -83,10 +89,12 @@ static int
 check_range (const struct block *b, uint64_t len, uint64_t off,
              struct err *err)
 {
-  if (!range_fits (off, len, b->size))
+  uint64_t size = block_size (b);
+
+  if (!range_fits (off, len, size))
     return err_set (err, -EINVAL, "%" PRIu64 " bytes at offset %" PRIu64
                     " are not inside its %" PRIu64 " bytes",
-                    len, off, b->size);
+                    len, off, size);
   return 0;
 }
 
@@ -196,4 +204,55 @@ block_cache (struct block *b, uint64_t len, uint64_t off, struct err *err)
   if (r < 0 || len == 0 || b->ops->cache == NULL)
     return r;
   return b->ops->cache (b, len, off, err);
+}
+
+/*--- Size -------------------------------------------------------------------*/
+
+bool
+block_can_resize (const struct block *b)
+{
+  return b->can_resize;
+}
+
+static int
+check_resize (const struct block *b, uint64_t size, struct err *err)
+{
+  if (!b->writable)
+    return err_set (err, -EROFS, "is open for reading only");
+  if (!b->can_resize)
+    return err_set (err, -ENOTSUP, "can't change its size");
+  if (size > INT64_MAX)
+    return err_set (err, -EFBIG, "can't be of %" PRIu64 " bytes", size);
+  return 0;
+}
+
+int
+block_append (struct block *b, const void *buf, size_t len, uint64_t off,
+              struct err *err)
+{
+  uint64_t end;
+  int r;
+
+  if (!checked_add (off, len, &end))
+    end = UINT64_MAX;
+  r = check_resize (b, end, err);
+  if (r == 0 && end <= block_size (b))
+    return block_pwrite (b, buf, len, off, 0, err);
+  if (r == 0)
+    r = b->ops->append (b, buf, len, off, err);
+  if (r == 0)
+    set_size (b, end);
+  return r;
+}
+
+int
+block_resize (struct block *b, uint64_t size, struct err *err)
+{
+  int r = check_resize (b, size, err);
+
+  if (r == 0)
+    r = b->ops->resize (b, size, err);
+  if (r == 0)
+    set_size (b, size);
+  return r;
 }

@@ -57,8 +57,8 @@ void block_get_sizes (const struct block *block, struct block_sizes *sizes);
 int block_pread (struct block *block, void *buf, size_t len, uint64_t off,
                  struct err *err);
 
-/* -EROFS when the block is not writable.  A block does not grow.  Where the
- * minimum size is not 1, writes and zeroes of other than whole units of it
+/* -EROFS when the block is not writable.  A block does not grow by it.  Where
+ * the minimum size is not 1, writes and zeroes of other than whole units of it
  * are -EINVAL; reads, extents and hints take any alignment everywhere.
  */
 int block_pwrite (struct block *block, const void *buf, size_t len,
@@ -88,5 +88,25 @@ int block_extents (struct block *block, uint64_t len, uint64_t off,
 /* The range will be read soon.  A hint, errors included. */
 int block_cache (struct block *block, uint64_t len, uint64_t off,
                  struct err *err);
+
+/* May its size change, if it is writable?  That of a regular file may, and
+ * that of nothing else.
+ */
+bool block_can_resize (const struct block *block);
+
+/* As block_pwrite without flags, but the range may end behind the end of the
+ * block, which then ends with it: whoever finds the file sees both or
+ * neither, unless the power failed.  What lies between the old end and the
+ * range is zero.  After a failure the size is what it was.  -ENOTSUP when
+ * the size can't change.
+ */
+int block_append (struct block *block, const void *buf, size_t len,
+                  uint64_t off, struct err *err);
+
+/* Cut off what is behind size bytes, or add zeros.  Nobody may be using what
+ * is cut off.  One thread at a time changes a block's size; others may read
+ * and write meanwhile.
+ */
+int block_resize (struct block *block, uint64_t size, struct err *err);
 
 #endif /* NBDIMAGE_BLOCK_BLOCK_H */

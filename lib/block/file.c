@@ -156,16 +156,45 @@ file_trim (struct block *b, uint64_t len, uint64_t off, unsigned flags,
   return r < 0 ? r : flush_if_fua (b, flags, err);
 }
 
+/*--- Size -------------------------------------------------------------------*/
+
+static int
+file_resize (struct block *b, uint64_t size, struct err *err)
+{
+  int r;
+
+  do
+    r = ftruncate (file (b)->fd, (off_t) size);
+  while (r < 0 && errno == EINTR);
+  if (r < 0)
+    return err_sys (err, "giving the file a size of %" PRIu64 " bytes", size);
+  return 0;
+}
+
+/* A part of it may have been written. */
+static int
+file_append (struct block *b, const void *buf, size_t len, uint64_t off,
+             struct err *err)
+{
+  int r = fd_pwrite (file (b)->fd, buf, len, off, err);
+
+  if (r < 0)
+    file_resize (b, block_size (b), NULL);
+  return r;
+}
+
+/*--- Extents and hints ------------------------------------------------------*/
+
 /* What a file has lost at its end is no hole: reading it fails. */
 static int
 check_not_shorter (struct block *b, struct err *err)
 {
-  uint64_t size;
+  uint64_t size, expected = block_size (b);
   int r = fd_size (file (b)->fd, &size, err);
 
-  if (r == 0 && size < b->size)
+  if (r == 0 && size < expected)
     return err_set (err, -EIO, "the file ends at offset %" PRIu64 ", expected "
-                    "%" PRIu64 " as when it was opened", size, b->size);
+                    "%" PRIu64 " as when it was opened", size, expected);
   return r;
 }
 
@@ -238,6 +267,8 @@ static const struct block_ops file_ops = {
   .flush = file_flush,
   .extents = file_extents,
   .cache = file_cache,
+  .append = file_append,
+  .resize = file_resize,
 };
 
 static int
@@ -299,6 +330,7 @@ block_file_from_fd (int fd, const char *name, unsigned flags,
     return r;
   }
   f->fd = fd;
+  f->base.can_resize = S_ISREG (st.st_mode);
   f->can_punch = f->can_zero_range = f->can_seek_hole = true;
   if (S_ISBLK (st.st_mode))
     device_sizes (fd, &f->base.sizes);

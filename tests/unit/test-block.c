@@ -611,6 +611,46 @@ uris_are_told_from_paths (void **state)
   assert_false (block_nbd_is_uri ("http://localhost"));
 }
 
+/*--- Size ------------------------------------------------------------------*/
+
+static void
+a_file_grows_by_appending_and_can_be_cut (void **state)
+{
+  CLEANUP_BLOCK struct block *block = NULL, *memory = NULL, *reading = NULL;
+  CLEANUP_CLOSE int fd = -1;
+  struct err err = ERR_INIT;
+  char buf[8];
+
+  (void) state;
+  strcpy (path, "/tmp/test-block.XXXXXX");
+  fd = mkstemp (path);
+  assert_true (fd >= 0);
+  assert_int_equal (block_file_open (path, BLOCK_FILE_WRITE, &block, NULL,
+                                     NULL), 0);
+  assert_int_equal (block_file_open (path, 0, &reading, NULL, NULL), 0);
+  unlink (path);
+  assert_true (block_can_resize (block));
+  assert_int_equal (block_append (block, "end", 3, 5, NULL), 0);
+  assert_int_equal (block_size (block), 8);
+  assert_int_equal (block_pread (block, buf, 8, 0, NULL), 0);
+  assert_memory_equal (buf, "\0\0\0\0\0end", 8);
+  assert_int_equal (block_append (block, "in", 2, 1, NULL), 0);
+  assert_int_equal (block_size (block), 8);
+  assert_int_equal (block_resize (block, 4, NULL), 0);
+  assert_int_equal (block_size (block), 4);
+  assert_int_equal (block_pread (block, buf, 5, 0, NULL), -EINVAL);
+  assert_int_equal (block_resize (block, 8, NULL), 0);
+  assert_int_equal (block_pread (block, buf, 8, 0, NULL), 0);
+  assert_memory_equal (buf, "\0in\0\0\0\0\0", 8);
+  assert_int_equal (block_append (block, "x", 1, UINT64_MAX, &err), -EFBIG);
+  assert_int_equal (block_size (block), 8);
+  assert_int_equal (block_resize (reading, 1, NULL), -EROFS);
+  assert_int_equal (block_memory_new ("m", NULL, 8, &memory, NULL), 0);
+  assert_false (block_can_resize (memory));
+  assert_int_equal (block_resize (memory, 1, NULL), -ENOTSUP);
+  assert_int_equal (block_append (memory, "x", 1, 8, NULL), -ENOTSUP);
+}
+
 int
 main (void)
 {
@@ -632,6 +672,7 @@ main (void)
     on_a_file (what_is_not_a_file_is_refused),
     on_a_file (a_symbolic_link_is_followed_unless_told_not_to),
     cmocka_unit_test (neighbours_of_one_kind_are_one_extent),
+    cmocka_unit_test (a_file_grows_by_appending_and_can_be_cut),
     cmocka_unit_test (a_full_list_takes_no_more),
     on_a_file (a_raw_image_is_its_file),
     on_a_file (a_disk_as_a_block_is_written_through),
