@@ -252,8 +252,8 @@ start_using (struct export *e, bool readonly, struct err *err)
   return 0;
 }
 
-/* What was written through the image is not a change to it; a size that
- * became another one is, because images do not grow by writing.
+/* What was written through the image is not a change to it; a size that is
+ * not the one that the image gave its file is.
  */
 static void
 forgive_own_writes (struct export *e)
@@ -261,7 +261,8 @@ forgive_own_writes (struct export *e)
   struct identity now;
 
   identity_of_image (e->image, &now);
-  if (image_writable (e->image) && now.size == e->identity.size)
+  if (image_writable (e->image) &&
+      now.size == block_size (image_block (e->image)))
     e->identity = now;
 }
 

@@ -375,8 +375,8 @@ vhd_bat_lookup (struct vhd_layer *layer, uint64_t index, uint32_t *sector,
   int r;
 
   if (bat->entries) {
-    *sector = bat->entries[index] == VHD_BAT_HELD_ABSENT
-      ? VHD_BAT_ABSENT : bat->entries[index];
+    found = __atomic_load_n (&bat->entries[index], __ATOMIC_ACQUIRE);
+    *sector = found == VHD_BAT_HELD_ABSENT ? VHD_BAT_ABSENT : found;
     return 0;
   }
   r = sector_cache_read (layer->cache, layer->block, layer->number,
@@ -431,7 +431,8 @@ vhd_bat_absent_run (struct vhd_layer *layer, uint64_t index, uint64_t max,
 
   if (entries == NULL)
     return absent_run_in_file (layer, index, max, nr, err);
-  while (n < max && entries[index + n] == VHD_BAT_HELD_ABSENT)
+  while (n < max && __atomic_load_n (&entries[index + n], __ATOMIC_ACQUIRE) ==
+         VHD_BAT_HELD_ABSENT)
     n++;
   *nr = n;
   return 0;

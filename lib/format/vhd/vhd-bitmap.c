@@ -80,7 +80,7 @@ static bool
 is_known_full (const struct vhd_bat *bat, uint64_t which)
 {
   return bat->full && __atomic_load_n (&bat->full[which / 8],
-                                       __ATOMIC_RELAXED) & 1 << which % 8;
+                                       __ATOMIC_ACQUIRE) & 1 << which % 8;
 }
 
 /* The sectors of the block that sector `part` of its bitmap describes. */
@@ -106,6 +106,27 @@ remember_if_full (const struct vhd_bat *bat, uint64_t which, unsigned part,
     return;
   __atomic_fetch_or (&bat->full[which / 8], (uint8_t) (1 << which % 8),
                      __ATOMIC_RELAXED);
+}
+
+void
+vhd_bitmap_set_full (struct vhd_bat *bat, uint64_t index)
+{
+  uint64_t nr = sectors_per_bitmap (bat);
+
+  for (uint64_t which = index * nr; which < (index + 1) * nr; ++which)
+    __atomic_fetch_or (&bat->full[which / 8], (uint8_t) (1 << which % 8),
+                       __ATOMIC_RELEASE);
+}
+
+bool
+vhd_bitmap_is_full (const struct vhd_bat *bat, uint64_t index)
+{
+  uint64_t nr = sectors_per_bitmap (bat);
+
+  for (uint64_t which = index * nr; which < (index + 1) * nr; ++which)
+    if (!is_known_full (bat, which))
+      return false;
+  return true;
 }
 
 /*--- A run ------------------------------------------------------------------*/

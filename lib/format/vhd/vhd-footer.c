@@ -389,6 +389,8 @@ vhd_footer_read (struct block *block, bool ignore_checksums,
     return r;
   found.from_copy = chosen == &copy;
   found.bad_checksum = !chosen->valid;
+  found.copy_differs = end.valid && type_at (&end) != VHD_FIXED &&
+    memcmp (end.bytes, copy.bytes, VHD_FOOTER_SIZE) != 0;
   /* A damaged footer is still none of a block's data. */
   if (end.cookie)
     found.end = end.off;

@@ -2,8 +2,8 @@
 
 /* The driver's table: VHD, version 1, of Connectix and Microsoft.
  *
- * Fixed disks can be written, through to the bytes in front of the footer.
- * Dynamic and differencing ones are read only.
+ * Fixed disks can be written, through to the bytes in front of the footer,
+ * and dynamic ones, which grow.  Differencing ones are read only.
  */
 
 #include <config.h>
@@ -14,7 +14,7 @@
 
 #include "lib/block/window.h"
 #include "lib/format/image-ops.h"
-#include "lib/format/vhd/vhd.h"
+#include "lib/format/vhd/vhd-write.h"
 
 static int
 vhd_probe (const struct probe *p)
@@ -30,8 +30,6 @@ reason_not_to_write (const struct vhd_layer *leaf)
 {
   const struct vhd_footer *f = &leaf->footers.footer;
 
-  if (f->type == VHD_DYNAMIC)
-    return "it is a dynamic VHD, which can only be read";
   if (f->type == VHD_DIFFERENCING)
     return "it is a differencing VHD, which can only be read";
   if (leaf->footers.bad_checksum)
@@ -42,6 +40,8 @@ reason_not_to_write (const struct vhd_layer *leaf)
     return "its size is not a whole number of sectors";
   if (f->hidden && vhd_creator_is (f, "tap\0"))
     return "it is marked as the parent of other disks";
+  if (f->type == VHD_DYNAMIC)
+    return vhd_writer_reason (leaf);
   return NULL;
 }
 
@@ -80,6 +80,8 @@ vhd_open (struct image *img, const struct image_options *options,
     r = vhd_chain_open (vhd->leaf, options, report, err);
   if (r == 0)
     r = vhd_index_new (vhd->leaf, &vhd->index, err);
+  if (r == 0 && img->writable && !vhd_layer_is_fixed (vhd->leaf))
+    r = vhd_writer_new (vhd->leaf, &vhd->writer, err);
   if (r < 0)
     return r;
   img->size = vhd->leaf->size;
@@ -94,35 +96,106 @@ vhd_close (struct image *img)
 {
   struct vhd *vhd = img->state;
 
+  vhd_writer_free (vhd->writer);
   vhd_layer_free (vhd->leaf);
   vhd_index_free (vhd->index);
   sector_cache_free (vhd->cache);
 }
 
-static struct vhd_layer *
-leaf_of (struct image *img)
+/*--- Operations -------------------------------------------------------------*/
+
+/* On a disk that is written, all of them count themselves. */
+static unsigned
+enter (const struct vhd *vhd)
 {
-  return ((struct vhd *) img->state)->leaf;
+  return vhd->writer ? vhd_space_enter (vhd->writer->space) : 0;
+}
+
+static void
+leave (const struct vhd *vhd, unsigned epoch)
+{
+  if (vhd->writer)
+    vhd_space_leave (vhd->writer->space, epoch);
 }
 
 static int
 vhd_pread (struct image *img, void *buf, size_t len, uint64_t off,
            struct err *err)
 {
-  return vhd_layer_pread (leaf_of (img), buf, len, off, err);
+  struct vhd *vhd = img->state;
+  unsigned epoch = enter (vhd);
+  int r = vhd_layer_pread (vhd->leaf, buf, len, off, err);
+
+  leave (vhd, epoch);
+  return r;
+}
+
+static int
+vhd_pwrite (struct image *img, const void *buf, size_t len, uint64_t off,
+            unsigned flags, struct err *err)
+{
+  struct vhd *vhd = img->state;
+  unsigned epoch = enter (vhd);
+  int r = vhd_write (vhd->writer, buf, len, off, flags, err);
+
+  leave (vhd, epoch);
+  return r;
+}
+
+static int
+vhd_image_zero (struct image *img, uint64_t len, uint64_t off, unsigned flags,
+                struct err *err)
+{
+  struct vhd *vhd = img->state;
+  unsigned epoch = enter (vhd);
+  int r = vhd_zero (vhd->writer, len, off, flags, err);
+
+  leave (vhd, epoch);
+  return r;
+}
+
+static int
+vhd_trim (struct image *img, uint64_t len, uint64_t off, unsigned flags,
+          struct err *err)
+{
+  struct vhd *vhd = img->state;
+  unsigned epoch = enter (vhd);
+  int r = vhd_discard (vhd->writer, len, off, flags, err);
+
+  leave (vhd, epoch);
+  return r;
+}
+
+static int
+vhd_flush (struct image *img, struct err *err)
+{
+  struct vhd *vhd = img->state;
+
+  return vhd->writer ? vhd_space_flush (vhd->writer->space, err)
+    : block_flush (img->block, err);
 }
 
 static int
 vhd_extents (struct image *img, uint64_t len, uint64_t off,
              struct extent_list *list, struct err *err)
 {
-  return vhd_layer_extents (leaf_of (img), len, off, list, err);
+  struct vhd *vhd = img->state;
+  unsigned epoch = enter (vhd);
+  int r = vhd_layer_extents (vhd->leaf, len, off, list, err);
+
+  leave (vhd, epoch);
+  return r;
 }
 
 static int
 vhd_cache (struct image *img, uint64_t len, uint64_t off, struct err *err)
 {
-  return vhd_layer_cache (leaf_of (img), len, off, err);
+  struct vhd *vhd = img->state;
+  unsigned epoch = enter (vhd);
+  int r = vhd_layer_cache (vhd->leaf, len, off, err);
+
+  leave (vhd, epoch);
+  return r;
 }
 
 const struct image_ops vhd_image_ops = {
@@ -132,6 +205,10 @@ const struct image_ops vhd_image_ops = {
   .open = vhd_open,
   .close = vhd_close,
   .pread = vhd_pread,
+  .pwrite = vhd_pwrite,
+  .zero = vhd_image_zero,
+  .trim = vhd_trim,
+  .flush = vhd_flush,
   .extents = vhd_extents,
   .cache = vhd_cache,
   .info = vhd_info,

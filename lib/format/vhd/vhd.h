@@ -15,12 +15,12 @@
  *
  * vhd-layer.c puts these together, vhd-parent.c finds the next layer with
  * ../parent.h, vhd-index.c knows which layers need not be asked, vhd-io.c reads
- * through the whole chain and vhd-info.c describes it.  vhd-open.c is the
- * driver's table.
+ * through the whole chain and vhd-info.c describes it.  Dynamic disks are
+ * written by what vhd-write.h tells.  vhd-open.c is the driver's table.
  *
  * After opening, everything is constant but the cache, which locks for
- * itself, and what is remembered of full bitmaps, which is atomic; so that
- * reading takes no other lock.
+ * itself, and what is remembered of full bitmaps and the BAT of a disk that
+ * is written, which are atomic; so that reading takes no other lock.
  */
 
 #ifndef NBDIMAGE_FORMAT_VHD_H
@@ -63,6 +63,7 @@ struct vhd_footers {
                                    size of the file if there is none */
   bool from_copy;               /* the one at the end is damaged or missing */
   bool bad_checksum;            /* ... and was ignored, as asked */
+  bool copy_differs;            /* from the one at the end, which is whole */
 };
 
 /* Is a file of this size, whose first and last bytes these are, a VHD, whole
@@ -172,8 +173,9 @@ struct vhd_reserved {
 #define VHD_BAT_HELD_ABSENT 0
 
 struct vhd_bat {
-  uint32_t *entries;            /* all that the disk needs, or NULL: too many
-                                   to hold, looked up through the cache */
+  uint32_t *entries;            /* all that the disk needs, atomic; or NULL:
+                                   too many to hold, looked up through the
+                                   cache */
   uint64_t nr_entries;          /* that the disk needs */
   uint8_t *full;                /* a bit for each sector of each bitmap: all
                                    that it describes is in the file; atomic,
@@ -228,6 +230,12 @@ int vhd_bitmap_run (struct vhd_layer *layer, uint64_t index,
  * or -ENOMEM.
  */
 int vhd_bitmap_open (struct vhd_bat *bat, struct err *err);
+
+/* Remember that all of the bitmap of block number `index` is full, and ask
+ * whether it is known to be.  Only where bat->full is there.
+ */
+void vhd_bitmap_set_full (struct vhd_bat *bat, uint64_t index);
+bool vhd_bitmap_is_full (const struct vhd_bat *bat, uint64_t index);
 
 /*--- vhd-locator.c ----------------------------------------------------------*/
 
@@ -360,6 +368,7 @@ int vhd_info (struct image *img, struct image_info *info, struct err *err);
 /* The state of an image. */
 struct vhd {
   struct vhd_layer *leaf;
+  struct vhd_writer *writer;    /* vhd-write.h; NULL: not for writing */
   struct sector_cache *cache;
   struct vhd_index *index;
 };

@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* One block of a dynamic disk becomes present or absent.
+ *
+ * The thread that changes a block's BAT entry, or its bitmap, has made the
+ * block busy, and others that want to wait for it.  Reading, and writing into
+ * blocks that are there, do not.
+ *
+ * A block becomes present:
+ *
+ *   1. A ready place is taken: vhd-space.c.
+ *   2. The data is written there.
+ *   3. The BAT entry is written, then set in memory.
+ *
+ * A crash before 3: the block is absent, as it was.  After 3: it is present,
+ * and of the data what got to the disk, the rest being zero, as it was.
+ *
+ * A block becomes absent: its BAT entry is written, then set in memory, and
+ * the place released.  A crash: the block is there with all its data, or it
+ * is absent.
+ *
+ * Blocks that others wrote may have bits that are 0, where the sectors of a
+ * dynamic disk are zero, whatever the file has there.  Before such sectors
+ * are written, that is made true, and then all bits 1: zeros, fdatasync,
+ * bitmap.  A crash before the end of that: the bits are as they were.
+ *
+ * So the bitmap of a block never gets a 0, as long as the image is open; what
+ * is remembered of full bitmaps stays true, and comes before the cache of
+ * sectors, which may still have the old ones.  That is why only a block
+ * whose bitmap is full becomes absent: it will have a full one again.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/base/bytes.h"
+#include "lib/base/checked.h"
+#include "lib/base/cleanup.h"
+#include "lib/format/vhd/vhd-write.h"
+
+const char *
+vhd_writer_reason (const struct vhd_layer *layer)
+{
+  const struct vhd_footers *f = &layer->footers;
+
+  if (layer->header.bad_checksum)
+    return "the checksum of its dynamic header is wrong";
+  if (f->from_copy)
+    return "its VHD footer is damaged or missing, only the copy is whole";
+  if (f->copy_differs)
+    return "the copy of its VHD footer at offset 0 is not the same as the "
+      "footer at its end";
+  if (f->end % VHD_SECTOR_SIZE != 0)
+    return "its VHD footer does not begin at a whole sector";
+  if (f->footer.saved_state)
+    return "it belongs to the saved state of a virtual machine";
+  if (layer->batmap.present)
+    return "it has a batmap of XenServer, which we do not keep up to date";
+  if (layer->bat.entries == NULL || layer->bat.full == NULL)
+    return "its BAT is too large to be held in memory";
+  if (layer->bat.table_offset % VHD_BAT_ENTRY_SIZE != 0)
+    return "its BAT does not begin at a multiple of 4 bytes";
+  if (!block_can_resize (layer->block))
+    return "it would have to grow when it is written, and only a regular "
+      "file can";
+  return NULL;
+}
+
+int
+vhd_writer_new (struct vhd_layer *layer, struct vhd_writer **out,
+                struct err *err)
+{
+  CLEANUP_FREE struct vhd_writer *w = calloc (1, sizeof *w);
+  int r;
+
+  if (w == NULL)
+    return err_nomem (err);
+  w->layer = layer;
+  r = vhd_space_new (layer, &w->space, err);
+  if (r < 0)
+    return r;
+  pthread_mutex_init (&w->lock, NULL);
+  pthread_cond_init (&w->changed, NULL);
+  *out = steal_ptr (&w);
+  return 0;
+}
+
+void
+vhd_writer_free (struct vhd_writer *w)
+{
+  if (w == NULL)
+    return;
+  vhd_space_free (w->space);
+  pthread_mutex_destroy (&w->lock);
+  pthread_cond_destroy (&w->changed);
+  free (w);
+}
+
+/*--- Busy -------------------------------------------------------------------*/
+
+static bool
+is_busy (const struct vhd_writer *w, uint64_t index)
+{
+  for (const struct vhd_busy *b = w->busy; b; b = b->next)
+    if (b->index == index)
+      return true;
+  return false;
+}
+
+static void
+make_busy (struct vhd_writer *w, uint64_t index, struct vhd_busy *busy)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&w->lock);
+
+  while (is_busy (w, index))
+    pthread_cond_wait (&w->changed, &w->lock);
+  busy->index = index;
+  busy->next = w->busy;
+  w->busy = busy;
+}
+
+static void
+not_busy (struct vhd_writer *w, struct vhd_busy *busy)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&w->lock);
+  struct vhd_busy **p = &w->busy;
+
+  while (*p != busy)
+    p = &(*p)->next;
+  *p = busy->next;
+  pthread_cond_broadcast (&w->changed);
+}
+
+/*--- One entry --------------------------------------------------------------*/
+
+static uint32_t
+held_entry (const struct vhd_writer *w, uint64_t index)
+{
+  return __atomic_load_n (&w->layer->bat.entries[index], __ATOMIC_ACQUIRE);
+}
+
+static void
+set_held_entry (struct vhd_writer *w, uint64_t index, uint32_t sector)
+{
+  __atomic_store_n (&w->layer->bat.entries[index], sector, __ATOMIC_RELEASE);
+}
+
+/* It never crosses a sector, because the table is aligned. */
+static int
+write_entry (struct vhd_writer *w, uint64_t index, uint32_t sector,
+             struct err *err)
+{
+  uint8_t bytes[VHD_BAT_ENTRY_SIZE];
+  int r;
+
+  put_be32 (bytes, sector);
+  r = block_pwrite (w->layer->block, bytes, sizeof bytes,
+                    w->layer->bat.table_offset + index * VHD_BAT_ENTRY_SIZE,
+                    0, err);
+  return r < 0 ? err_in (err, "writing BAT entry %" PRIu64, index) : 0;
+}
+
+/*--- Present ----------------------------------------------------------------*/
+
+static int
+add_block (struct vhd_writer *w, uint64_t index, uint32_t in_block,
+           const void *buf, size_t len, struct err *err)
+{
+  struct vhd_bat *bat = &w->layer->bat;
+  uint32_t sector;
+  int r = vhd_space_take (w->space, &sector, err);
+
+  if (r < 0)
+    return r;
+  r = block_pwrite (w->layer->block, buf, len,
+                    (uint64_t) sector * VHD_SECTOR_SIZE + bat->bitmap_size +
+                    in_block, 0, err);
+  if (r < 0) {
+    vhd_space_soil (w->space, sector);
+    return r;
+  }
+  r = write_entry (w, index, sector, err);
+  if (r < 0) {
+    vhd_space_lose (w->space, sector);
+    return r;
+  }
+  vhd_bitmap_set_full (bat, index);
+  set_held_entry (w, index, sector);
+  return 0;
+}
+
+int
+vhd_block_add (struct vhd_writer *w, uint64_t index, uint32_t in_block,
+               const void *buf, size_t len, struct err *err)
+{
+  struct err why = ERR_INIT;
+  struct vhd_busy busy;
+  int r = 1;
+
+  make_busy (w, index, &busy);
+  if (held_entry (w, index) == VHD_BAT_HELD_ABSENT)
+    r = add_block (w, index, in_block, buf, len, &why);
+  not_busy (w, &busy);
+  return r < 0 ? err_set (err, r, "%s", why.msg) : r;
+}
+
+/*--- Absent -----------------------------------------------------------------*/
+
+/* Does the block have all of its space to itself?  The last one of a disk
+ * may be cut off where the disk ends, with other things behind it.
+ */
+static bool
+is_whole (const struct vhd_bat *bat, uint64_t index)
+{
+  return (index + 1) * bat->block_size <= bat->disk_end;
+}
+
+/* Is every bit 1?  What is read is remembered. */
+static int
+see_bitmap (struct vhd_writer *w, uint64_t index, uint32_t sector, bool *full,
+            struct err *err)
+{
+  unsigned nr = w->layer->bat.block_size / VHD_SECTOR_SIZE, n;
+  int r = 0;
+
+  *full = true;
+  for (unsigned i = 0; r == 0 && *full && i < nr; i += n)
+    r = vhd_bitmap_run (w->layer, index, sector, i, nr - i, &n, full, err);
+  *full = *full && r == 0 && vhd_bitmap_is_full (&w->layer->bat, index);
+  return r;
+}
+
+static int
+remove_block (struct vhd_writer *w, uint64_t index, bool *done,
+              struct err *err)
+{
+  uint32_t sector = held_entry (w, index);
+  bool full;
+  int r;
+
+  if (sector == VHD_BAT_HELD_ABSENT) {
+    *done = true;
+    return 0;
+  }
+  r = see_bitmap (w, index, sector, &full, err);
+  if (r < 0 || !full || !is_whole (&w->layer->bat, index))
+    return r;
+  r = write_entry (w, index, VHD_BAT_ABSENT, err);
+  if (r < 0) {
+    __atomic_store_n (&w->broken, true, __ATOMIC_RELEASE);
+    return r;
+  }
+  set_held_entry (w, index, VHD_BAT_HELD_ABSENT);
+  vhd_space_release (w->space, sector);
+  *done = true;
+  return 0;
+}
+
+int
+vhd_block_remove (struct vhd_writer *w, uint64_t index, bool *done,
+                  struct err *err)
+{
+  struct vhd_busy busy;
+  int r;
+
+  *done = false;
+  make_busy (w, index, &busy);
+  r = remove_block (w, index, done, err);
+  not_busy (w, &busy);
+  return r;
+}
+
+/*--- Bitmap -----------------------------------------------------------------*/
+
+/* Bytes of the block that the disk has. */
+static uint32_t
+size_of_block (const struct vhd_bat *bat, uint64_t index)
+{
+  return (uint32_t) min_u64 (bat->block_size,
+                             bat->disk_end - index * bat->block_size);
+}
+
+/* Zeros where bits are 0; *nr is how many such sectors there were. */
+static int
+zero_where_clear (struct vhd_writer *w, uint64_t index, uint32_t sector,
+                  uint64_t *nr, struct err *err)
+{
+  const struct vhd_bat *bat = &w->layer->bat;
+  unsigned end = size_of_block (bat, index) / VHD_SECTOR_SIZE, n;
+  uint64_t data = (uint64_t) sector * VHD_SECTOR_SIZE + bat->bitmap_size;
+  bool here;
+  int r = 0;
+
+  for (unsigned i = 0; r == 0 && i < end; i += n) {
+    r = vhd_bitmap_run (w->layer, index, sector, i, end - i, &n, &here, err);
+    if (r < 0 || here)
+      continue;
+    *nr += n;
+    r = block_zero (w->layer->block, (uint64_t) n * VHD_SECTOR_SIZE,
+                    data + (uint64_t) i * VHD_SECTOR_SIZE, 0, err);
+  }
+  return r;
+}
+
+static int
+write_ones (struct vhd_writer *w, uint32_t sector, struct err *err)
+{
+  uint64_t off = (uint64_t) sector * VHD_SECTOR_SIZE;
+  uint8_t ones[VHD_SECTOR_SIZE];
+  int r = 0;
+
+  memset (ones, 0xFF, sizeof ones);
+  for (uint32_t i = 0; r == 0 && i < w->layer->bat.bitmap_size;
+       i += sizeof ones)
+    r = block_pwrite (w->layer->block, ones, sizeof ones, off + i, 0, err);
+  return r;
+}
+
+static int
+fill_bitmap (struct vhd_writer *w, uint64_t index, struct err *err)
+{
+  uint32_t sector = held_entry (w, index);
+  uint64_t nr_clear = 0;
+  int r;
+
+  if (sector == VHD_BAT_HELD_ABSENT ||
+      vhd_bitmap_is_full (&w->layer->bat, index))
+    return 0;
+  r = zero_where_clear (w, index, sector, &nr_clear, err);
+  if (r == 0 && nr_clear > 0)
+    r = vhd_space_flush (w->space, err);
+  if (r == 0)
+    r = write_ones (w, sector, err);
+  if (r == 0)
+    vhd_bitmap_set_full (&w->layer->bat, index);
+  return r;
+}
+
+int
+vhd_block_fill_bitmap (struct vhd_writer *w, uint64_t index, struct err *err)
+{
+  struct err why = ERR_INIT;
+  struct vhd_busy busy;
+  int r;
+
+  make_busy (w, index, &busy);
+  r = fill_bitmap (w, index, &why);
+  not_busy (w, &busy);
+  return r < 0 ? err_set (err, r, "%s", why.msg) : r;
+}
