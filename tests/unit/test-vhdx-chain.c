@@ -182,6 +182,79 @@ every_path_leads_to_a_parent_beside_the_child (void **state)
   }
 }
 
+/* Keys are the same in every letter. */
+static void
+keys_that_are_not_known_are_left_alone (void **state)
+{
+  struct vhdx_spec spec = {
+    .id = 1, .parent_id = 2,
+    .locators = {
+      { "somebodys_path", ".\\other.vhdx" },
+      { "RELATIVE_PATH", ".\\other.vhdx" },
+      { "a_key_that_is_longer_than_any_key_that_is_known", "value" },
+      { "relative_path", ".\\base.vhdx" },
+    },
+  };
+
+  (void) state;
+  make_base ("other.vhdx", 2);
+  make ("child.avhdx", &spec);
+  is_refused ("child.avhdx", NULL, -ENOENT, "the parent ‘base.vhdx’");
+  make_base ("base.vhdx", 2);
+  opens ("child.avhdx", NULL);
+}
+
+/* Both are the parent; the entries come in the other order. */
+static void
+the_relative_path_comes_first (void **state)
+{
+  static const char *const keys[] = {
+    "absolute_win32_path", "volume_path", "relative_path"
+  };
+  struct vhdx_spec spec = { .id = 1, .parent_id = 2 };
+
+  (void) state;
+  make_base ("0.vhdx", 2);
+  make_base ("1.vhdx", 2);
+  make_base ("2.vhdx", 2);
+  spec.locators[0] = (struct vhdx_spec_locator) { keys[0], "C:\\0.vhdx" };
+  for (int i = 1; i < 3; ++i) {
+    CLEANUP_IMAGE_INFO struct image_info info = { 0 };
+    CLEANUP_IMAGE struct image *img = NULL;
+    const char *value = i == 1 ? "C:\\1.vhdx" : ".\\2.vhdx";
+
+    spec.locators[i] = (struct vhdx_spec_locator) { keys[i], value };
+    make ("child.avhdx", &spec);
+    assert_int_equal (open_child ("child.avhdx", NULL, &img, NULL, NULL), 0);
+    assert_int_equal (image_get_info (img, &info, NULL), 0);
+    assert_non_null (strstr (info.layers.ptr[1].name,
+                             strchr (value, '\\') + 1));
+  }
+}
+
+/* Merging may leave it behind. */
+static void
+the_locator_of_a_disk_without_a_parent_means_nothing (void **state)
+{
+  CLEANUP_IMAGE struct image *img = NULL;
+  struct vhdx_maker *m = vhdx_maker_new (&(struct vhdx_spec) {
+      .size = 8 * MIB, .id = 1, .parent_id = 2,
+      .locators = { { "relative_path", ".\\base.vhdx" } } });
+  struct err err = ERR_INIT;
+
+  (void) state;
+  vhdx_maker_finish (m);
+  vhdx_maker_save (m, in_top ("child.avhdx"));
+  is_refused ("child.avhdx", NULL, -ENOENT, "base.vhdx");
+  m->data[m->metadata_off + VHDX_ITEM_PARAMETERS + 4] &= ~2;
+  memset (m->data + m->metadata_off + VHDX_ITEM_LOCATOR, 0, 20);
+  vhdx_maker_save (m, in_top ("child.avhdx"));
+  if (open_child ("child.avhdx", NULL, &img, NULL, &err) < 0)
+    fail_msg ("%s", err.msg);
+  assert_int_equal (byte_at (img, 2 * MIB), 0);
+  vhdx_maker_free (m);
+}
+
 static void
 a_parent_elsewhere_needs_parent_path (void **state)
 {
@@ -696,6 +769,9 @@ main (void)
 {
   const struct CMUnitTest tests[] = {
     TEST (every_path_leads_to_a_parent_beside_the_child),
+    TEST (the_relative_path_comes_first),
+    TEST (keys_that_are_not_known_are_left_alone),
+    TEST (the_locator_of_a_disk_without_a_parent_means_nothing),
     TEST (a_parent_elsewhere_needs_parent_path),
     TEST (grandparents_are_looked_for_beside_their_child),
     TEST (only_the_identity_of_the_data_makes_a_parent),

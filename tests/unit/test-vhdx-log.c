@@ -391,7 +391,7 @@ static const struct {
   unsigned width;
   uint64_t value;
   bool old_sum;
-} broken[] = {
+} broken_log[] = {
   { "signature", 0, 1, 'L', false },
   { "checksum", 3000, 1, 1, true },
   { "length 0", 8, 4, 0, false },
@@ -422,16 +422,17 @@ an_entry_that_breaks_a_rule_is_none (void **state)
   const struct vhdx_change changes[] = { change (0, 'b'), change (1, 0) };
 
   (void) state;
-  for (size_t i = 0; i < sizeof broken / sizeof broken[0]; ++i) {
+  for (size_t i = 0; i < sizeof broken_log / sizeof broken_log[0]; ++i) {
     struct vhdx_maker *m = make ();
     uint8_t bytes[8];
 
     vhdx_maker_log (m, &(struct vhdx_log_entry) { .changes = changes,
                                                   .nr_changes = 2 });
     reads (m, "b.a");
-    put_le64 (bytes, broken[i].value);
-    memcpy (m->data + VHDX_AT_LOG + broken[i].off, bytes, broken[i].width);
-    if (!broken[i].old_sum)
+    put_le64 (bytes, broken_log[i].value);
+    memcpy (m->data + VHDX_AT_LOG + broken_log[i].off, bytes,
+            broken_log[i].width);
+    if (!broken_log[i].old_sum)
       vhdx_maker_sum_log (m, 0);
     is_refused (m, -EBADMSG, "the log at offset 1048576 has to be replayed, "
                 "but there is no valid sequence of entries in its 1048576 "
@@ -589,6 +590,31 @@ too_large_a_log_is_refused (void **state)
 }
 
 static void
+too_many_changes_are_refused (void **state)
+{
+  const unsigned max = 256 * 1024;
+  CLEANUP_FREE struct vhdx_change *changes = calloc (max + 1, sizeof *changes);
+  struct vhdx_maker *m = vhdx_maker_new (&(struct vhdx_spec) {
+      .size = 4 * MIB, .id = 1, .log_len = 9 * MIB });
+  struct vhdx_log_entry e = { .changes = changes, .nr_changes = max };
+  uint8_t *data = calloc (1, MIB);
+  size_t off = vhdx_maker_add_block (m, 0, data);
+
+  (void) state;
+  vhdx_maker_finish (m);
+  for (unsigned i = 0; i <= max; ++i)
+    changes[i] = (struct vhdx_change) { off + i % 256 * PAGE, NULL, PAGE };
+  vhdx_maker_log (m, &e);
+  reads (m, "...");
+  e.nr_changes++;
+  vhdx_maker_log (m, &e);
+  is_refused (m, -ENOTSUP, "the log has more than 262144 changes to be "
+              "replayed");
+  vhdx_maker_free (m);
+  free (data);
+}
+
+static void
 a_read_that_fails_fails (void **state)
 {
   struct vhdx_maker *m = make ();
@@ -704,6 +730,7 @@ main (void)
     cmocka_unit_test (a_log_does_not_write_into_headers_or_itself),
     cmocka_unit_test (entries_in_entries_end_soon),
     cmocka_unit_test (too_large_a_log_is_refused),
+    cmocka_unit_test (too_many_changes_are_refused),
     cmocka_unit_test (a_read_that_fails_fails),
     cmocka_unit_test (later_pieces_lie_over_earlier_ones),
   };
