@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-# docs/VHD.md and docs/ISO.md tell the truth about where a rule is checked and
-# what tests it: the functions and the tests exist, and so that no rule goes
-# untested, every rule has one.
+# docs/VHD.md, VHDX.md and ISO.md tell the truth about where a rule is checked
+# and what tests it: the functions and the tests exist, and so that no rule
+# goes untested, every rule has one.
 
 . "$(dirname "$0")/functions.sh"
 set -e
@@ -28,6 +28,16 @@ words ()
 
 find lib -name '*.c' -exec cat {} + >"$tmp/lib"
 find tests -name 'test-*.c' -exec cat {} + >"$tmp/tests"
+
+# "bat: state 4" for the row "state 4" of the table broken_bat[] of a unit test.
+awk '
+    match ($0, /broken_[a-z_]+\[\] = \{/) {
+        table = substr ($0, RSTART + 7, RLENGTH - 13)
+    }
+    /^};/ { table = "" }
+    table != "" && match ($0, /^  \{ "[^"]*",/) {
+        print table ": " substr ($0, 6, RLENGTH - 7)
+    }' tests/unit/test-*.c >"$tmp/rows"
 problems=0
 
 problem ()
@@ -36,13 +46,16 @@ problem ()
     problems=$((problems + 1))
 }
 
-# A function that a program's table has, a bad file, a case, or a script.
+# A function that a program's table has, a row of such a function, a bad file,
+# a case, or a script.
 is_test ()
 {
     {
-        grep -q "^$1 (void \*\*state)" "$tmp/tests" &&
+        grep -qE "^$1 \((void \*\*state\)|\$)" "$tmp/tests" &&
             grep -qE "(TEST|test|T) *\(?$1\)|^ *\($1\)|\($1\)" "$tmp/tests"
     } || grep -qF "{ \"$1\"," tests/damage/bad-vhd-rows.c ||
+        grep -qF "{ \"$1\"," tests/damage/bad-vhdx.c ||
+        grep -qxF "$1" "$tmp/rows" ||
         grep -qE "^ *(opens|refused|begin) $1( |\$)" \
             tests/damage/test-parents.sh ||
         { [[ $1 = test-*.sh ]] && grep -qE "/$1( |\$)" \
@@ -73,6 +86,7 @@ check ()
 }
 
 check docs/VHD.md 50 120
+check docs/VHDX.md 45 150
 check docs/ISO.md 35 70
 
 [ "$problems" -eq 0 ] || fail "$problems things in the documents are not so"
