@@ -56,11 +56,11 @@ for type in dynamic fixed; do
     stop_nbdkit
 done
 
-# Two servers may serve a disk that neither can write.
-start_nbdkit image "$tmp/dynamic.vhd"
+# Two servers may serve a disk that neither writes.
+start_nbdkit -r image "$tmp/dynamic.vhd"
 first=$nbdkit_pid
 same size "$(info export-size)" $((96 * 1024 * 1024))
-start_nbdkit image "$tmp/dynamic.vhd"
+start_nbdkit -r image "$tmp/dynamic.vhd"
 same size "$(info export-size)" $((96 * 1024 * 1024))
 stop_nbdkit
 stop_pid "$first"
