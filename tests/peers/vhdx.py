@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""VHDX: QEMU writes them, and QEMU, libvhdi and 7-Zip read them with us."""
+"""VHDX: QEMU writes them, and QEMU, libvhdi and 7-Zip read them with us.
+Chains, which QEMU neither writes nor reads, are written here after the
+specification.
+"""
 
 import libvhdi
 import peers
+import vhdxfile
 from disks import (MB, qemu_convert, qemu_create, qemu_writes, random_disk,
                    random_size)
 
@@ -42,5 +46,25 @@ def by_qemu(rng, us, base):
     return "%s by %s" % (subformat, how)
 
 
+def chain(rng, us, base):
+    """libvhdi goes wrong where a child has no bitmap, or says what a block of
+    its parent's is now; 7-Zip reads no odd number of sectors.
+    """
+    plain = rng.randrange(2) == 0
+    states = [vhdxfile.PRESENT, vhdxfile.PARTIAL, vhdxfile.PARTIAL]
+    if not plain:
+        states += [vhdxfile.UNDEFINED, vhdxfile.ZERO, vhdxfile.UNMAPPED]
+    paths, disk, sector = vhdxfile.random_chain(rng, base, states, plain)
+    if peers.has("7z") and len(disk) % (2 * sector) == 0:
+        peers.same_bytes("7-Zip", peers.sevenzip_bytes(paths[0], "vhdx"), disk)
+    if libvhdi.available() and plain:
+        peers.same_bytes("libvhdi", libvhdi.read(paths), disk)
+    peers.same("our chain", len(us.info(paths[0])["chain"]), len(paths))
+    peers.same_bytes("image-dump", us.dump(paths[0]), disk)
+    peers.same_bytes("nbdcopy", us.served(paths[0]), disk)
+    us.check_zeros(paths[0], disk)
+    return "chain of %d%s" % (len(paths), " (for libvhdi)" if plain else "")
+
+
 if __name__ == "__main__":
-    peers.main(__doc__, [by_qemu])
+    peers.main(__doc__, [by_qemu, chain])
