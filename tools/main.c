@@ -14,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/format/image.h"
 #include "tools/commands.h"
 #include "tools/nearest.h"
 #include "tools/output.h"
@@ -159,6 +160,7 @@ main (int argc, char *argv[])
 
   open_standard_descriptors ();
   setlocale (LC_CTYPE, "");
+  image_option_dashes = "--";
   if (argc < 2) {
     tool_error ("expected a command; ‘nbdimage --help’ lists them");
     return STATUS_USAGE;

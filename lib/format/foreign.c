@@ -13,44 +13,53 @@
 #include "lib/base/bytes.h"
 #include "lib/format/foreign.h"
 
-#define SIGNATURE(off, bytes, name) { off, sizeof (bytes) - 1, bytes, name }
+#define SIGNATURE(off, bytes, name, advice) \
+  { off, sizeof (bytes) - 1, bytes, name, advice }
+
+#define CONVERT "convert it (qemu-img convert -O raw)"
 
 static const struct {
   size_t off, len;
   const char *bytes;
   const char *name;
+  const char *advice;           /* NULL: none, or the name says it */
 } signatures[] = {
-  SIGNATURE (0, "CISO", "CSO (compressed ISO)"),
-  SIGNATURE (0, "ZISO", "ZSO (compressed ISO)"),
-  SIGNATURE (0, "DAX\0", "DAX (compressed ISO)"),
-  SIGNATURE (0, "IsZ!", "ISZ (compressed ISO)"),
-  SIGNATURE (0, "DAA\0\0", "DAA (PowerISO)"),
-  SIGNATURE (0, "MComprHD", "CHD (MAME)"),
+  SIGNATURE (0, "CISO", "CSO (compressed ISO)", NULL),
+  SIGNATURE (0, "ZISO", "ZSO (compressed ISO)", NULL),
+  SIGNATURE (0, "DAX\0", "DAX (compressed ISO)", NULL),
+  SIGNATURE (0, "IsZ!", "ISZ (compressed ISO)", NULL),
+  SIGNATURE (0, "DAA\0\0", "DAA (PowerISO)", NULL),
+  SIGNATURE (0, "MComprHD", "CHD (MAME)", NULL),
   /* These describe a disc whose bytes are in another file. */
-  SIGNATURE (0, "MEDIA DESCRIPTOR", "MDS (the disc is in the .mdf beside it)"),
-  SIGNATURE (0, "[CloneCD]", "CCD (the disc is in the .img beside it)"),
-  SIGNATURE (0, "FILE \"", "cue sheet (the disc is in the file it names)"),
+  SIGNATURE (0, "MEDIA DESCRIPTOR", "MDS (the disc is in the .mdf beside it)",
+             NULL),
+  SIGNATURE (0, "[CloneCD]", "CCD (the disc is in the .img beside it)", NULL),
+  SIGNATURE (0, "FILE \"", "cue sheet (the disc is in the file it names)",
+             NULL),
   /* Mode 2 without sync and address: nothing to verify a sector by. */
-  SIGNATURE (16 * 2336 + 8, "\1CD001\1", "raw CD (sectors of 2336 bytes)"),
-  SIGNATURE (0, "QFI\xFB\0\0\0\001", "qcow"),
-  SIGNATURE (0, "QFI\xFB", "qcow2"),
-  SIGNATURE (0, "QED\0", "QED"),
-  SIGNATURE (0, "KDMV", "VMDK"),
-  SIGNATURE (0, "COWD", "VMDK"),
-  SIGNATURE (0, "# Disk DescriptorFile", "VMDK"),
-  SIGNATURE (64, "\x7F\x10\xDA\xBE", "VDI"),
-  SIGNATURE (0, "WithoutFreeSpace", "Parallels"),
-  SIGNATURE (0, "WithouFreSpacExt", "Parallels"),
-  SIGNATURE (0, "EVF\t\r\n\xFF\0", "EWF (E01)"),
-  SIGNATURE (0, "partclone-image\0", "partclone"),
-  SIGNATURE (0, "MSWIM\0\0\0", "WIM"),
-  SIGNATURE (0, "\xFD" "7zXZ\0", "xz-compressed"),
-  SIGNATURE (0, "\x1F\x8B\x08", "gzip-compressed"),
-  SIGNATURE (0, "BZh", "bzip2-compressed"),
-  SIGNATURE (0, "\x28\xB5\x2F\xFD", "zstd-compressed"),
-  SIGNATURE (0, "\x04\x22\x4D\x18", "lz4-compressed"),
-  SIGNATURE (0, "7z\xBC\xAF\x27\x1C", "7-Zip"),
-  SIGNATURE (0, "PK\x03\x04", "ZIP"),
+  SIGNATURE (16 * 2336 + 8, "\1CD001\1", "raw CD (sectors of 2336 bytes)",
+             NULL),
+  SIGNATURE (0, "QFI\xFB\0\0\0\001", "qcow", CONVERT),
+  SIGNATURE (0, "QFI\xFB", "qcow2", CONVERT),
+  SIGNATURE (0, "QED\0", "QED", CONVERT),
+  SIGNATURE (0, "KDMV", "VMDK", CONVERT),
+  SIGNATURE (0, "COWD", "VMDK", CONVERT),
+  SIGNATURE (0, "# Disk DescriptorFile", "VMDK", CONVERT),
+  SIGNATURE (64, "\x7F\x10\xDA\xBE", "VDI", CONVERT),
+  SIGNATURE (0, "WithoutFreeSpace", "Parallels", CONVERT),
+  SIGNATURE (0, "WithouFreSpacExt", "Parallels", CONVERT),
+  SIGNATURE (0, "EVF\t\r\n\xFF\0", "EWF (E01)",
+             "convert it (ewfexport -f raw)"),
+  SIGNATURE (0, "partclone-image\0", "partclone",
+             "restore it (partclone.restore)"),
+  SIGNATURE (0, "MSWIM\0\0\0", "WIM", "unpack it (wimapply)"),
+  SIGNATURE (0, "\xFD" "7zXZ\0", "xz-compressed", "unpack it (xz -d)"),
+  SIGNATURE (0, "\x1F\x8B\x08", "gzip-compressed", "unpack it (gzip -d)"),
+  SIGNATURE (0, "BZh", "bzip2-compressed", "unpack it (bzip2 -d)"),
+  SIGNATURE (0, "\x28\xB5\x2F\xFD", "zstd-compressed", "unpack it (zstd -d)"),
+  SIGNATURE (0, "\x04\x22\x4D\x18", "lz4-compressed", "unpack it (lz4 -d)"),
+  SIGNATURE (0, "7z\xBC\xAF\x27\x1C", "7-Zip", "unpack it (7z x)"),
+  SIGNATURE (0, "PK\x03\x04", "ZIP", "unpack it (unzip)"),
 };
 
 /* Some end with what others begin with: a signature and where, in the file or
@@ -78,12 +87,17 @@ foreign_tail (const struct probe *probe)
 }
 
 const char *
-foreign_format (const struct probe *probe)
+foreign_format (const struct probe *probe, const char **advice)
 {
+  if (advice)
+    *advice = NULL;
   for (size_t i = 0; i < sizeof signatures / sizeof signatures[0]; ++i)
     if (signatures[i].off + signatures[i].len <= probe->head_len &&
         memcmp (probe->head + signatures[i].off, signatures[i].bytes,
-                signatures[i].len) == 0)
+                signatures[i].len) == 0) {
+      if (advice)
+        *advice = signatures[i].advice;
       return signatures[i].name;
+    }
   return foreign_tail (probe);
 }

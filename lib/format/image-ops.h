@@ -45,6 +45,14 @@ struct image_ops {
   const char *name;             /* "vhd": in --format and in info */
   size_t state_size;            /* zeroed and freed by image.c */
 
+  /* Nothing is recognised by its name.  But a file whose name ends so, and
+   * that nobody recognises, is damaged rather than a raw disk: without the
+   * dot, in lower case, ended by NULL; and what is wrong with it, as half a
+   * sentence.  NULL: there are none.
+   */
+  const char *const *endings;
+  const char *lack;
+
   int (*probe) (const struct probe *probe);
 
   /* Decode and validate everything that reading relies on; set img->size,

@@ -18,6 +18,8 @@
 #include "lib/block/nbd.h"
 #include "lib/format/probe.h"
 
+const char *image_option_dashes = "";
+
 static const struct image_options default_options;
 
 int

@@ -27,6 +27,12 @@
 
 struct image;
 
+/* What stands before the name of an option in sentences that advise to use
+ * it: "" (the default) where options are parameters of a plugin, "--" on a
+ * command line.  Set before the first image is opened, and not after.
+ */
+extern const char *image_option_dashes;
+
 /* Which of the sizes that a VHD states is the disk's. */
 enum image_size_rule {
   IMAGE_SIZE_AUTO,              /* by creator: ../vhd/vhd-geometry.c */
@@ -43,6 +49,11 @@ const char *image_format_name (size_t n);
 
 /* Is there a format of that name?  -EINVAL. */
 int image_format_check (const char *name, struct err *err);
+
+/* The format that files with such a name ("disk.vhd") usually have, NULL if
+ * the name says nothing.  The contents decide what it is.
+ */
+const char *image_format_by_name (const char *name);
 
 struct image_options {
   const char *format;           /* a driver's name; NULL: by content */

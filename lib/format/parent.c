@@ -11,6 +11,7 @@
 #include "lib/base/beneath.h"
 #include "lib/base/cleanup.h"
 #include "lib/block/file.h"
+#include "lib/format/image.h"
 #include "lib/format/parent.h"
 
 /* The state of a search. */
@@ -273,17 +274,20 @@ not_found (const struct search *s, struct err *err)
 
   if (s->miss.code != 0)
     return err_set (err, s->miss.code == -EXDEV ? -EACCES : s->miss.code,
-                    "the parent is not there: %s%s", s->miss.msg,
+                    "the parent is not there: %s%s%s%s", s->miss.msg,
                     s->miss.code == -EXDEV
-                    ? "; name its folder in parent-path to allow it" : "");
+                    ? "; name its folder in " : "",
+                    s->miss.code == -EXDEV ? image_option_dashes : "",
+                    s->miss.code == -EXDEV ? "parent-path to allow it" : "");
   if (ask->names->len == 0)
     return err_set (err, -ENOENT, "neither header nor locators name "
                     "its parent");
   return err_set (err, -ENOENT, "the parent ‘%.200s’ with identity %s is "
-                  "not in %s%s", ask->names->ptr[0], ask->identity,
+                  "not in %s%s%sparent-path", ask->names->ptr[0],
+                  ask->identity,
                   folder ? folder : "any folder (the image is not a file)",
-                  ask->path_folders->len ? " and not in parent-path" :
-                  "; name its folder in parent-path");
+                  ask->path_folders->len ? " and not in " :
+                  "; name its folder in ", image_option_dashes);
 }
 
 int

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
@@ -40,6 +41,31 @@ find_by_name (const char *name)
   return NULL;
 }
 
+const struct image_ops *
+format_by_name_ending (const char *name)
+{
+  const char *dot = strrchr (name, '.');
+
+  if (dot == NULL || strchr (dot, '/'))
+    return NULL;
+  for (size_t i = 0; image_formats[i] != NULL; ++i) {
+    const char *const *e = image_formats[i]->endings;
+
+    for (; e && *e; ++e)
+      if (strcasecmp (*e, dot + 1) == 0)
+        return image_formats[i];
+  }
+  return NULL;
+}
+
+const char *
+image_format_by_name (const char *name)
+{
+  const struct image_ops *ops = format_by_name_ending (name);
+
+  return ops ? ops->name : NULL;
+}
+
 static int
 name_unknown (const char *name, struct err *err)
 {
@@ -61,13 +87,26 @@ image_format_check (const char *name, struct err *err)
   return find_by_name (name) ? 0 : name_unknown (name, err);
 }
 
+static int
+check_foreign (const struct probe *probe, struct err *err)
+{
+  const char *advice;
+  const char *name = foreign_format (probe, &advice);
+
+  if (name == NULL)
+    return 0;
+  return err_set (err, -ENOTSUP, "it is a %s file, which can't be read; %s%suse "
+                  "%sformat=raw for its bytes as they are", name,
+                  advice ? advice : "", advice ? ", or " : "",
+                  image_option_dashes);
+}
+
 int
 probe_format (struct block *block, const char *format,
               const struct image_ops **ops, struct err *err)
 {
   struct probe probe = { .block = block, .size = block_size (block) };
   CLEANUP_FREE uint8_t *head = NULL, *tail = NULL;
-  const char *foreign;
   int best = PROBE_NO, r;
 
   if (format) {
@@ -96,10 +135,5 @@ probe_format (struct block *block, const char *format,
     }
   }
   /* Raw takes everything but what is known to be something else. */
-  foreign = best == PROBE_FALLBACK ? foreign_format (&probe) : NULL;
-  if (foreign)
-    return err_set (err, -ENOTSUP, "it is a %s file, which can't be read; "
-                    "asked for the format ‘raw’, its bytes are taken as they "
-                    "are", foreign);
-  return 0;
+  return best == PROBE_FALLBACK ? check_foreign (&probe, err) : 0;
 }

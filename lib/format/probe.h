@@ -9,4 +9,7 @@
 int probe_format (struct block *block, const char *format,
                   const struct image_ops **ops, struct err *err);
 
+/* The driver whose files have names that end like this one, or NULL. */
+const struct image_ops *format_by_name_ending (const char *name);
+
 #endif /* NBDIMAGE_FORMAT_PROBE_H */

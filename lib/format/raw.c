@@ -1,12 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* A raw image: the bytes of the file are the bytes of the disk. */
+/* A raw image: the bytes of the file are the bytes of the disk.
+ *
+ * Any file can be one, also one that was another format's before it was
+ * damaged.  Reading such a file as a raw disk does no harm, but writing does:
+ * a fixed VHD that was cut off would be mended in vain afterwards.
+ */
 
 #include <config.h>
 
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
+#include "lib/block/file.h"
 #include "lib/format/create-ops.h"
+#include "lib/format/probe.h"
 
 static int
 raw_probe (const struct probe *probe)
@@ -15,13 +25,45 @@ raw_probe (const struct probe *probe)
   return PROBE_FALLBACK;
 }
 
+/* Nobody said that it is a raw disk, and nothing else was recognised. */
+static int
+check_fallback (struct image *img, struct report *report, struct err *err)
+{
+  const char *name = block_name (img->block);
+  const struct image_ops *other = format_by_name_ending (name);
+  const char *dot = strrchr (name, '.');
+  const char *dashes = image_option_dashes;
+
+  if (block_file_fd (img->block) < 0)   /* a server's name is no file's */
+    return 0;
+  if (block_size (img->block) == 0)
+    return err_set (err, -EBADMSG, "is empty, so there is no disk in it; "
+                    "%sformat=raw takes it for a disk of 0 bytes", dashes);
+  if (other == NULL || other == img->ops)
+    return 0;
+  if (img->writable)
+    return err_set (err, -EROFS, "can't be opened for writing: its name ends "
+                    "in %s, but %s; use %sformat=raw if it is a raw disk",
+                    dot, other->lack, dashes);
+  report_warn (report, "%s: its name ends in %s, but %s; it is taken for a "
+               "raw disk, and can be written with %sformat=raw only", name,
+               dot, other->lack, dashes);
+  if (asprintf (&img->readonly_reason, "its name ends in %s, but %s", dot,
+                other->lack) < 0) {
+    img->readonly_reason = NULL;
+    return err_nomem (err);
+  }
+  return 0;
+}
+
 static int
 raw_open (struct image *img, const struct image_options *options,
           struct report *report, struct err *err)
 {
-  (void) options;
-  (void) report;
-  (void) err;
+  int r = options->format ? 0 : check_fallback (img, report, err);
+
+  if (r < 0)
+    return r;
   img->disk = block_ref (img->block);
   img->size = block_size (img->block);
   return 0;
@@ -45,8 +87,11 @@ raw_create (struct creation *c, struct report *report, struct err *err)
   return r;
 }
 
+static const char *const endings[] = { "img", "raw", NULL };
+
 const struct image_ops raw_image_ops = {
   .name = "raw",
+  .endings = endings,
   .probe = raw_probe,
   .open = raw_open,
   .create = raw_create,

@@ -101,7 +101,7 @@ containers_of_others_are_refused (void **state)
     assert_int_equal (open_disk (SIZE, NULL, shown, &err), -ENOTSUP);
     if (strstr (err.msg, containers[i].said) == NULL)
       fail_msg ("‘%s’ is not in ‘%s’", containers[i].said, err.msg);
-    assert_non_null (strstr (err.msg, "asked for the format ‘raw’"));
+    assert_non_null (strstr (err.msg, "use format=raw for its bytes"));
     assert_int_equal (open_disk (SIZE, "raw", shown, &err), 0);
   }
 }

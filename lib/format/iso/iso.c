@@ -44,7 +44,7 @@ iso_probe (const struct probe *probe)
 
   /* Some containers begin with their sectors, and end with their tables. */
   if (cd_sectors_stride (probe->head, probe->head_len) != 0)
-    return foreign_format (probe) ? PROBE_NO : PROBE_YES;
+    return foreign_format (probe, NULL) ? PROBE_NO : PROBE_YES;
   /* The primary volume descriptor is the first of them, most often. */
   for (; off + ISO_SECTOR <= probe->head_len &&
          memcmp (probe->head + off + 1, "CD001\1", 6) == 0;
@@ -233,8 +233,12 @@ iso_close (struct image *img)
   iso_hybrid_free (&s->hybrid);
 }
 
+static const char *const endings[] = { "iso", NULL };
+
 const struct image_ops iso_image_ops = {
   .name = "iso",
+  .endings = endings,
+  .lack = "there is neither an ISO 9660 nor a UDF file system in it",
   .state_size = sizeof (struct iso),
   .probe = iso_probe,
   .open = iso_open,

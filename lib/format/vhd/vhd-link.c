@@ -152,7 +152,7 @@ add_windows_paths (struct vhd_link *link, const char *folder, char *parent,
   if (strncmp (relative, "../", 3) == 0)
     report_warn (report, "the parent is not in the folder of the child or "
                  "below it: to open the child, name its folder with "
-                 "--parent-path");
+                 "%sparent-path", image_option_dashes);
   r = add_windows_path (link, VHD_LOCATOR_W2RU, relative, err);
   if (r == 0)
     r = add_windows_path (link, VHD_LOCATOR_W2KU, parent, err);

@@ -198,8 +198,12 @@ vhd_cache (struct image *img, uint64_t len, uint64_t off, struct err *err)
   return r;
 }
 
+static const char *const endings[] = { "vhd", "avhd", "vpc", NULL };
+
 const struct image_ops vhd_image_ops = {
   .name = "vhd",
+  .endings = endings,
+  .lack = "there is no VHD footer at its end (was it cut off?)",
   .state_size = sizeof (struct vhd),
   .probe = vhd_probe,
   .open = vhd_open,

@@ -102,8 +102,12 @@ vhdx_cache (struct image *img, uint64_t len, uint64_t off, struct err *err)
   return vhdx_layer_cache (leaf_of (img), len, off, err);
 }
 
+static const char *const endings[] = { "vhdx", "avhdx", NULL };
+
 const struct image_ops vhdx_image_ops = {
   .name = "vhdx",
+  .endings = endings,
+  .lack = "there is no VHDX signature at its start",
   .state_size = sizeof (struct vhdx),
   .probe = vhdx_probe,
   .open = vhdx_open,

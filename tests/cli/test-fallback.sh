@@ -1,0 +1,96 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+# What nobody recognises is a raw disk, but not without a word when its name
+# says that it was something else; what others made is refused with advice.
+
+. "$(dirname "$0")/../functions.sh"
+set -e
+set -x
+
+requires qemu-img --version
+requires jq
+
+# refused STATUS SENTENCE COMMAND ARG...
+refused ()
+{
+    local want=$1 sentence=$2 status=0
+
+    shift 2
+    "$@" >"$tmp/out" 2>"$tmp/err" || status=$?
+    same "status of $*" "$status" "$want"
+    contains "$tmp/err" "$sentence"
+}
+
+# A fixed VHD without its footer, and with its footer cut in two.
+truncate -s 4M "$tmp/zero"
+qemu-img convert -f raw -O vpc -o subformat=fixed,force_size=on "$tmp/zero" \
+         "$tmp/whole.vhd"
+nbdimage info "$tmp/whole.vhd" 2>"$tmp/err"
+[ ! -s "$tmp/err" ] || fail "a whole VHD is warned about"
+head -c 4194304 "$tmp/whole.vhd" >"$tmp/cut.vhd"
+head -c 1000000 /dev/zero | tr '\0' x >"$tmp/junk"
+cp "$tmp/junk" "$tmp/junk.VHDX"
+cp "$tmp/junk" "$tmp/junk.avhdx"
+cp "$tmp/junk" "$tmp/junk.iso"
+cp "$tmp/junk" "$tmp/junk.img"
+
+for image in cut.vhd junk.VHDX junk.avhdx junk.iso; do
+    nbdimage info --json "$tmp/$image" >"$tmp/json" 2>"$tmp/err"
+    same "format of $image" "$(jq -r .format "$tmp/json")" raw
+    same "warnings about $image" \
+         "$(jq -r '.warnings[]' "$tmp/json" | grep -c 'its name ends in')" 1
+    nbdimage info "$tmp/$image" >"$tmp/out" 2>"$tmp/err"
+    contains "$tmp/err" "nbdimage: warning: $tmp/$image: its name ends in "
+    refused 1 "can't be opened for writing: its name ends in .${image##*.}" \
+            nbdimage serve -u "$tmp/sock" --write "$tmp/$image"
+    contains "$tmp/err" "use --format=raw if it is a raw disk"
+    nbdimage info --format=raw "$tmp/$image" >"$tmp/out" 2>"$tmp/err"
+    [ ! -s "$tmp/err" ] || fail "a warning in spite of --format=raw"
+done
+nbdimage info "$tmp/cut.vhd" 2>"$tmp/err"
+contains "$tmp/err" "there is no VHD footer at its end (was it cut off?)"
+for image in junk junk.img; do
+    nbdimage info "$tmp/$image" 2>"$tmp/err"
+    [ ! -s "$tmp/err" ] || fail "a warning about $image"
+done
+
+# The plugin serves it read-only, and says it, too.
+start_nbdkit image "$tmp/cut.vhd"
+contains "$nbdkit_log" "nbdkit: image: warning: $tmp/cut.vhd: its name ends in"
+contains "$nbdkit_log" " with format=raw only"
+nbdinfo --is readonly "$uri"
+# To a client, the name of an export is not that of a file.
+nbdimage info --json "$uri" | jq -e '.warnings == []'
+stop_nbdkit
+start_nbdkit image format=raw "$tmp/cut.vhd"
+refuses nbdinfo --is readonly "$uri"
+[ ! -s "$nbdkit_log" ] || fail "a warning in spite of format=raw"
+stop_nbdkit
+
+# Nothing at all.
+: >"$tmp/empty.img"
+refused 3 "nbdimage: $tmp/empty.img: is empty, so there is no disk in it; \
+--format=raw takes" nbdimage info "$tmp/empty.img"
+same "size of nothing" \
+     "$(nbdimage info --json --format=raw "$tmp/empty.img" | jq .size)" 0
+
+# Others' formats, in the words of who is asked.
+qemu-img create -q -f qcow2 "$tmp/x.vhd" 1M
+refused 1 "it is a qcow2 file, which can't be read; convert it (qemu-img \
+convert -O raw), or use --format=raw for its bytes as they are" \
+        nbdimage info "$tmp/x.vhd"
+gzip -c "$tmp/junk" >"$tmp/x.gz"
+refused 1 "unpack it (gzip -d), or use --format=raw" nbdimage info "$tmp/x.gz"
+refused 1 "unpack it (gzip -d), or use format=raw" \
+        nbdkit -f -U "$tmp/sock" image "$tmp/x.gz"
+
+# The parent, too, is looked for where options say.
+mkdir "$tmp/a" "$tmp/b"
+nbdimage create "$tmp/b/parent.vhd" 4M
+nbdimage create --parent="$tmp/b/parent.vhd" "$tmp/a/child.vhd" \
+         2>"$tmp/err"
+contains "$tmp/err" "name its folder with --parent-path"
+refused 1 "name its folder in --parent-path" nbdimage info "$tmp/a/child.vhd"
+refused 1 "name its folder in parent-path" \
+        nbdkit -f -U "$tmp/sock" image "$tmp/a/child.vhd"
