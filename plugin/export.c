@@ -353,7 +353,7 @@ visit_item (void *opaque, const struct folder_item *item)
   /* What can't be served is not listed: clients that look at each export of
    * the list (nbdinfo 1.14) fail for all when one fails.
    */
-  if (item->is_bad)
+  if (item->is_bad || item->is_left_out)
     return 0;
   return v->fn (v->opaque, item->name, item->description);
 }
@@ -448,12 +448,37 @@ prepare_files (void)
   return 0;
 }
 
-static int
-warn_of_bad_image (void *opaque, const struct folder_item *item)
+/* Of the files in a folder. */
+struct census {
+  size_t served, bad;
+  size_t left_out;              /* and not named */
+};
+
+/* What looks like an image to who put it there, and is none to us, is named;
+ * of a text file between images it is enough to count it.
+ */
+static bool
+expected_to_be_served (const struct folder_item *item)
 {
-  (void) opaque;
-  if (item->is_bad)
+  return item->name[0] != '.' &&
+    (item->is_link || image_format_by_name (item->name) != NULL);
+}
+
+static int
+count_item (void *opaque, const struct folder_item *item)
+{
+  struct census *c = opaque;
+
+  if (item->is_bad) {
+    c->bad++;
     plugin_warning ("%s: %s", item->name, item->description);
+  }
+  else if (!item->is_left_out)
+    c->served++;
+  else if (expected_to_be_served (item))
+    plugin_warning ("%s: %s", item->name, item->description);
+  else
+    c->left_out++;
   return 0;
 }
 
@@ -461,10 +486,18 @@ warn_of_bad_image (void *opaque, const struct folder_item *item)
 static int
 prepare_folder (void)
 {
+  struct census c = { 0 };
   struct err err = ERR_INIT;
 
-  if (folder_list (warn_of_bad_image, NULL, &err) < 0)
+  if (folder_list (count_item, &c, &err) < 0)
     return plugin_fail (config.folder, &err);
+  if (c.left_out > 0)
+    plugin_note ("%zu other file%s in the folder %s not served: no images, "
+                 "or hidden", c.left_out, c.left_out == 1 ? "" : "s",
+                 c.left_out == 1 ? "is" : "are");
+  if (c.served == 0 && c.bad > 0)
+    plugin_warning ("none of the %zu image%s in the folder can be served",
+                    c.bad, c.bad == 1 ? "" : "s");
   return 0;
 }
 

@@ -32,8 +32,10 @@
 struct entry {
   char *name;
   struct identity id;
-  char *description;            /* NULL: not an image */
+  char *description;            /* or why it is not served */
   bool is_bad;
+  bool is_left_out;
+  bool is_link;
 };
 
 DEFINE_VECTOR (entry_vector, struct entry);
@@ -50,12 +52,13 @@ folder_name_ok (const char *name)
 
 /*--- what is an image? -----------------------------------------------------*/
 
+/* Does the name say that this is a raw disk? */
 static bool
-ends_in (const char *name, const char *ending)
+has_raw_name (const char *name)
 {
-  size_t len = strlen (name), n = strlen (ending);
+  const char *format = image_format_by_name (name);
 
-  return len > n && strcmp (name + len - n, ending) == 0;
+  return format && strcmp (format, "raw") == 0;
 }
 
 /* Boot sectors of PCs and of FAT and NTFS end in 55 AA; a GPT is said by a
@@ -87,8 +90,7 @@ folder_serves (struct image *img, const char *name)
     return true;
   if (image_size (img) == 0 || image_size (img) % 512 != 0)
     return false;
-  return ends_in (name, ".img") || ends_in (name, ".raw") ||
-    has_boot_sector (img) || has_file_system (img);
+  return has_raw_name (name) || has_boot_sector (img) || has_file_system (img);
 }
 
 /*--- looking ---------------------------------------------------------------*/
@@ -126,24 +128,21 @@ describe_from_known (struct entry *e, struct err *err)
 
   if (old == NULL || old->is_bad || !identity_same_state (&old->id, &e->id))
     return 0;
-  if (old->description == NULL)
-    return 1;
+  e->is_left_out = old->is_left_out;
   e->description = strdup (old->description);
   return e->description ? 1 : err_nomem (err);
 }
 
 static char *
-describe_failure (const char *why)
+describe_failure (const char *what, const char *why)
 {
   char line[ERR_MSG_SIZE + 32], clean[DESCRIPTION_SIZE];
 
-  snprintf (line, sizeof line, "can't be served: %s", why);
+  snprintf (line, sizeof line, "%s%s", what, why);
   return strdup (text_clean (line, clean, sizeof clean));
 }
 
-/* A file that is no image, or that we may not even read, gets no
- * description.
- */
+/* A file that is no image, or that we may not even read, is left out. */
 static int
 describe_from_file (struct entry *e, struct err *err)
 {
@@ -157,37 +156,87 @@ describe_from_file (struct entry *e, struct err *err)
     return r;
   r = source_open (&source, true, false, &img, reason, NULL, &why);
   source_free (&source);
-  e->is_bad = r < 0 && r != SOURCE_NOT_AN_IMAGE;
-  if (r == SOURCE_NOT_AN_IMAGE || r == -EACCES)
-    return 0;
-  e->description = r < 0 ? describe_failure (why.msg) : describe_image (img);
+  e->is_left_out = r == SOURCE_NOT_AN_IMAGE || r == -EACCES;
+  e->is_bad = r < 0 && !e->is_left_out;
+  if (r < 0)
+    e->description = describe_failure (e->is_bad ? "can't be served: " :
+                                       r == -EACCES ? "is not served: " :
+                                       "is not served: it ", why.msg);
+  else
+    e->description = describe_image (img);
   return e->description ? 0 : err_nomem (err);
 }
 
-/* Append the files that may be images. */
+/* What keeps a file from being served before anybody looked into it. */
+static const char *
+reason_to_leave_out (const char *name, const struct stat *st)
+{
+  if (S_ISLNK (st->st_mode))
+    return "it is a symbolic link, and these are not followed; move the file "
+      "here, or make a hard link";
+  if (!S_ISREG (st->st_mode))
+    return "it is not a regular file";
+  if (name[0] == '.')
+    return "its name begins with a dot";
+  if (!folder_name_ok (name))
+    return "its name is not UTF-8 without control characters";
+  return NULL;
+}
+
+/* 0, or -ENOMEM. */
+static int
+add_name (const char *name, const struct stat *st, struct entry_vector *found,
+          struct err *err)
+{
+  const char *why = reason_to_leave_out (name, st);
+  struct entry e = {
+    .name = strdup (name),
+    .description = why ? describe_failure ("is not served: ", why) : NULL,
+    .is_left_out = why != NULL,
+    .is_link = S_ISLNK (st->st_mode),
+  };
+
+  identity_of_stat (st, &e.id);
+  if (e.name && (e.description || why == NULL) &&
+      vector_append (found, &e) == 0)
+    return 0;
+  entry_free (&e);
+  return err_nomem (err);
+}
+
+/* Append all but the sub-folders. */
 static int
 read_names (DIR *dir, struct entry_vector *found, struct err *err)
 {
   struct dirent *d;
   struct stat st;
+  int r;
 
   while (errno = 0, (d = readdir (dir)) != NULL) {
-    struct entry e = { NULL };
-
-    if (!folder_name_ok (d->d_name) ||
-        fstatat (dirfd (dir), d->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
-        !S_ISREG (st.st_mode) || found->len >= MAX_LISTED)
+    if (fstatat (dirfd (dir), d->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+        S_ISDIR (st.st_mode) || found->len >= MAX_LISTED)
       continue;
-    identity_of_stat (&st, &e.id);
-    e.name = strdup (d->d_name);
-    if (e.name == NULL || vector_append (found, &e) < 0) {
-      free (e.name);
-      return err_nomem (err);
-    }
+    r = add_name (d->d_name, &st, found, err);
+    if (r < 0)
+      return r;
   }
   if (errno != 0)
     return err_sys (err, "reading the folder");
   return 0;
+}
+
+/* 0, or -ENOMEM. */
+static int
+describe_entry (struct entry *e, struct err *err)
+{
+  int r;
+
+  if (e->description)           /* left out by its name */
+    return 0;
+  r = describe_from_known (e, err);
+  if (r == 0)
+    return describe_from_file (e, err);
+  return r == 1 ? 0 : r;
 }
 
 /* Make `known` what is in the folder now. */
@@ -204,13 +253,8 @@ look (struct err *err)
   closedir (dir);
   if (found.len > 0)
     qsort (found.ptr, found.len, sizeof *found.ptr, compare_entries);
-  for (size_t i = 0; r == 0 && i < found.len; ++i) {
-    r = describe_from_known (&found.ptr[i], err);
-    if (r == 0)
-      r = describe_from_file (&found.ptr[i], err);
-    else if (r == 1)
-      r = 0;
-  }
+  for (size_t i = 0; r == 0 && i < found.len; ++i)
+    r = describe_entry (&found.ptr[i], err);
   if (r < 0) {
     entries_free (&found);
     return r;
@@ -231,10 +275,11 @@ folder_list (folder_fn fn, void *opaque, struct err *err)
       .name = known.ptr[i].name,
       .description = known.ptr[i].description,
       .is_bad = known.ptr[i].is_bad,
+      .is_left_out = known.ptr[i].is_left_out,
+      .is_link = known.ptr[i].is_link,
     };
 
-    if (item.description)
-      r = fn (opaque, &item);
+    r = fn (opaque, &item);
   }
   return r;
 }

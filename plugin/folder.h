@@ -31,9 +31,13 @@ struct folder_item {
   const char *description;
   bool is_bad;                  /* recognised, but opening it fails; the
                                    description says why.  Not listed. */
+  bool is_left_out;             /* no image, or one that is not served from
+                                   a folder; the description says why.  Not
+                                   listed. */
+  bool is_link;                 /* a symbolic link, which is left out */
 };
 
-/* Look through config.folder and call fn for each image in the order of
+/* Look through config.folder and call fn for each file in the order of
  * their names; fn stops it by returning something else than 0, which is
  * returned.  Images that did not change since the last time are not opened
  * again.  May be called from many threads, which wait for each other.

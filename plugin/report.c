@@ -109,6 +109,17 @@ stderr_is_nobody (void)
  * would write "error: warning: ...", so that is done here; where only nbdkit
  * has somebody to tell, it still does.
  */
+static void
+put_line (const char *kind, const char *sentence)
+{
+  if (sentence == NULL)
+    return;
+  if (stderr_is_nobody ())
+    nbdkit_error ("%s%s", kind, sentence);
+  else                          /* one write, however many threads speak */
+    dprintf (STDERR_FILENO, "nbdkit: image: %s%s\n", kind, sentence);
+}
+
 void
 plugin_warning (const char *fmt, ...)
 {
@@ -118,12 +129,19 @@ plugin_warning (const char *fmt, ...)
   va_start (ap, fmt);
   sentence = clean_sentence (fmt, ap);
   va_end (ap);
-  if (sentence == NULL)
-    return;
-  if (stderr_is_nobody ())
-    nbdkit_error ("warning: %s", sentence);
-  else                          /* one write, however many threads speak */
-    dprintf (STDERR_FILENO, "nbdkit: image: warning: %s\n", sentence);
+  put_line ("warning: ", sentence);
+}
+
+void
+plugin_note (const char *fmt, ...)
+{
+  CLEANUP_FREE char *sentence = NULL;
+  va_list ap;
+
+  va_start (ap, fmt);
+  sentence = clean_sentence (fmt, ap);
+  va_end (ap);
+  put_line ("", sentence);
 }
 
 int

@@ -24,6 +24,10 @@ int plugin_error (const char *fmt, ...)
 void plugin_warning (const char *fmt, ...)
   __attribute__ ((__format__ (__printf__, 1, 2)));
 
+/* Say what is good to know, and nothing wrong. */
+void plugin_note (const char *fmt, ...)
+  __attribute__ ((__format__ (__printf__, 1, 2)));
+
 /* Say something with nbdkit -v only. */
 void plugin_debug (const char *fmt, ...)
   __attribute__ ((__format__ (__printf__, 1, 2)));

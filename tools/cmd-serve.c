@@ -250,9 +250,9 @@ show_exports (const struct serve *s, const struct server *server,
     show_export (&exports->ptr[i], uri);
   }
   if (exports->len == 0) {
-    printf ("There is no image in ");
+    printf ("No image in ");
     output_text (s->images[0]);
-    printf (" yet.\n");
+    printf (" can be served yet.\n");
   }
   show_other_addresses (server);
   printf ("Serving%s until Ctrl-C.  To attach: nbdimage attach URI\n",

@@ -38,7 +38,30 @@ size_of ()
     nbdinfo --size "$(export_uri "$1")"
 }
 
+cp "$tmp/outside.img" "$d/cut.vhd"
 start_nbdkit image dir="$d"
+
+# What is left out, and might have been meant to be served, is said.
+grep '^nbdkit: image: ' "$nbdkit_log" | sort >"$tmp/said"
+sort >"$tmp/expected" <<END
+nbdkit: image: warning: cut.vhd: can't be served: its name ends in .vhd, but \
+there is no VHD footer at its end (was it cut off?)
+nbdkit: image: warning: empty.img: is not served: it is empty
+nbdkit: image: warning: fifo.img: is not served: it is not a regular file
+nbdkit: image: warning: in.img: is not served: it is a symbolic link, and \
+these are not followed; move the file here, or make a hard link
+nbdkit: image: warning: latin?.img: is not served: its name is not UTF-8 \
+without control characters
+nbdkit: image: warning: new?line.img: is not served: its name is not UTF-8 \
+without control characters
+nbdkit: image: warning: out.img: is not served: it is a symbolic link, and \
+these are not followed; move the file here, or make a hard link
+nbdkit: image: warning: text.img: is not served: it is not recognised as an \
+image
+nbdkit: image: 3 other files in the folder are not served: no images, or hidden
+END
+diff -u "$tmp/expected" "$tmp/said"
+rm "$d/cut.vhd"
 same list "$(names)" "fs plain.img plain.raw table"
 same size "$(size_of table)" 3145728
 refuses nbdinfo --size "$uri"
@@ -73,3 +96,12 @@ same "its name" \
 rm "$d/new.img"
 same "empty list" "$(names)" ""
 refuses nbdinfo --size "$uri"
+stop_nbdkit
+
+# None that can be served.
+for i in 1 2; do
+    cp "$tmp/outside.img" "$d/cut$i.vhd"
+done
+start_nbdkit image dir="$d"
+contains "$nbdkit_log" \
+    "warning: none of the 2 images in the folder can be served"

@@ -57,7 +57,7 @@ diff -u "$tmp/map.file" "$tmp/map.nbd"
 stop_nbdkit
 printf 1234567 >"$tmp/odd.img"
 : >"$tmp/empty.img"
-start_nbdkit image "$tmp/odd.img" "$tmp/empty.img"
+start_nbdkit image format=raw "$tmp/odd.img" "$tmp/empty.img"
 same "odd size" "$(nbdinfo --size "$(export_uri odd.img)")" 7
 nbdcopy "$(export_uri odd.img)" "$tmp/copy-odd"
 same_bytes "$tmp/copy-odd" "$tmp/odd.img"
