@@ -130,9 +130,9 @@ fact .partitions null
 fact '."file-system"' null
 fact .data 0
 truncate -s 0 "$tmp/nothing"
-json_of "$tmp/nothing"
+json_of --format=raw "$tmp/nothing"
 fact .size 0
-nbdimage info --picture "$tmp/nothing"
+nbdimage info --format=raw --picture "$tmp/nothing"
 
 # The status of failures.
 status=0
