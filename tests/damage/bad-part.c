@@ -209,8 +209,10 @@ static const struct row rows[] = {
                          { ENTRY (2) + 12, 4, 60 } }, 2,
     "hybrid MBR: it has partitions of its own beside the GPT" },
   { "gpt-longer", GPT, { { 0 } }, 2,
-    "the backup GPT is at sector 255, the last sector of the disk is 383: "
-    "the disk was enlarged", false, -65536 },
+    "the backup GPT is at sector 255, the last sector of the disk is 4335: "
+    "the disk was enlarged", false, -4080 * 512 },
+  { "gpt-longer-by-less-than-a-cylinder", GPT, { { 0 } }, 2, NULL, false,
+    -4079 * 512 },
   { "gpt-shorter-by-a-sector", GPT, { { 0 } }, 2,
     "backup GPT at sector 255: the disk ends at sector 254", false, 512 },
   { "gpt-cut-in-a-partition", GPT, { { 0 } }, 0,

@@ -732,17 +732,40 @@ copies_that_differ_are_reported (void **state)
   assert_said (f, "the backup GPT at sector 1 differs");
 }
 
+#define CYLINDER (16 * 255 * 512)
+
+static void
+enlarge (struct fixture *f, size_t by)
+{
+  f->disk = realloc (f->disk, f->size + by);
+  assert_non_null (f->disk);
+  memset (f->disk + f->size, 0, by);
+  f->size += by;
+}
+
 static void
 the_backup_of_an_enlarged_disk_is_found (void **state)
 {
   struct fixture *f = *state;
 
-  f->size = DISK_SIZE / 2;
   put_gpt (f, 512, 128);
-  f->size = DISK_SIZE;
+  enlarge (f, CYLINDER);
   read_table (f, 512);
-  assert_said (f, "the backup GPT is at sector 1023, the last sector of the "
-               "disk is 2047: the disk was enlarged");
+  assert_said (f, "the backup GPT is at sector 2047, the last sector of the "
+               "disk is 6127: the disk was enlarged");
+  assert_parts (f, GPT_1 GPT_3);
+}
+
+/* To the next whole cylinder, as a conversion to VHD does. */
+static void
+a_disk_whose_size_was_rounded_up_is_healthy (void **state)
+{
+  struct fixture *f = *state;
+
+  put_gpt (f, 512, 128);
+  enlarge (f, CYLINDER - 512);
+  read_table (f, 512);
+  assert_silent (f);
   assert_parts (f, GPT_1 GPT_3);
 }
 
@@ -827,6 +850,7 @@ main (void)
     T (an_unreadable_copy_counts_as_damaged),
     T (copies_that_differ_are_reported),
     T (the_backup_of_an_enlarged_disk_is_found),
+    T (a_disk_whose_size_was_rounded_up_is_healthy),
     T (gpt_entries_that_are_impossible_are_left_out),
     T (the_mbr_decides_whether_the_gpt_counts),
   };
