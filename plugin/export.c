@@ -496,8 +496,8 @@ prepare_folder (void)
                  "or hidden", c.left_out, c.left_out == 1 ? "" : "s",
                  c.left_out == 1 ? "is" : "are");
   if (c.served == 0 && c.bad > 0)
-    plugin_warning ("none of the %zu image%s in the folder can be served",
-                    c.bad, c.bad == 1 ? "" : "s");
+    plugin_warning ("none of the images in the folder (%zu) can be served",
+                    c.bad);
   return 0;
 }
 

@@ -19,6 +19,7 @@ struct server {
   char *preload;                /* "LD_PRELOAD=..."; NULL: as in ours */
   bool die_with_us;
   bool throw_away;
+  bool quiet_start;
   int cancel_fd;                /* not ours; -1: none */
   int log_fd;                   /* our own duplicate */
 

@@ -99,13 +99,15 @@ wait_until_ready (struct server *server, int ready, int messages_fd,
     if (p[CANCEL].revents)
       return err_set (err, -EINTR, "interrupted while nbdkit was starting");
     if (p[READY].revents & POLLIN)
-      return 0;
+      break;
     if (p[ENDED].revents)
       break;
   }
   while (p[MESSAGES].fd >= 0 && poll (&p[MESSAGES], 1, 0) > 0)
     if (!messages_read (m, messages_fd))
       break;
+  if (p[READY].revents & POLLIN)
+    return 0;
   server_end_processes (server);
   return messages_to_err (m, server_ended (server), err);
 }
@@ -139,7 +141,8 @@ server_run (struct server *server, struct err *err)
     return r;
   r = wait_until_ready (server, ready, messages_fd, &m, err);
   if (r == 0) {
-    pass_on (server, &m);
+    if (!server->quiet_start)
+      pass_on (server, &m);
     r = server_start_relay (server, messages_fd, err);
   }
   free (m.text);
@@ -162,6 +165,7 @@ server_start (const struct server_config *config, struct server **out,
   server->listen_fd = server->pidfd = -1;
   server->die_with_us = config->die_with_us;
   server->throw_away = config->throw_away;
+  server->quiet_start = config->quiet_start && !config->verbose;
   server->cancel_fd = config->cancel_fd;
   server->log_fd = fcntl (config->log_fd >= 0 ? config->log_fd
                                               : STDERR_FILENO,

@@ -53,6 +53,11 @@ struct server_config {
   int log_fd;
   bool verbose;                 /* nbdkit -v */
 
+  /* Leave out what nbdkit says while it starts and all is well: the caller
+   * opened the images and said it.
+   */
+  bool quiet_start;
+
   /* End nbdkit when the calling thread dies, however it dies. */
   bool die_with_us;
 

@@ -179,7 +179,8 @@ check_images (const struct serve *s)
     command_usage_error (&command_serve, "%s", err.msg);
   if (image_options_check_folders (&s->image, &err) < 0)
     return tool_fail (NULL, &err);
-  options.writable = options.lock = s->write;
+  options.writable = s->write;
+  options.lock = true;          /* who can't have it now has no use for us */
   for (size_t i = 0; i < s->nr_images && !s->is_folder; ++i) {
     CLEANUP_IMAGE struct image *img = NULL;
     CLEANUP_REPORT struct report report = REPORT_INIT;
@@ -376,6 +377,7 @@ serve (const struct serve *s, const struct image_parameters *parameters,
   config.address = s->address;
   config.port = s->port;
   config.verbose = s->verbose;
+  config.quiet_start = !s->is_folder;
   config.die_with_us = true;
   config.cancel_fd = signal_fd;
   r = server_start (&config, &server, err);

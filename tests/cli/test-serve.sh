@@ -171,6 +171,45 @@ done
 nbdinfo "$(awk '/^nbd/ { print $1 }' "$tmp/out")"
 ended TERM
 
+# A warning comes once, in our words.
+head -c 8388608 "$tmp/disk.img" >"$tmp/cut.vhd"
+serve -u "$sock" "$tmp/cut.vhd"
+same "warnings" "$(grep -c 'its name ends in' "$tmp/serve.err")" 1
+contains "$tmp/serve.err" "nbdimage: warning: $tmp/cut.vhd: its name ends in"
+ended TERM
+
+# Of a folder in which nothing can be served, it does not say "empty".
+mkdir "$tmp/orphan"
+cp "$tmp/cut.vhd" "$tmp/orphan"
+nbdimage serve -u "$sock" "$tmp/orphan" >"$tmp/out" 2>"$tmp/serve.err" &
+serve_pid=$!
+cleanup_fn stop_pid "$serve_pid"
+for ((i = 0; i < 300; i++)); do
+    if grep -q Ctrl-C "$tmp/out"; then break; fi
+    sleep 0.1
+done
+contains "$tmp/out" "No image in $tmp/orphan can be served yet."
+contains "$tmp/serve.err" "none of the images in the folder (1) can be served"
+ended TERM
+
+# Nor is there a use for a server of what another process is writing.
+our_sock=$sock
+start_nbdkit image "$tmp/disk.img"
+qemu-io -f raw -c 'read 0 512' -c 'sleep 60000' "$uri" >"$tmp/qemu-io" &
+qemu_io=$!
+cleanup_fn stop_pid "$qemu_io"
+for ((i = 0; i < 300; i++)); do
+    if grep -q 'read 512' "$tmp/qemu-io"; then break; fi
+    sleep 0.1
+done
+status=0
+nbdimage serve -u "$sock.2" "$tmp/disk.img" 2>"$tmp/err" || status=$?
+same "status for an image that is being written" "$status" 1
+contains "$tmp/err" "disk.img: is being written by another process"
+kill "$qemu_io"
+stop_nbdkit
+sock=$our_sock
+
 # What can't be served is refused before anything listens.
 status=0
 nbdimage serve -u "$sock" "$tmp/disk.vhd" "$tmp/nothing" 2>"$tmp/err" ||

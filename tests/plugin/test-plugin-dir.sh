@@ -104,4 +104,4 @@ for i in 1 2; do
 done
 start_nbdkit image dir="$d"
 contains "$nbdkit_log" \
-    "warning: none of the 2 images in the folder can be served"
+    "warning: none of the images in the folder (2) can be served"
