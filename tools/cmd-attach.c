@@ -32,6 +32,7 @@
 #include "tools/attach/supervisor.h"
 #include "tools/attach/watch.h"
 #include "tools/commands.h"
+#include "tools/exports.h"
 #include "tools/image-options.h"
 #include "tools/nbdfuse-hint.h"
 #include "tools/output.h"
@@ -204,8 +205,10 @@ check_image (struct attach *a, struct err *err)
   options.lock = true;          /* as the server will: it says why not */
   r = image_open (a->name, &options, &img, &report, err);
   tool_warnings (a->name, &report);
-  if (r < 0)
+  if (r < 0) {
+    exports_explain (a->name, err);
     return r;
+  }
   a->private_server = !is_uri || has_image_options (&a->image) ||
     !image_is_plain (img);
   return 0;

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -28,12 +29,14 @@
 #include "server/server.h"
 #include "tools/boot/boot.h"
 #include "tools/commands.h"
+#include "tools/exports.h"
 #include "tools/image-options.h"
 #include "tools/output.h"
 #include "tools/report.h"
 #include "tools/signals.h"
 
 #define QEMU_END_TIMEOUT_MS 10000
+#define CPUS_DEFAULT UINT_MAX
 
 struct boot {
   struct image_option_values image;
@@ -110,6 +113,8 @@ parse (struct boot *b, int argc, char *argv[])
   if (b->memory < (UINT64_C (1) << 20))
     command_usage_error (&command_boot, "--memory: less than 1 MiB; did you "
                          "mean %" PRIu64 "M?", b->memory);
+  if (b->cpus == 0)
+    command_usage_error (&command_boot, "--cpus: expected at least 1");
   if (accel_choose (b->accel, &b->machine.use_kvm, &err) < 0)
     command_usage_error (&command_boot, "--accel: %s", err.msg);
 }
@@ -129,9 +134,13 @@ look_at_image (struct boot *b)
     command_usage_error (&command_boot, "%s", err.msg);
   if (image_options_check_folders (&b->image, &err) < 0)
     return tool_fail (NULL, &err);
-  options.writable = options.lock = b->write;
-  if (image_open (b->name, &options, &img, &report, &err) < 0 ||
-      image_get_info (img, &info, &err) < 0)
+  options.writable = b->write;
+  options.lock = true;          /* as the server will: it says why not */
+  if (image_open (b->name, &options, &img, &report, &err) < 0) {
+    exports_explain (b->name, &err);
+    return tool_fail (b->name, &err);
+  }
+  if (image_get_info (img, &info, &err) < 0)
     return tool_fail (b->name, &err);
   tool_warnings (b->name, &report);
   image_get_sizes (img, &sizes);
@@ -169,6 +178,7 @@ start_server (struct boot *b, struct err *err)
   config.parameters = (const char *const *) parameters.strings;
   config.writable = b->write;
   config.unix_socket = b->socket;
+  config.quiet_start = true;
   config.die_with_us = true;
   config.cancel_fd = b->signal_fd;
   return server_start (&config, &b->server, err);
@@ -213,9 +223,12 @@ announce (const struct boot *b, char *const *argv, pid_t pid,
     return output_json (boot_to_json (b, argv, pid)) == STATUS_DONE
       ? 0 : err_set (err, -EIO, "QEMU was not started");
   if (b->display.vnc_uri[0])
-    tool_error ("there is no window, as %s; the screen is at %s (or use "
-                "--serial or --headless)", b->display.why_no_window,
-                b->display.vnc_uri);
+    tool_note ("there is no window, as %s; the screen is at %s (or use "
+               "--serial or --headless); Ctrl-C ends the machine",
+               b->display.why_no_window, b->display.vnc_uri);
+  else if (b->headless || b->serial)
+    tool_note ("running without a screen (%s); Ctrl-C ends the machine",
+               b->machine.use_kvm ? "kvm" : "tcg");
   return 0;
 }
 
@@ -390,6 +403,7 @@ run (int argc, char *argv[])
 {
   struct boot b = {
     .memory = UINT64_C (2) << 30,
+    .cpus = CPUS_DEFAULT,
     .accel = "auto",
     .display = DISPLAY_INIT,
     .signal_fd = -1,
@@ -404,7 +418,8 @@ run (int argc, char *argv[])
   b.machine.writable = b.write;
   b.machine.serial = b.serial;
   b.machine.memory = b.memory;
-  b.machine.cpus = b.cpus ? b.cpus : b.machine.use_kvm ? 2 : 1;
+  b.machine.cpus = b.cpus != CPUS_DEFAULT ? b.cpus
+    : b.machine.use_kvm ? 2 : 1;
   if (run_qemu (&b, &status, &err) < 0)
     status = tool_fail (NULL, &err);
   boot_free (&b);

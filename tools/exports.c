@@ -11,6 +11,7 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/uri.h"
+#include "lib/block/nbd.h"
 #include "lib/block/nbd-connect.h"
 #include "tools/exports.h"
 
@@ -169,4 +170,26 @@ exports_uri (const char *uri, const char *name)
       asprintf (&out, "%.*s/%s%s", (int) from, uri, encoded, uri + to) < 0)
     return NULL;
   return out;
+}
+
+void
+exports_explain (const char *uri, struct err *err)
+{
+  CLEANUP_EXPORTS struct export_vector exports = VECTOR_INIT;
+  char names[ERR_MSG_SIZE / 2] = "";
+
+  if (!block_nbd_is_uri (uri) || exports_uri_has_name (uri) ||
+      exports_list (uri, false, &exports, NULL) < 0 || exports.len < 2)
+    return;
+  for (size_t i = 0; i < exports.len; ++i) {
+    size_t len = strlen (names);
+
+    if (len + strlen (exports.ptr[i].name) + 8 > sizeof names) {
+      strcpy (names + len, ", …");
+      break;
+    }
+    sprintf (names + len, "%s%s", i ? ", " : "", exports.ptr[i].name);
+  }
+  err_set (err, err->code, "the URI names no export, and the server has %zu: "
+           "%s", exports.len, names);
 }

@@ -34,6 +34,11 @@ void exports_free (struct export_vector *exports);
 /* Does an NBD URI name an export? */
 bool exports_uri_has_name (const char *uri);
 
+/* Opening the URI failed with *err.  If that is because it names no export,
+ * and the server has several, *err becomes a sentence that says which.
+ */
+void exports_explain (const char *uri, struct err *err);
+
 /* The URI with its export name replaced; the caller frees it; NULL when out
  * of memory.
  */

@@ -75,6 +75,7 @@ help (void)
     printf ("  %-10s  %s\n", commands[i]->name, commands[i]->summary);
   printf ("\n"
           "  nbdimage COMMAND --help   the options of a command\n"
+          "  nbdimage help COMMAND     the same\n"
           "  nbdimage --version        the version\n"
           "  man nbdimage              the manual\n");
   return STATUS_DONE;

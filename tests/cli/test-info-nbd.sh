@@ -50,3 +50,13 @@ stop_nbdkit
 # Nobody there.
 refuses nbdimage info "$uri"
 contains "$tmp/refused" "nbdimage: $uri: "
+
+# Where one export is needed and several are there, which: in `boot', and in
+# `attach', which looks at what it is given before it needs to be root.
+truncate -s 1M "$tmp/several1.img" "$tmp/several2.img"
+start_nbdkit image "$tmp/several1.img" "$tmp/several2.img"
+for command in boot attach; do
+    refuses nbdimage "$command" "$uri"
+    contains "$tmp/refused" "the URI names no export, and the server has 2: \
+several1.img, several2.img"
+done

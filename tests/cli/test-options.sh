@@ -31,6 +31,9 @@ wrong 2 'there is no command ‘xyzzy’' xyzzy
 wrong 2 'expected a command before the option' --json
 wrong 2 'there is no command' help nonsense
 wrong 2 'expected one image' info
+wrong 2 '--cpus: expected at least 1' boot --cpus 0 "$tmp/disk"
+nbdimage --help >"$tmp/out"
+contains "$tmp/out" "nbdimage help COMMAND"
 wrong 2 'expected one image' info "$tmp/disk" "$tmp/disk"
 wrong 2 'there is no option ‘--jsn’; did you mean ‘--json’' info --jsn x
 wrong 2 'there is no option ‘--frobnicate’' info --frobnicate x
