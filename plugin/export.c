@@ -45,8 +45,7 @@ struct export {
   pthread_mutex_t lock;         /* guards what follows */
   struct image *image;          /* NULL: not open */
   unsigned users;               /* connections that have it */
-  struct identity identity;     /* of the image as it was opened, and as our
-                                   own writes left it */
+  struct identity identity;     /* of the image as it was opened */
   struct report said;           /* warnings, each said once */
 };
 
@@ -252,20 +251,6 @@ start_using (struct export *e, bool readonly, struct err *err)
   return 0;
 }
 
-/* What was written through the image is not a change to it; a size that is
- * not the one that the image gave its file is.
- */
-static void
-forgive_own_writes (struct export *e)
-{
-  struct identity now;
-
-  identity_of_image (e->image, &now);
-  if (image_writable (e->image) &&
-      now.size == block_size (image_block (e->image)))
-    e->identity = now;
-}
-
 static void
 stop_using (struct export *e)
 {
@@ -280,11 +265,13 @@ stop_using (struct export *e)
   r = image_flush (e->image, &err);
   if (r < 0)
     plugin_fail (e->source.shown, &err);
-  forgive_own_writes (e);
   /* A device may change its size, a server go away, and an image that failed
-   * to flush goes on failing: they are opened anew.
+   * to flush goes on failing: they are opened anew.  One that is written may
+   * have something to do to its file when it is closed, which must not wait
+   * until somebody else has put other data there.
    */
-  if (r < 0 || e->source.in_folder || !e->identity.is_file) {
+  if (r < 0 || e->source.in_folder || !e->identity.is_file ||
+      image_writable (e->image)) {
     image_unref (e->image);
     e->image = NULL;
   }

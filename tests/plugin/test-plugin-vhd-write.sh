@@ -103,3 +103,18 @@ stop_nbdkit
 qemu-io -r -f vpc -c "read -P 0x61 1M 9M" -c "read -P 0x63 250M 1M" \
     "$tmp/killed.vhd" >"$tmp/read.log"
 refuses grep -i -e error -e failed "$tmp/read.log"
+
+# When its last client has gone nothing is left to be done to the file, which
+# may be replaced in place.
+nbdimage create "$tmp/replaced.vhd" 64M
+start_nbdkit image "$tmp/replaced.vhd"
+qemu-io -f raw -c "write 3M 4k" -c "write 9M 4k" -c "write 30M 4k" -c flush \
+    "$uri"
+for ((i = 0; i < 500; i++)); do
+    [ "$(stat -c %s "$tmp/replaced.vhd")" -gt $((7 * 1024 * 1024)) ] || break
+    sleep 0.01
+done
+cp "$tmp/copy.vhd" "$tmp/replaced.vhd"
+qemu-io -f raw -c "read 0 4k" "$uri"
+stop_nbdkit
+same_bytes "$tmp/replaced.vhd" "$tmp/copy.vhd"
