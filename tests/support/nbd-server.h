@@ -36,12 +36,18 @@ void nbd_server_send (int fd, const void *buf, size_t len);
 /* Up to and with NBD_OPT_GO. */
 void nbd_server_shake_hands (int fd, const struct nbd_server_export *e);
 
+/* NBD_CMD_*. */
+enum {
+  NBD_SERVER_READ = 0, NBD_SERVER_WRITE = 1, NBD_SERVER_FLUSH = 3,
+  NBD_SERVER_STATUS = 7,
+};
+
 /* The next request; false at the end of the connection.  What is written is
  * received and dropped.
  */
 struct nbd_server_request {
   uint8_t raw[NBD_SERVER_REQUEST_SIZE];
-  uint16_t flags, command;      /* 0 read, 1 write, 3 flush, 7 status */
+  uint16_t flags, command;
   uint64_t off;
   uint32_t len;
 };
