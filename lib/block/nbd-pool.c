@@ -12,6 +12,14 @@
  * follows with -EIO, for good.  A server that owes an answer and says nothing
  * is as good as gone, but is not tried again: it would be silent as long.
  *
+ * Flushes.  NBD says that on a server with multi-conn a flush speaks for the
+ * writes on all connections, but not that all connections are to the same
+ * server: one that was started anew has taken the later ones, and an end
+ * that nobody has looked for yet looks like a quiet connection.  So a flush
+ * goes out on each connection that acknowledged a write since its own last
+ * flush, and waits for those that are busy: the answer comes from whoever
+ * acknowledged the write, or not at all.
+ *
  * Who reads and connects again must get the same disk.  NBD has no name for
  * that, so size, abilities and some bytes at both ends must be the same.
  */
@@ -32,6 +40,12 @@ bool
 nbd_is_broken (struct nbd_handle *h)
 {
   return nbd_aio_is_dead (h) || nbd_aio_is_closed (h);
+}
+
+bool
+nbd_has_ended (struct nbd_handle *h)
+{
+  return nbd_poll (h, 0) < 0 || nbd_is_broken (h);
 }
 
 /*--- connecting ------------------------------------------------------------*/
@@ -128,22 +142,42 @@ check_lost (struct nbd_block *n, struct err *err)
   return 0;
 }
 
-/* Wait for a connection to be idle or for room to open one (*out NULL). */
-static int
-take (struct nbd_block *n, struct nbd_handle **out, struct err *err)
+/* Under the lock: an idle connection that no flush waits for, or else where
+ * one more may be opened, or else NULL.
+ */
+static struct nbd_connection *
+find_free (struct nbd_block *n)
 {
+  struct nbd_connection *room = NULL;
+
+  for (unsigned i = 0; i < NBD_MAX_CONNECTIONS; ++i) {
+    struct nbd_connection *c = &n->connections[i];
+
+    if (c->taken)
+      continue;
+    if (c->h == NULL)
+      room = c;
+    else if (c->awaited == 0)
+      return c;
+  }
+  return n->nr_open < n->max_open ? room : NULL;
+}
+
+/* Wait for a connection to be idle or for room to open one (its h is NULL). */
+static int
+take (struct nbd_block *n, struct nbd_connection **out, struct err *err)
+{
+  struct nbd_connection *c;
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&n->lock);
 
-  while (n->nr_idle == 0 && n->nr_open >= n->max_open && !n->lost)
+  while ((c = find_free (n)) == NULL && !n->lost)
     pthread_cond_wait (&n->idle_cond, &n->lock);
   if (check_lost (n, err) < 0)
     return -EIO;
-  if (n->nr_idle > 0)
-    *out = n->idle[--n->nr_idle];
-  else {
+  if (c->h == NULL)
     n->nr_open++;
-    *out = NULL;
-  }
+  c->taken = true;
+  *out = c;
   return 0;
 }
 
@@ -151,8 +185,10 @@ take (struct nbd_block *n, struct nbd_handle **out, struct err *err)
  * be to a server that takes more.
  */
 static void
-forget_one (struct nbd_block *n)
+forget (struct nbd_block *n, struct nbd_connection *c)
 {
+  c->h = NULL;
+  c->taken = c->unflushed = false;
   n->nr_open--;
   if (n->nr_open == 0)
     n->max_open = n->can_multi_conn ? NBD_MAX_CONNECTIONS : 1;
@@ -161,23 +197,23 @@ forget_one (struct nbd_block *n)
 
 /* A connection is gone: there is room for another. */
 static void
-drop (struct nbd_block *n, struct nbd_handle *h)
+drop (struct nbd_block *n, struct nbd_connection *c)
 {
-  nbd_close (h);
+  nbd_close (c->h);
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&n->lock);
   if (n->base.writable)
     n->lost = true;
-  forget_one (n);
+  forget (n, c);
 }
 
 /* One more connection could not be made.  A server may take fewer than we
  * would open: true if there are others to make do with.
  */
 static bool
-make_do (struct nbd_block *n)
+make_do (struct nbd_block *n, struct nbd_connection *c)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&n->lock);
-  forget_one (n);
+  forget (n, c);
   if (n->nr_open == 0)
     return false;
   n->max_open = n->nr_open;
@@ -185,44 +221,79 @@ make_do (struct nbd_block *n)
 }
 
 void
-nbd_pool_put (struct nbd_block *n, struct nbd_handle *h, bool of_no_use)
+nbd_pool_put (struct nbd_block *n, struct nbd_connection *c,
+              enum nbd_outcome outcome)
 {
-  if (of_no_use) {
-    drop (n, h);
+  if (outcome == NBD_BROKEN) {
+    drop (n, c);
     return;
   }
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&n->lock);
-  assert (n->nr_idle < NBD_MAX_CONNECTIONS);
-  n->idle[n->nr_idle++] = h;
-  pthread_cond_signal (&n->idle_cond);
+  assert (c->taken);
+  c->taken = false;
+  if (outcome != NBD_UNCHANGED)
+    c->unflushed = outcome == NBD_WROTE;
+  /* With a writer, one of those that wait may be a flush that waits for
+   * another connection.
+   */
+  if (n->base.writable)
+    pthread_cond_broadcast (&n->idle_cond);
+  else
+    pthread_cond_signal (&n->idle_cond);
 }
 
 int
-nbd_pool_take (struct nbd_block *n, struct nbd_handle **out, struct err *err)
+nbd_pool_take (struct nbd_block *n, struct nbd_connection **out,
+               struct err *err)
 {
   int r;
 
   do {
     r = take (n, out, err);
-    if (r < 0 || *out != NULL)
+    if (r < 0 || (*out)->h != NULL)
       return r;
-    r = reconnect (n, out, err);
-  } while (r < 0 && make_do (n));
+    r = reconnect (n, &(*out)->h, err);
+  } while (r < 0 && make_do (n, *out));
   return r;
 }
 
-/* A flush speaks for the writes on other connections too, but not when one of
- * those has ended meanwhile: this may be another server by now.  (One that
- * is in use fails its request and is lost with that.)
+/* While a flush waits, no new request takes the connection: writers could
+ * keep it from its turn for ever.
  */
+int
+nbd_pool_take_unflushed (struct nbd_block *n, unsigned i,
+                         struct nbd_connection **out, struct err *err)
+{
+  struct nbd_connection *c = &n->connections[i];
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&n->lock);
+
+  *out = NULL;
+  c->awaited++;
+  while (c->unflushed && c->taken && !n->lost)
+    pthread_cond_wait (&n->idle_cond, &n->lock);
+  c->awaited--;
+  if (check_lost (n, err) < 0)
+    return -EIO;
+  if (c->unflushed) {
+    c->taken = true;
+    *out = c;
+  }
+  else                          /* another flush has been there */
+    pthread_cond_broadcast (&n->idle_cond);
+  return 0;
+}
+
 int
 nbd_pool_check_idle (struct nbd_block *n, struct err *err)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&n->lock);
 
-  for (unsigned i = 0; i < n->nr_idle; ++i)
-    if (nbd_poll (n->idle[i], 0) < 0 || nbd_is_broken (n->idle[i]))
+  for (unsigned i = 0; i < NBD_MAX_CONNECTIONS; ++i) {
+    struct nbd_connection *c = &n->connections[i];
+
+    if (!c->taken && c->h && nbd_has_ended (c->h))
       n->lost = n->base.writable;
+  }
   return check_lost (n, err);
 }
 
@@ -233,20 +304,24 @@ nbd_pool_init (struct nbd_block *n, struct nbd_handle *first)
 {
   pthread_mutex_init (&n->lock, NULL);
   pthread_cond_init (&n->idle_cond, NULL);
-  n->idle[0] = first;
-  n->nr_idle = n->nr_open = 1;
+  n->connections[0].h = first;
+  n->nr_open = 1;
   n->max_open = n->can_multi_conn ? NBD_MAX_CONNECTIONS : 1;
 }
 
 void
 nbd_pool_destroy (struct nbd_block *n)
 {
-  for (unsigned i = 0; i < n->nr_idle; ++i) {
+  for (unsigned i = 0; i < NBD_MAX_CONNECTIONS; ++i) {
+    struct nbd_handle *h = n->connections[i].h;
+
+    if (h == NULL)
+      continue;
     /* The goodbye goes out now if it can; a server that no longer answers
      * is not waited for.
      */
-    nbd_aio_disconnect (n->idle[i], 0);
-    nbd_close (n->idle[i]);
+    nbd_aio_disconnect (h, 0);
+    nbd_close (h);
   }
   pthread_cond_destroy (&n->idle_cond);
   pthread_mutex_destroy (&n->lock);

@@ -33,6 +33,14 @@
  */
 #define NBD_DEFAULT_MAX_REQUEST (UINT32_C (32) * 1024 * 1024)
 
+/* Guarded by the pool's lock; while it is taken, h is the taker's alone. */
+struct nbd_connection {
+  struct nbd_handle *h;         /* NULL: none, or it is being made */
+  bool taken;
+  bool unflushed;               /* has acknowledged what it has not flushed */
+  unsigned awaited;             /* flushes that wait for it */
+};
+
 struct nbd_block {
   struct block base;            /* its name is the URI */
   uint32_t max_request;         /* bytes; what the server accepts at once */
@@ -43,9 +51,9 @@ struct nbd_block {
 
   /* Of nbd-pool.c alone, once nbd_pool_init has set it up. */
   pthread_mutex_t lock;         /* guards what follows */
-  pthread_cond_t idle_cond;     /* a connection became idle or was dropped */
-  struct nbd_handle *idle[NBD_MAX_CONNECTIONS];
-  unsigned nr_idle, nr_open;
+  pthread_cond_t idle_cond;     /* one is idle, was flushed or dropped */
+  struct nbd_connection connections[NBD_MAX_CONNECTIONS];
+  unsigned nr_open;             /* or being opened */
   unsigned max_open;            /* what the server takes, as far as we know */
   bool lost;                    /* see nbd-pool.c */
 };
@@ -69,15 +77,33 @@ void nbd_pool_destroy (struct nbd_block *n);
 /* Take out an idle connection, or a new one to the same export, or wait for
  * one.  -EIO when there is none to be had, or when a writer has lost one.
  */
-int nbd_pool_take (struct nbd_block *n, struct nbd_handle **out,
+int nbd_pool_take (struct nbd_block *n, struct nbd_connection **out,
                    struct err *err);
 
-/* Put it back; one that is of no more use is closed. */
-void nbd_pool_put (struct nbd_block *n, struct nbd_handle *h,
-                   bool of_no_use);
+/* For a flush: take out connection i, waiting for it, if it has acknowledged
+ * what it has not flushed; otherwise *out is NULL.  i is less than
+ * NBD_MAX_CONNECTIONS.  -EIO when a writer has lost a connection.
+ */
+int nbd_pool_take_unflushed (struct nbd_block *n, unsigned i,
+                             struct nbd_connection **out, struct err *err);
+
+/* What came of a connection while it was out. */
+enum nbd_outcome {
+  NBD_UNCHANGED,
+  NBD_WROTE,                    /* it acknowledged what a flush must follow */
+  NBD_FLUSHED,                  /* it did all that it had acknowledged */
+  NBD_BROKEN,                   /* it is of no more use, and is closed */
+};
+
+/* Put it back. */
+void nbd_pool_put (struct nbd_block *n, struct nbd_connection *c,
+                   enum nbd_outcome outcome);
 
 /* Is this connection of no more use? */
 bool nbd_is_broken (struct nbd_handle *h);
+
+/* The same, of one that nothing is under way on: has the server ended it? */
+bool nbd_has_ended (struct nbd_handle *h);
 
 /* For a writer: -EIO if a connection that is idle now has ended. */
 int nbd_pool_check_idle (struct nbd_block *n, struct err *err);
@@ -93,6 +119,7 @@ struct nbd_request {
   uint32_t flags;               /* LIBNBD_CMD_FLAG_* */
   struct extent_list *list;     /* block status */
   int list_error;               /* out of memory in the callback */
+  enum nbd_outcome outcome;     /* when it succeeds */
 };
 
 /* Begins it: libnbd's number for the command, or -1. */

@@ -20,6 +20,26 @@
 
 /*--- running one -----------------------------------------------------------*/
 
+/* Run a request on this connection and put it back.  *broke: its end is why
+ * the request failed.
+ */
+static int
+run_on (struct nbd_connection *c, struct nbd_request *req,
+        nbd_begin_fn begin, bool *broke, struct err *err)
+{
+  int r = nbd_command_wait (c->h, begin (c->h, req), NBD_SILENCE_SECONDS,
+                            NBD_REQUEST_SECONDS, err);
+  enum nbd_outcome outcome = r == 0 ? req->outcome : NBD_UNCHANGED;
+
+  *broke = r < 0 && nbd_is_broken (c->h);
+  if (*broke || r == -ETIMEDOUT)
+    outcome = NBD_BROKEN;
+  nbd_pool_put (req->n, c, outcome);
+  if (*broke)
+    return err_set (err, -EIO, "the connection to the server was lost");
+  return r == -ETIMEDOUT ? err_code (err, -EIO) : r;
+}
+
 /* Run a request on some connection.  The second try is for the connections
  * that broke while they were idle: all of those are found broken first.
  */
@@ -27,27 +47,18 @@ int
 nbd_request_run (struct nbd_request *req, nbd_begin_fn begin,
                  struct err *err)
 {
-  struct nbd_block *n = req->n;
-  unsigned tries = n->base.writable ? 1 : NBD_MAX_CONNECTIONS + 1;
+  unsigned tries = req->n->base.writable ? 1 : NBD_MAX_CONNECTIONS + 1;
+  bool broke;
   int r;
 
   do {
-    struct nbd_handle *h;
-    bool dead;
+    struct nbd_connection *c;
 
-    r = nbd_pool_take (n, &h, err);
+    r = nbd_pool_take (req->n, &c, err);
     if (r < 0)
       return r;
-    r = nbd_command_wait (h, begin (h, req), NBD_SILENCE_SECONDS,
-                          NBD_REQUEST_SECONDS, err);
-    dead = r < 0 && nbd_is_broken (h);
-    nbd_pool_put (n, h, dead || r == -ETIMEDOUT);
-    if (r == -ETIMEDOUT && !dead)
-      return err_code (err, -EIO);
-    if (!dead)
-      return r;
-    r = err_set (err, -EIO, "the connection to the server was lost");
-  } while (--tries > 0);
+    r = run_on (c, req, begin, &broke, err);
+  } while (broke && --tries > 0);
   return r;
 }
 
@@ -128,19 +139,58 @@ run_flush (struct nbd_handle *h, struct nbd_request *req)
   return nbd_aio_flush (h, NBD_NULL_COMPLETION, 0);
 }
 
+/* Flush on this connection and put it back.  Where the server knows no flush,
+ * that it has not gone is all that can be known.
+ */
+static int
+flush_on (struct nbd_connection *c, struct nbd_request *req, struct err *err)
+{
+  bool ended;
+
+  if (req->n->can_flush)
+    return run_on (c, req, run_flush, &ended, err);
+  ended = nbd_has_ended (c->h);
+  nbd_pool_put (req->n, c, ended ? NBD_BROKEN : NBD_FLUSHED);
+  return ended ? err_set (err, -EIO, "the connection to the server was lost")
+    : 0;
+}
+
+/* On each connection that has acknowledged a write since its last flush: see
+ * nbd-pool.c.  Where none has, on any, as we were asked to.
+ */
 int
 nbd_block_flush (struct block *b, struct err *err)
 {
-  struct nbd_request req = { .n = nbd_of (b) };
-  int r = nbd_of (b)->can_flush ? nbd_request_run (&req, run_flush, err) : 0;
+  struct nbd_block *n = nbd_of (b);
+  struct nbd_request req = { .n = n, .outcome = NBD_FLUSHED };
+  bool flushed = !n->can_flush;
+  int r = 0;
 
-  return r == 0 && b->writable ? nbd_pool_check_idle (nbd_of (b), err) : r;
+  for (unsigned i = 0; r == 0 && i < NBD_MAX_CONNECTIONS; ++i) {
+    struct nbd_connection *c;
+
+    r = nbd_pool_take_unflushed (n, i, &c, err);
+    if (r == 0 && c) {
+      r = flush_on (c, &req, err);
+      flushed = true;
+    }
+  }
+  if (r == 0 && !flushed)
+    r = nbd_request_run (&req, run_flush, err);
+  return r == 0 && b->writable ? nbd_pool_check_idle (n, err) : r;
 }
 
 static uint32_t
 fua_flag (const struct nbd_block *n, unsigned flags)
 {
   return flags & BLOCK_FUA && n->can_fua ? LIBNBD_CMD_FLAG_FUA : 0;
+}
+
+/* What FUA made durable needs no flush. */
+static enum nbd_outcome
+outcome_of_write (const struct nbd_block *n, unsigned flags)
+{
+  return fua_flag (n, flags) ? NBD_UNCHANGED : NBD_WROTE;
 }
 
 /* FUA by a flush, where the server knows no FUA. */
@@ -165,7 +215,9 @@ nbd_block_pwrite (struct block *b, const void *buf, size_t len, uint64_t off,
 {
   struct nbd_request req = { .n = nbd_of (b), .out = buf, .len = len,
                              .off = off,
-                             .flags = fua_flag (nbd_of (b), flags) };
+                             .flags = fua_flag (nbd_of (b), flags),
+                             .outcome = outcome_of_write (nbd_of (b),
+                                                          flags) };
   int r = check_aligned (b, len, off, err);
 
   if (r == 0)
@@ -186,7 +238,8 @@ nbd_block_zero (struct block *b, uint64_t len, uint64_t off, unsigned flags,
 {
   struct nbd_block *n = nbd_of (b);
   struct nbd_request req = { .n = n, .len = len, .off = off,
-                             .flags = fua_flag (n, flags) };
+                             .flags = fua_flag (n, flags),
+                             .outcome = outcome_of_write (n, flags) };
   int r = check_aligned (b, len, off, err);
 
   if (r < 0)
@@ -213,7 +266,9 @@ nbd_block_trim (struct block *b, uint64_t len, uint64_t off, unsigned flags,
                 struct err *err)
 {
   struct nbd_request req = { .n = nbd_of (b), .len = len, .off = off,
-                             .flags = fua_flag (nbd_of (b), flags) };
+                             .flags = fua_flag (nbd_of (b), flags),
+                             .outcome = outcome_of_write (nbd_of (b),
+                                                          flags) };
   int r = 0;
 
   if (nbd_of (b)->can_trim && check_aligned (b, len, off, NULL) == 0)

@@ -11,6 +11,9 @@
  * When we only read, a connection that broke is dropped and the request tried
  * on a fresh one; if there is none, the request fails with -EIO, and the next
  * one tries again.  When we write, all that follows fails with -EIO.
+ *
+ * A flush waits for the requests on all connections that have acknowledged a
+ * write since their last flush, and goes out on each of them.
  */
 
 #ifndef NBDIMAGE_BLOCK_NBD_H

@@ -45,6 +45,7 @@ void
 hostile_start (void (*serve) (int fd, unsigned nth))
 {
   hostile->connections = 0;
+  memset (hostile->counters, 0, sizeof hostile->counters);
   server = nbd_server_start (sock, serve);
   assert_true (server > 0);
   alarm (120);

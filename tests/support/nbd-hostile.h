@@ -31,6 +31,7 @@ extern const struct nbd_server_export hostile_plain;
 struct hostile_shared {
   unsigned connections;         /* since hostile_start; atomic */
   int variant;                  /* the test's own */
+  unsigned counters[5];         /* the test's own, 0 at hostile_start */
 };
 extern struct hostile_shared *hostile;
 
