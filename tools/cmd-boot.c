@@ -55,6 +55,7 @@ struct boot {
   struct machine machine;
   struct display display;
   char *folder;                 /* private; NULL: not made yet */
+  int folder_lock;
   char *socket;
   char *firmware, *firmware_vars;
   struct server *server;        /* NULL: QEMU has the URI */
@@ -357,7 +358,7 @@ run_qemu (struct boot *b, int *status, struct err *err)
 
   r = b->signal_fd = ending_signals (err);
   if (r >= 0)
-    r = private_folder_new (&b->folder, err);
+    r = private_folder_new (&b->folder, &b->folder_lock, err);
   if (r == 0 && b->uefi)
     r = firmware_prepare (b->folder, &b->firmware, &b->firmware_vars, err);
   if (r == 0)
@@ -390,6 +391,7 @@ boot_free (struct boot *b)
   server_stop (b->server);
   if (b->folder)
     private_folder_remove (b->folder);
+  cleanup_close (&b->folder_lock);
   cleanup_close (&b->signal_fd);
   cleanup_close (&b->display.port_fd);
   free (b->folder);
@@ -406,6 +408,7 @@ run (int argc, char *argv[])
     .cpus = CPUS_DEFAULT,
     .accel = "auto",
     .display = DISPLAY_INIT,
+    .folder_lock = -1,
     .signal_fd = -1,
   };
   struct err err = ERR_INIT;

@@ -10,6 +10,7 @@ set -e
 set -x
 
 requires jq
+requires flock --version
 requires qemu-system-x86_64 --version
 requires qemu-img --version
 requires genisoimage --version
@@ -82,6 +83,19 @@ DISPLAY=x windows="dbus curses" with_fake "$tmp/disk.img"
 contains "$tmp/err" "the package qemu-system-gui is not installed; the screen \
 is at vnc://127.0.0.1:"
 [[ $(behind -display) = vnc=127.0.0.1:* ]] || fail "not VNC"
+
+# What one left that was killed is removed, what is in use is not.
+mkdir "$tmp/old" "$tmp/old/nbdimage-boot."{abcdef,uvwxyz,longer-name}
+: >"$tmp/old/nbdimage-boot.abcdef/disk"
+exec 8<"$tmp/old/nbdimage-boot.uvwxyz"
+flock -x -n 8
+status=0
+TMPDIR=$tmp/old PATH=$tmp/fake:$PATH nbdimage boot --accel tcg --headless \
+    "$tmp/disk.img" >"$tmp/args" 2>"$tmp/err" || status=$?
+same "status" "$status" 7
+same "what is left" "$(cd "$tmp/old" && echo *)" \
+     "nbdimage-boot.longer-name nbdimage-boot.uvwxyz"
+exec 8<&-
 
 # No screen, or where the user's arguments for QEMU say.
 for option in --headless --serial; do

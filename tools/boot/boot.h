@@ -70,8 +70,11 @@ int accel_choose (const char *wish, bool *use_kvm, struct err *err);
 int firmware_prepare (const char *folder, char **code, char **vars,
                       struct err *err);
 
-/* A folder of our own below $TMPDIR or /var/tmp, mode 0700. */
-int private_folder_new (char **folder, struct err *err);
+/* A folder of our own below $TMPDIR or /var/tmp, mode 0700.  It is locked by
+ * *lock_fd, which the caller closes when it is removed: what others of this
+ * user left behind without a lock, because they were killed, is removed first.
+ */
+int private_folder_new (char **folder, int *lock_fd, struct err *err);
 /* Remove it with the files in it. */
 void private_folder_remove (const char *folder);
 
