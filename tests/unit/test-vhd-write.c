@@ -26,7 +26,9 @@
 #include "lib/base/bytes.h"
 #include "lib/base/cleanup.h"
 #include "lib/block/memory.h"
+#include "lib/format/image-ops.h"
 #include "lib/format/image.h"
+#include "lib/format/vhd/vhd-write.h"
 #include "tests/support/recorder.h"
 #include "tests/support/vhd-maker.h"
 
@@ -678,6 +680,36 @@ a_place_is_not_used_again_before_a_flush (void **state)
   block_unref (block);
 }
 
+/* Whoever looked it up before may still read or write there. */
+static void
+a_place_is_not_used_again_before_operations_end (void **state)
+{
+  struct block *block = empty_disk (BLOCK, 64);
+  struct image *img = open_to_write (block);
+  struct vhd *vhd = img->state;
+  unsigned epoch, nr_reused = 0;
+  uint32_t entry;
+
+  (void) state;
+  write_sector (img, 0, 1);
+  entry = bat_entry (block, 0);
+  epoch = vhd_space_enter (vhd->writer->space);
+  assert_int_equal (image_zero (img, BLOCK, 0, 0, NULL), 0);
+  for (unsigned i = 1; i < 64; ++i) {
+    assert_int_equal (image_flush (img, NULL), 0);
+    write_sector (img, i * PER_BLOCK, i + 1);
+    if (bat_entry (block, i) == entry)
+      nr_reused++;
+    if (i == 16) {
+      assert_int_equal (nr_reused, 0);
+      vhd_space_leave (vhd->writer->space, epoch);
+    }
+  }
+  assert_int_equal (nr_reused, 1);
+  image_unref (img);
+  block_unref (block);
+}
+
 static void
 check_refused (struct vhd_maker *m, const char *reason)
 {
@@ -885,6 +917,7 @@ main (void)
     cmocka_unit_test (places_are_made_in_batches),
     cmocka_unit_test (what_became_zero_is_used_again),
     cmocka_unit_test (a_place_is_not_used_again_before_a_flush),
+    cmocka_unit_test (a_place_is_not_used_again_before_operations_end),
     cmocka_unit_test (doubtful_images_are_not_written),
     cmocka_unit_test (what_can_not_grow_is_not_written),
     cmocka_unit_test (a_clear_bit_becomes_zeros),
