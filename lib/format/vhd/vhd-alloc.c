@@ -185,6 +185,11 @@ add_block (struct vhd_writer *w, uint64_t index, uint32_t in_block,
   }
   r = write_entry (w, index, sector, err);
   if (r < 0) {
+    /* It may be in the file all the same, and zeroes of a block that is
+     * absent write nothing.
+     */
+    if (write_entry (w, index, VHD_BAT_ABSENT, NULL) < 0)
+      __atomic_store_n (&w->broken, true, __ATOMIC_RELEASE);
     vhd_space_lose (w->space, sector);
     return r;
   }

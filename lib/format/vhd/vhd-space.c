@@ -74,6 +74,7 @@ struct vhd_space {
   uint64_t next;                /* bytes: where the next new place begins */
   uint64_t limit;               /* where the footer at the end begins */
   uint64_t batch;               /* how many places to make */
+  bool torn;                    /* a footer may be in part behind the end */
 
   uint64_t epoch;               /* atomic */
   uint64_t under_way[2];        /* atomic: operations of even and odd epochs */
@@ -222,7 +223,9 @@ add_new_places (const struct vhd_space *space, uint64_t nr, uint64_t old_end,
 {
   for (uint64_t i = 0; i < nr; ++i) {
     uint64_t off = space->next + i * space->stride;
-    struct place place = { (uint32_t) (off / VHD_SECTOR_SIZE), off < old_end };
+    struct place place = {
+      (uint32_t) (off / VHD_SECTOR_SIZE), off < old_end || space->torn
+    };
     bool has_footer = off < old_end &&
       off + space->stride > space->limit;
 
@@ -252,8 +255,10 @@ extend (struct vhd_space *space, struct places *batch, struct places *held,
     return 0;
   }
   r = block_append (space->block, space->footer, VHD_FOOTER_SIZE, end, err);
-  if (r < 0)
+  if (r < 0) {
+    space->torn = true;
     return r;
+  }
   __atomic_store_n (&space->changed, true, __ATOMIC_RELAXED);
   space->next = space->limit = end;
   return 0;
