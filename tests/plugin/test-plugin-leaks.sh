@@ -50,11 +50,17 @@ come_and_go ()
     settles_at "$before"
 }
 
-# The image of a FILE stays open for the next client.
-start_nbdkit image "$tmp/images/a.img" "$tmp/images/b.img"
+# The image of a FILE that is only read stays open for the next client.
+start_nbdkit -r image "$tmp/images/a.img" "$tmp/images/b.img"
 same "open images before the first client" "$(images)" 0
 come_and_go
 same "open images with no client" "$(images)" 2
+stop_nbdkit
+
+# One that can be written is closed, and with it what it holds.
+start_nbdkit image "$tmp/images/a.img" "$tmp/images/b.img"
+come_and_go
+same "open images with no client" "$(images)" 0
 stop_nbdkit
 
 # Those in a folder are closed.
