@@ -157,11 +157,11 @@ find . -name '*.partial' | grep . && fail "a partial file is left"
 # A parent that somebody writes to is none.
 start_nbdkit image f.vhd
 mkfifo commands
-qemu-io -f raw "$uri" <commands >written &
+stdbuf -oL qemu-io -f raw "$uri" <commands >written &
 exec 9>commands
 echo 'write 0 512' >&9
 for ((i = 0; i < 300; i++)); do
-    ! grep -q '^wrote' written || break
+    ! grep -q 'wrote [0-9]' written || break
     sleep 0.1
 done
 contains written 'wrote 512/512'

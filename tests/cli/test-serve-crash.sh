@@ -65,6 +65,11 @@ pid=
 for signal in KILL SEGV ABRT BUS KILL TERM INT KILL; do
     pid=$(nbdkit_pid "$pid")
     kill -"$signal" "$pid"
+    # One that ends in an orderly way may still take a client, and drop it.
+    for ((i = 0; i < 300; i++)); do
+        kill -0 "$pid" 2>/dev/null || break
+        sleep 0.1
+    done
     # The socket is there all the time: a client only waits.
     same "size" "$(nbdinfo --size "$uri")" 1048576
 done
@@ -127,12 +132,12 @@ for n in 1 2 3; do
       for ((i = 0; i < 2000; i++)); do
           echo "write -P 255 7M 64k"
       done
-    } | qemu-io -f raw "$uri" >"$tmp/qemu-io" 2>&1 &
+    } | stdbuf -oL qemu-io -f raw "$uri" >"$tmp/qemu-io" 2>&1 &
     qemu_io=$!
     cleanup_fn stop_pid "$qemu_io"
     # The 1 MiB, the flush (which says nothing), and some of the others.
     for ((i = 0; i < 300; i++)); do
-        [ "$(grep -c '^wrote' "$tmp/qemu-io")" -lt 5 ] || break
+        [ "$(grep -c 'wrote [0-9]' "$tmp/qemu-io")" -lt 5 ] || break
         sleep 0.1
     done
     kill -KILL "$pid"
@@ -142,9 +147,20 @@ for n in 1 2 3; do
     qemu-io -f raw -r -c "read -P $n ${n}M 1M" "$uri" >"$tmp/qemu-io"
     refuses grep -i fail "$tmp/qemu-io"
 done
-qemu-io -f raw -c "write 0 512" "$uri"
-refuses nbdimage serve -p 0 --write "$tmp/written.img"
+# The image is held as long as a client has it.
+mkfifo "$tmp/commands"
+stdbuf -oL qemu-io -f raw "$uri" <"$tmp/commands" >"$tmp/written" &
+qemu_io=$!
+exec 9>"$tmp/commands"
+echo 'write 0 512' >&9
+for ((i = 0; i < 300; i++)); do
+    ! grep -q 'wrote [0-9]' "$tmp/written" || break
+    sleep 0.1
+done
+refuses timeout 60 nbdimage serve -p 0 --write "$tmp/written.img"
 contains "$tmp/refused" "is in use by another process"
+exec 9>&-
+wait "$qemu_io"
 kill -TERM "$serve_pid"
 wait "$serve_pid"
 
