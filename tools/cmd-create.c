@@ -23,7 +23,7 @@ struct create {
   const char *parent;
   const char *parent_path;
   const char *geometry;
-  uint64_t block_size;
+  uint64_t block_size, sector_size, physical_sector_size;
   bool fixed;
   bool azure;
   bool preallocate;
@@ -34,17 +34,17 @@ struct create {
 };
 
 static const struct option_spec create_options[] = {
-  { "format", 'f', OPTION_STRING, "vhd|raw",
+  { "format", 'f', OPTION_STRING, "vhd|vhdx|raw",
     "the format of the new image; vhd unless said",
     offsetof (struct create, format) },
   { "parent", 0, OPTION_STRING, "IMAGE",
-    "make a differencing disk over this VHD",
+    "make a differencing disk over this VHD or VHDX",
     offsetof (struct create, parent) },
   { "parent-path", 0, OPTION_STRING, "FOLDER[:FOLDER…]",
     "where parents of IMAGE may lie besides",
     offsetof (struct create, parent_path) },
   { "fixed", 0, OPTION_FLAG, NULL,
-    "a VHD that does not grow, and can be of any size",
+    "a disk that does not grow",
     offsetof (struct create, fixed) },
   { "azure", 0, OPTION_FLAG, NULL,
     "a VHD for Azure: fixed, and of whole MiB",
@@ -52,9 +52,15 @@ static const struct option_spec create_options[] = {
   { "preallocate", 0, OPTION_FLAG, NULL,
     "take the space of a fixed or raw disk at once",
     offsetof (struct create, preallocate) },
-  { "block-size", 0, OPTION_SIZE, "512K|1M|2M",
-    "the unit in which a VHD grows; 2M unless said",
+  { "block-size", 0, OPTION_SIZE, "512K|1M|2M|…|256M",
+    "the unit in which the image grows",
     offsetof (struct create, block_size) },
+  { "sector-size", 0, OPTION_SIZE, "512|4096",
+    "sectors of a VHDX; 512 unless said",
+    offsetof (struct create, sector_size) },
+  { "physical-sector-size", 0, OPTION_SIZE, "512|4096",
+    "those a VHDX states for its medium; 4096 unless said",
+    offsetof (struct create, physical_sector_size) },
   { "geometry", 0, OPTION_STRING, "none|chs",
     "chs: round up to cylinders, for Virtual PC and old BIOSes",
     offsetof (struct create, geometry) },
@@ -83,13 +89,17 @@ check (struct create *c, const char *size, struct image_create_options *o)
     command_usage_error (&command_create, "%s", err.msg);
   if (size && c->size == 0)
     command_usage_error (&command_create, "a disk of 0 bytes can't be made");
-  if (c->block_size > UINT32_MAX)
-    command_usage_error (&command_create, "--block-size: that is too large");
+  if (c->block_size > UINT32_MAX || c->sector_size > UINT32_MAX ||
+      c->physical_sector_size > UINT32_MAX)
+    command_usage_error (&command_create, "--%s-size: that is too large",
+                         c->block_size > UINT32_MAX ? "block" : "sector");
   *o = (struct image_create_options) {
     .format = c->format,
     .kind = c->fixed ? IMAGE_FIXED : IMAGE_DYNAMIC,
     .size = c->size,
     .block_size = (uint32_t) c->block_size,
+    .sector_size = (uint32_t) c->sector_size,
+    .physical_sector_size = (uint32_t) c->physical_sector_size,
     .preallocate = c->preallocate,
     .azure = c->azure,
     .chs = c->geometry && strcmp (c->geometry, "chs") == 0,

@@ -18,11 +18,14 @@ enum image_kind {
 };
 
 struct image_create_options {
-  const char *format;           /* "raw" or "vhd" */
+  const char *format;           /* "raw", "vhd" or "vhdx" */
   enum image_kind kind;         /* not with a parent */
   uint64_t size;                /* bytes of disk; 0 with a parent: as that */
   uint32_t block_size;          /* bytes in a unit of allocation; 0: usual */
   bool preallocate;             /* fixed, raw: take the space at once */
+  uint32_t sector_size;         /* VHDX: 512 or 4096; 0: 512, or the parent's */
+  uint32_t physical_sector_size;        /* the same; 0: 4096, or the
+                                           parent's */
   bool azure;                   /* VHD: what Azure takes: fixed, rounded up to
                                    whole MiB */
   bool chs;                     /* VHD: a geometry for Virtual PC and BIOSes
@@ -44,7 +47,7 @@ struct image_create_options {
 int image_create (const char *path, const struct image_create_options *options,
                   uint64_t *size, struct report *report, struct err *err);
 
-/* "raw" or "vhd"?  -EINVAL: a format of which images can't be made. */
+/* "raw", "vhd" or "vhdx"?  -EINVAL: a format of which images can't be made. */
 int image_create_check_format (const char *format, struct err *err);
 
 #endif /* NBDIMAGE_FORMAT_CREATE_H */

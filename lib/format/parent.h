@@ -42,6 +42,27 @@ int parent_names_add (struct name_list *names, const char *path,
 int parent_names_add_windows (struct name_list *names, char *path,
                               struct err *err);
 
+/*--- parent-place.c ---------------------------------------------------------*/
+
+/* Where a parent is, for a new child: POSIX paths. */
+struct parent_place {
+  char *absolute;               /* without symbolic links */
+  char *relative;               /* from the child's folder, "./x" or "../x";
+                                   NULL: it can't be said in Windows' way, as
+                                   there is a backslash in the path */
+};
+
+/* Warns when a child would not find its parent without the parent-path
+ * option.
+ */
+int parent_place_find (const char *child, const char *parent,
+                       struct parent_place *out, struct report *report,
+                       struct err *err);
+void parent_place_free (struct parent_place *place);
+
+/* '/' to '\', in place. */
+void parent_path_to_windows (char *path);
+
 /*--- parent.c ---------------------------------------------------------------*/
 
 /* The folder of the image itself, by the name it was opened with: none, with

@@ -80,6 +80,9 @@ raw_create (struct creation *c, struct report *report, struct err *err)
   if (c->options->azure || c->options->chs || c->options->block_size)
     return err_set (err, -EINVAL, "a raw image has neither blocks nor a "
                     "geometry");
+  if (c->options->sector_size || c->options->physical_sector_size)
+    return err_set (err, -EINVAL, "a raw image does not say what size "
+                    "sectors have");
   c->size = c->options->size;
   r = creation_resize (c, c->size, err);
   if (r == 0 && c->options->preallocate)

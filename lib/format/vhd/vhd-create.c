@@ -105,6 +105,10 @@ check_options (const struct creation *c, struct err *err)
     r = check_block_size (o, err);
   if (r < 0)
     return r;
+  if ((o->sector_size && o->sector_size != VHD_SECTOR_SIZE) ||
+      o->physical_sector_size)
+    return err_set (err, -EINVAL, "sectors of a VHD have %d bytes",
+                    VHD_SECTOR_SIZE);
   if (o->preallocate && !is_fixed (o))
     return err_set (err, -EINVAL, "space can be taken in advance for fixed "
                     "VHDs only");

@@ -14,7 +14,6 @@
 #include <config.h>
 
 #include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,9 +51,7 @@ add_windows_path (struct vhd_link *link, uint32_t code, char *path,
   size_t len;
   int r;
 
-  for (char *p = path; *p; ++p)
-    if (*p == '/')
-      *p = '\\';
+  parent_path_to_windows (path);
   r = utf16_from_utf8 (path, UTF16_LE, &bytes, &len, err);
   if (r == 0)
     add_locator (link, code, bytes, len);
@@ -71,55 +68,6 @@ add_url (struct vhd_link *link, const char *parent, struct err *err)
     return err_nomem (err);
   add_locator (link, VHD_LOCATOR_MACX, (uint8_t *) url, strlen (url));
   return 0;
-}
-
-/* Both absolute and without symbolic links; folder without "/" at its end
- * unless it is the root.  "./x" beside or below, or "../x".
- */
-static char *
-relative_path (const char *folder, const char *path)
-{
-  size_t common = 0, i = 0;
-  char *out = NULL;
-  size_t size;
-  FILE *fp = open_memstream (&out, &size);
-  const char *up = "./";
-
-  if (fp == NULL)
-    return NULL;
-  if (strcmp (folder, "/") == 0)
-    folder = "";
-  while (folder[i] && folder[i] == path[i]) {
-    i++;
-    if (path[i] == '/' && (folder[i] == '/' || folder[i] == '\0'))
-      common = i;
-  }
-  for (i = common; folder[i]; ++i)
-    if (folder[i] == '/') {
-      fputs ("../", fp);
-      up = "";
-    }
-  fprintf (fp, "%s%s", up, path + common + 1);
-  if (fclose (fp) != 0) {
-    free (out);
-    return NULL;
-  }
-  return out;
-}
-
-/* The folder in which path lies or would lie, absolute. */
-static char *
-real_folder (const char *path)
-{
-  CLEANUP_FREE char *folder = strdup (path);
-  char *slash = folder ? strrchr (folder, '/') : NULL;
-
-  if (folder == NULL)
-    return NULL;
-  if (slash == NULL)
-    return realpath (".", NULL);
-  slash[slash == folder ? 1 : 0] = '\0';
-  return realpath (folder, NULL);
 }
 
 static int
@@ -140,43 +88,24 @@ add_name (struct vhd_link *link, const char *leaf, struct err *err)
   return 0;
 }
 
-static int
-add_windows_paths (struct vhd_link *link, const char *folder, char *parent,
-                   struct report *report, struct err *err)
-{
-  CLEANUP_FREE char *relative = relative_path (folder, parent);
-  int r;
-
-  if (relative == NULL)
-    return err_nomem (err);
-  if (strncmp (relative, "../", 3) == 0)
-    report_warn (report, "the parent is not in the folder of the child or "
-                 "below it: to open the child, name its folder with "
-                 "%sparent-path", image_option_dashes);
-  r = add_windows_path (link, VHD_LOCATOR_W2RU, relative, err);
-  if (r == 0)
-    r = add_windows_path (link, VHD_LOCATOR_W2KU, parent, err);
-  return r;
-}
-
 int
 vhd_link_make (const char *child, const char *parent, struct vhd_link *link,
                struct report *report, struct err *err)
 {
-  CLEANUP_FREE char *folder = real_folder (child);
-  CLEANUP_FREE char *path = realpath (parent, NULL);
-  int r;
+  struct parent_place place;
+  int r = parent_place_find (child, parent, &place, report, err);
 
   memset (link, 0, sizeof *link);
-  if (path == NULL)
-    return err_sys (err, "parent %s", parent);
-  if (folder == NULL)
-    return err_sys (err, "its folder can't be found");
-  r = add_name (link, strrchr (path, '/') + 1, err);
+  if (r < 0)
+    return r;
+  r = add_name (link, strrchr (place.absolute, '/') + 1, err);
   if (r == 0)
-    r = add_url (link, path, err);
-  if (r == 0 && strchr (path, '\\') == NULL)
-    r = add_windows_paths (link, folder, path, report, err);
+    r = add_url (link, place.absolute, err);
+  if (r == 0 && place.relative)
+    r = add_windows_path (link, VHD_LOCATOR_W2RU, place.relative, err);
+  if (r == 0 && place.relative)
+    r = add_windows_path (link, VHD_LOCATOR_W2KU, place.absolute, err);
+  parent_place_free (&place);
   return r;
 }
 

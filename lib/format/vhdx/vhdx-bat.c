@@ -315,6 +315,15 @@ count_entries (const struct vhdx_bat *bat, bool has_parent)
                     : bat->nr_blocks + (bat->nr_blocks - 1) / ratio;
 }
 
+void
+vhdx_bat_measure (const struct vhdx_metadata *m, struct vhdx_bat *bat)
+{
+  bat->chunk_ratio = (uint32_t) (VHDX_CHUNK_SECTORS * m->logical /
+                                 m->block_size);
+  bat->nr_blocks = div_round_up (m->size, m->block_size);
+  bat->nr_entries = count_entries (bat, m->has_parent);
+}
+
 int
 vhdx_bat_open (struct vhdx_layer *layer, struct err *err)
 {
@@ -322,10 +331,7 @@ vhdx_bat_open (struct vhdx_layer *layer, struct err *err)
   const struct vhdx_region *region = &layer->regions.bat;
   struct vhdx_bat *bat = &layer->bat;
 
-  bat->chunk_ratio = (uint32_t) (VHDX_CHUNK_SECTORS * m->logical /
-                                 m->block_size);
-  bat->nr_blocks = div_round_up (m->size, m->block_size);
-  bat->nr_entries = count_entries (bat, m->has_parent);
+  vhdx_bat_measure (m, bat);
   if (bat->nr_entries > region->len / VHDX_BAT_ENTRY_SIZE)
     return err_set (err, -EBADMSG, "the BAT at offset %" PRIu64 " has %" PRIu64
                     " bytes, but the disk of %" PRIu64 " bytes needs %" PRIu64

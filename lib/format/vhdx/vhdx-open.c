@@ -116,4 +116,5 @@ const struct image_ops vhdx_image_ops = {
   .extents = vhdx_extents,
   .cache = vhdx_cache,
   .info = vhdx_info,
+  .create = vhdx_create,
 };

@@ -189,6 +189,10 @@ struct vhdx_bat {
 
 struct vhdx_layer;
 
+/* How many entries a disk needs, and of which; everything but the entries. */
+void vhdx_bat_measure (const struct vhdx_metadata *metadata,
+                       struct vhdx_bat *bat);
+
 /* Fill layer->bat from what is known of the layer, read the table and check
  * every entry, if it is small enough to be held.
  */
@@ -276,6 +280,43 @@ int vhdx_layer_extents (struct vhdx_layer *layer, uint64_t len, uint64_t off,
                         struct extent_list *list, struct err *err);
 int vhdx_layer_cache (struct vhdx_layer *layer, uint64_t len, uint64_t off,
                       struct err *err);
+
+/*--- vhdx-encode.c ----------------------------------------------------------*/
+
+/* A new one, random. */
+int vhdx_guid_new (uint8_t guid[UUID_SIZE], struct err *err);
+
+int vhdx_encode_identifier (const char *creator,
+                            uint8_t out[VHDX_CREATOR + VHDX_CREATOR_SIZE],
+                            struct err *err);
+/* Of the header: sequence, data_write_guid, log_guid and the log's place. */
+void vhdx_encode_header (const struct vhdx_header *header,
+                         const uint8_t file_write_guid[UUID_SIZE],
+                         uint8_t out[VHDX_HEADER_SIZE]);
+/* BAT and metadata, of which off and len are set; sets their GUIDs. */
+void vhdx_encode_regions (struct vhdx_regions *regions,
+                          uint8_t out[VHDX_REGIONS_SIZE]);
+/* The table and the items behind it, into room for VHDX_METADATA_TABLE_SIZE,
+ * 64 bytes and the locator.  Returns how many bytes they are.
+ */
+size_t vhdx_encode_metadata (const struct vhdx_metadata *metadata,
+                             uint8_t *out);
+
+/*--- vhdx-link.c ------------------------------------------------------------*/
+
+/* The parent locator of a new child: *out, which the caller frees, has *len
+ * bytes.  Paths are those of both files, linkage the identity of the parent's
+ * data.
+ */
+int vhdx_link_make (const char *child, const char *parent,
+                    const uint8_t linkage[UUID_SIZE], uint8_t **out,
+                    size_t *len, struct report *report, struct err *err);
+
+/*--- vhdx-create.c ----------------------------------------------------------*/
+
+struct creation;
+
+int vhdx_create (struct creation *c, struct report *report, struct err *err);
 
 /*--- vhdx-info.c ------------------------------------------------------------*/
 
