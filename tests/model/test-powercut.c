@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* Power cuts: each kind of image that can be written (support/subject.c),
+ * each workload, at every moment (support/powercut.h).
+ *
+ * NBDIMAGE_TEST_SEED: what random numbers begin with.  NBDIMAGE_TEST_STATES:
+ * how many states, in all; by default 2,400, and 24,000 if NBDIMAGE_LONG is
+ * set.
+ */
+
+#include <config.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "lib/base/checked.h"
+#include "tests/support/powercut.h"
+
+static uint64_t seed;
+static unsigned nr_states;
+
+/*--- Workloads --------------------------------------------------------------*/
+
+static unsigned
+nr_sectors (const struct powercut *pc)
+{
+  return pc->files->nr_sectors;
+}
+
+static unsigned
+nr_blocks (const struct powercut *pc)
+{
+  return (unsigned) div_round_up (nr_sectors (pc), pc->files->per_block);
+}
+
+static struct disk_op
+random_op (struct powercut *pc)
+{
+  return disk_op_random (&pc->rng, nr_sectors (pc), pc->files->per_block,
+                         &pc->next_id);
+}
+
+static void
+anything (struct powercut *pc)
+{
+  unsigned nr = 10 + rng_below (&pc->rng, 50);
+
+  for (unsigned n = 0; n < nr; ++n) {
+    struct disk_op op = random_op (pc);
+
+    powercut_do (pc, &op);
+    if (rng_below (&pc->rng, 5) == 0)
+      powercut_flush (pc);
+    if (rng_below (&pc->rng, 25) == 0)
+      powercut_reopen (pc);
+  }
+}
+
+/* As who copies a disk. */
+static void
+front_to_back (struct powercut *pc)
+{
+  unsigned step = 1 + rng_below (&pc->rng, pc->files->per_block);
+
+  for (unsigned s = 0; s < nr_sectors (pc); s += step)
+    powercut_write (pc, s, (unsigned) min_u64 (step, nr_sectors (pc) - s), 0);
+  powercut_flush (pc);
+}
+
+static void
+one_sector_of_each_block (struct powercut *pc)
+{
+  unsigned per_block = pc->files->per_block;
+
+  for (unsigned n = 0; n < nr_blocks (pc); ++n) {
+    unsigned i = (n * 7) % nr_blocks (pc);
+
+    powercut_write (pc, (unsigned) min_u64 (i * per_block + n % per_block,
+                                            nr_sectors (pc) - 1), 1, 0);
+    powercut_flush (pc);
+  }
+}
+
+/* What was flushed a moment ago is freed, its place used again. */
+static void
+written_and_given_up (struct powercut *pc)
+{
+  unsigned per_block = pc->files->per_block;
+  unsigned nr = nr_sectors (pc) / per_block;
+
+  for (unsigned n = 0; n < 3 * nr; ++n) {
+    unsigned i = rng_below (&pc->rng, nr);
+
+    powercut_write (pc, i * per_block + n % per_block, 1, 0);
+    if (n % 2 == 0)
+      powercut_flush (pc);
+    powercut_zero (pc, rng_below (&pc->rng, nr) * per_block, per_block, 0);
+    if (n % 3 == 0)
+      powercut_flush (pc);
+  }
+}
+
+/* Whoever does this, counts on each of them. */
+static void
+each_with_fua (struct powercut *pc)
+{
+  for (unsigned n = 0; n < 25; ++n) {
+    struct disk_op op = random_op (pc);
+
+    op.flags |= BLOCK_FUA;
+    powercut_do (pc, &op);
+  }
+}
+
+static void
+opened_again_and_again (struct powercut *pc)
+{
+  for (unsigned n = 0; n < 12; ++n) {
+    struct disk_op op = random_op (pc);
+
+    powercut_do (pc, &op);
+    if (n % 3 == 0)
+      powercut_flush (pc);
+    powercut_reopen (pc);
+  }
+}
+
+/* The first half of the disk is shared, four sectors to one thread and four
+ * to the next; of the second each has blocks of its own.
+ */
+#define NR_THREADS 4U
+#define GROUP 4U
+
+struct worker {
+  struct powercut *pc;
+  unsigned number;
+  struct rng rng;
+};
+
+static void
+shared_group (struct worker *w, struct disk_op *op)
+{
+  unsigned nr = nr_sectors (w->pc) / 2 / GROUP / NR_THREADS;
+
+  op->first = (rng_below (&w->rng, nr) * NR_THREADS + w->number) * GROUP;
+  op->nr = 1 + rng_below (&w->rng, GROUP);
+}
+
+static void
+own_block (struct worker *w, struct disk_op *op)
+{
+  unsigned per_block = w->pc->files->per_block;
+  unsigned first = nr_blocks (w->pc) / 2 + 1, nr = nr_blocks (w->pc) - first;
+  unsigned i = rng_below (&w->rng, nr) / NR_THREADS * NR_THREADS + w->number;
+
+  if (i >= nr)
+    i = w->number % nr;
+  if (w->number >= nr) {
+    shared_group (w, op);
+    return;
+  }
+  op->first = (first + i) * per_block;
+  op->nr = (unsigned) min_u64 (per_block, nr_sectors (w->pc) - op->first);
+}
+
+static void *
+work (void *arg)
+{
+  struct worker *w = arg;
+
+  for (unsigned n = 0; n < 12; ++n) {
+    struct disk_op op = { .kind = rng_below (&w->rng, 3) ? DISK_WRITE
+                          : DISK_ZERO };
+
+    if (rng_below (&w->rng, 2))
+      shared_group (w, &op);
+    else
+      own_block (w, &op);
+    op.id = __atomic_fetch_add (&w->pc->next_id, op.nr, __ATOMIC_RELAXED);
+    powercut_do (w->pc, &op);
+    if (rng_below (&w->rng, 5) == 0 && w->pc->drop == POWERCUT_DROP_NONE)
+      powercut_flush (w->pc);
+  }
+  return NULL;
+}
+
+static void
+four_threads (struct powercut *pc)
+{
+  struct worker workers[NR_THREADS];
+  pthread_t threads[NR_THREADS];
+
+  for (unsigned t = 0; t < NR_THREADS; ++t) {
+    workers[t] = (struct worker) { pc, t, { rng_next (&pc->rng) } };
+    assert_int_equal (pthread_create (&threads[t], NULL, work, &workers[t]),
+                      0);
+  }
+  for (unsigned t = 0; t < NR_THREADS; ++t)
+    pthread_join (threads[t], NULL);
+  powercut_flush (pc);
+}
+
+static const struct powercut_workload workloads[] = {
+  { .name = "anything", .run = anything },
+  { .name = "front to back", .run = front_to_back },
+  { .name = "one sector of each block", .run = one_sector_of_each_block },
+  { .name = "written and given up", .run = written_and_given_up },
+  { .name = "each with FUA", .run = each_with_fua },
+  { .name = "opened again and again", .run = opened_again_and_again },
+  { .name = "four threads", .run = four_threads },
+};
+
+#define NR_WORKLOADS (sizeof workloads / sizeof workloads[0])
+
+/*--- The tests --------------------------------------------------------------*/
+
+static unsigned
+nr_subjects (void)
+{
+  unsigned nr = 0;
+
+  while (subjects[nr].name)
+    nr++;
+  return nr;
+}
+
+static void
+say (const struct subject *s, const struct powercut_workload *w,
+     const struct powercut_result *result, uint64_t began)
+{
+  print_message ("%s, %s, seed %llu: %u states at %u moments, %u read-only, "
+                 "%u bad%s%s\n", s->name, w->name, (unsigned long long) began,
+                 result->nr_states, result->nr_changes, result->nr_read_only,
+                 result->nr_bad, result->nr_bad ? "; first " : "",
+                 result->first);
+}
+
+/* Lives of about 60 states, so that many different ones are tried. */
+static void
+try_workload (const struct subject_files *f,
+              const struct powercut_workload *w, unsigned nr,
+              enum powercut_drop drop, struct powercut_result *result)
+{
+  for (uint64_t n = 0; result->nr_states < nr; ++n)
+    powercut_try (f, w, seed + n, 60, drop, result);
+}
+
+/* Returns how many states were tried. */
+static unsigned
+try_subject (const struct subject *s, unsigned nr, unsigned *nr_bad)
+{
+  struct subject_files f;
+  unsigned done = 0;
+
+  subject_make (s, seed, &f);
+  for (size_t i = 0; i < NR_WORKLOADS; ++i) {
+    struct powercut_result result = { .nr_states = 0 };
+
+    try_workload (&f, &workloads[i], nr / NR_WORKLOADS + 1,
+                  POWERCUT_DROP_NONE, &result);
+    say (s, &workloads[i], &result, seed);
+    done += result.nr_states;
+    *nr_bad += result.nr_bad;
+  }
+  subject_remove (&f);
+  return done;
+}
+
+static void
+a_power_cut_loses_nothing_that_was_flushed (void **state)
+{
+  unsigned done = 0, nr_bad = 0, nr = nr_states / nr_subjects ();
+
+  (void) state;
+  for (const struct subject *s = subjects; s->name; ++s)
+    done += try_subject (s, nr, &nr_bad);
+  print_message ("%u states\n", done);
+  assert_true (done >= nr_states);
+  assert_int_equal (nr_bad, 0);
+}
+
+/* The test of the test: without flushes every kind of image must fail it. */
+static void
+without_flushes_it_loses_something (void **state)
+{
+  (void) state;
+  for (const struct subject *s = subjects; s->name; ++s) {
+    struct powercut_result result = { .nr_states = 0 };
+    struct subject_files f;
+
+    subject_make (s, seed, &f);
+    try_workload (&f, &workloads[0], 150, POWERCUT_DROP_ALL, &result);
+    say (s, &workloads[0], &result, seed);
+    subject_remove (&f);
+    assert_true (result.nr_bad > 0);
+  }
+}
+
+/* With those alone that a client asks for, the order is lost in which we
+ * write; but for images where there is none.
+ */
+static void
+without_our_own_flushes_it_loses_something (void **state)
+{
+  (void) state;
+  for (const struct subject *s = subjects; s->name; ++s) {
+    struct powercut_result result = { .nr_states = 0 };
+    struct subject_files f;
+
+    subject_make (s, seed, &f);
+    for (size_t i = 0; i < NR_WORKLOADS; ++i)
+      try_workload (&f, &workloads[i], result.nr_states + 150,
+                    POWERCUT_DROP_INNER, &result);
+    say (s, &workloads[0], &result, seed);
+    subject_remove (&f);
+    if (s->is_plain)
+      assert_int_equal (result.nr_bad, 0);
+    else
+      assert_true (result.nr_bad > 0);
+  }
+}
+
+static unsigned
+number_from (const char *name, unsigned usual)
+{
+  const char *value = getenv (name);
+
+  return value ? (unsigned) strtoul (value, NULL, 10) : usual;
+}
+
+int
+main (void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test (a_power_cut_loses_nothing_that_was_flushed),
+    cmocka_unit_test (without_flushes_it_loses_something),
+    cmocka_unit_test (without_our_own_flushes_it_loses_something),
+  };
+
+  seed = number_from ("NBDIMAGE_TEST_SEED", 1);
+  nr_states = number_from ("NBDIMAGE_TEST_STATES",
+                           getenv ("NBDIMAGE_LONG") ? 24000 : 2400);
+  return cmocka_run_group_tests (tests, NULL, NULL);
+}

@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+#include <config.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/base/bytes.h"
+#include "lib/base/cleanup.h"
+#include "tests/support/powercut.h"
+
+/* What is told to the replay. */
+struct powercut_note {
+  enum { OP_BEGINS, OP_ENDED, FLUSH_BEGINS, FLUSH_ENDED } kind;
+  struct disk_op op;
+  uint8_t *bytes;               /* after a trim */
+  struct powercut_note *begin;  /* of what ended */
+  uint64_t number;              /* set in the replay */
+  struct powercut_note *next;
+};
+
+static void __attribute__ ((__noreturn__))
+die (const struct powercut *pc, const char *what, const struct err *err)
+{
+  fprintf (stderr, "%s: %s: %s\n", pc->files->subject->name, what, err->msg);
+  abort ();
+}
+
+/*--- Recording --------------------------------------------------------------*/
+
+static struct powercut_note *
+note (struct powercut *pc, const struct powercut_note *what)
+{
+  struct powercut_note *n = malloc (sizeof *n);
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&pc->lock);
+
+  if (n == NULL)
+    abort ();
+  *n = *what;
+  n->next = pc->notes;
+  pc->notes = n;
+  history_note (pc->history, n);
+  return n;
+}
+
+/* What sectors hold after a trim. */
+static uint8_t *
+read_back (struct powercut *pc, const struct disk_op *op)
+{
+  size_t len = op->nr * (size_t) DISK_SECTOR;
+  uint8_t *bytes = malloc (len);
+  struct err err = ERR_INIT;
+
+  if (bytes == NULL)
+    abort ();
+  if (image_pread (pc->img, bytes, len, op->first * (uint64_t) DISK_SECTOR,
+                   &err) < 0)
+    die (pc, "read", &err);
+  return bytes;
+}
+
+void
+powercut_do (struct powercut *pc, const struct disk_op *op)
+{
+  struct powercut_note begins = { .kind = OP_BEGINS, .op = *op };
+  struct powercut_note ended = { .kind = OP_ENDED };
+  struct err err = ERR_INIT;
+
+  if (pc->drop == POWERCUT_DROP_INNER)
+    begins.op.flags &= ~BLOCK_FUA;
+  ended.begin = note (pc, &begins);
+  if (disk_op_run (&begins.op, pc->img, &err) < 0)
+    die (pc, "operation", &err);
+  if (op->kind == DISK_TRIM)
+    ended.bytes = read_back (pc, op);
+  note (pc, &ended);
+}
+
+void
+powercut_write (struct powercut *pc, unsigned first, unsigned nr,
+                unsigned flags)
+{
+  struct disk_op op = { .kind = DISK_WRITE, .first = first, .nr = nr,
+                        .flags = flags };
+
+  op.id = __atomic_fetch_add (&pc->next_id, nr, __ATOMIC_RELAXED);
+  powercut_do (pc, &op);
+}
+
+void
+powercut_zero (struct powercut *pc, unsigned first, unsigned nr,
+               unsigned flags)
+{
+  struct disk_op op = { .kind = DISK_ZERO, .first = first, .nr = nr,
+                        .flags = flags };
+
+  powercut_do (pc, &op);
+}
+
+void
+powercut_flush (struct powercut *pc)
+{
+  struct powercut_note begins = { .kind = FLUSH_BEGINS };
+  struct powercut_note ended = { .kind = FLUSH_ENDED };
+  struct err err = ERR_INIT;
+
+  ended.begin = note (pc, &begins);
+  history_drop_flushes (pc->history, pc->drop == POWERCUT_DROP_ALL);
+  if (image_flush (pc->img, &err) < 0)
+    die (pc, "flush", &err);
+  history_drop_flushes (pc->history, pc->drop != POWERCUT_DROP_NONE);
+  note (pc, &ended);
+}
+
+static void
+open_image (struct powercut *pc)
+{
+  struct err err = ERR_INIT;
+
+  if (subject_open (pc->files, pc->block, true, &pc->img, &err) < 0)
+    die (pc, "opening", &err);
+}
+
+void
+powercut_reopen (struct powercut *pc)
+{
+  image_unref (pc->img);
+  open_image (pc);
+}
+
+static void
+record (struct powercut *pc, const struct powercut_workload *w)
+{
+  const struct subject_files *f = pc->files;
+
+  pthread_mutex_init (&pc->lock, NULL);
+  pc->history = history_new ();
+  pc->block = history_file (pc->history, "recorded", f->data, f->len);
+  history_drop_flushes (pc->history, pc->drop != POWERCUT_DROP_NONE);
+  open_image (pc);
+  w->run (pc);
+  image_unref (pc->img);
+  block_unref (pc->block);
+}
+
+static void
+forget (struct powercut *pc)
+{
+  struct powercut_note *n, *next;
+
+  for (n = pc->notes; n; n = next) {
+    next = n->next;
+    free (n->bytes);
+    free (n);
+  }
+  history_free (pc->history);
+  pthread_mutex_destroy (&pc->lock);
+}
+
+/*--- One state --------------------------------------------------------------*/
+
+static int
+read_disk (struct image *img, size_t len, uint8_t **out, struct err *err)
+{
+  CLEANUP_FREE uint8_t *disk = malloc (len);
+  int r;
+
+  if (disk == NULL)
+    abort ();
+  r = image_pread (img, disk, len, 0, err);
+  if (r == 0)
+    *out = steal_ptr (&disk);
+  return r;
+}
+
+/* What it holds, if it may hold that. */
+static int
+open_and_read (const struct powercut_state *st, uint8_t **out,
+               struct err *err)
+{
+  unsigned nr = disk_model_nr_sectors (st->model);
+  CLEANUP_IMAGE struct image *img = NULL;
+  int r = subject_open (st->files, st->block, false, &img, err);
+
+  if (r < 0)
+    return r;
+  if (image_size (img) != nr * (uint64_t) DISK_SECTOR)
+    return err_set (err, -EBADMSG, "the size of the disk has changed");
+  r = disk_model_check (st->model, img, true, err);
+  if (r == 0)
+    r = read_disk (img, nr * (size_t) DISK_SECTOR, out, err);
+  return r;
+}
+
+/* The footer of a VHD at its end may be torn while the file grows, and its
+ * copy at the start is good for reading: lib/format/vhd/vhd-space.c.
+ */
+static bool
+needs_repair (int r, const struct err *err)
+{
+  return r == -EROFS && strstr (err->msg, "only the copy is whole");
+}
+
+/* disk is changed like the disk. */
+static int
+write_into (const struct powercut_state *st, uint8_t *disk, bool *done,
+            struct err *err)
+{
+  CLEANUP_IMAGE struct image *img = NULL;
+  unsigned nr = disk_model_nr_sectors (st->model), s;
+  struct rng rng = { st->seed ^ 77 };
+  int r = subject_open (st->files, st->block, true, &img, err);
+
+  *done = r == 0;
+  if (needs_repair (r, err))
+    return 0;
+  for (unsigned i = 0; r == 0 && i < 2; ++i) {
+    s = rng_below (&rng, nr);
+    disk_fill_sector (disk + s * (size_t) DISK_SECTOR, 0xC0FFEE + i);
+    r = image_pwrite (img, disk + s * (size_t) DISK_SECTOR, DISK_SECTOR,
+                      s * (uint64_t) DISK_SECTOR, 0, err);
+  }
+  return r < 0 ? r : image_flush (img, err);
+}
+
+static int
+is_the_same (const struct powercut_state *st, const uint8_t *disk,
+             struct err *err)
+{
+  size_t len = disk_model_nr_sectors (st->model) * (size_t) DISK_SECTOR;
+  CLEANUP_IMAGE struct image *img = NULL;
+  CLEANUP_FREE uint8_t *again = NULL;
+  int r = subject_open (st->files, st->block, false, &img, err);
+
+  if (r == 0)
+    r = read_disk (img, len, &again, err);
+  if (r == 0 && memcmp (disk, again, len) != 0)
+    r = err_set (err, -EBADMSG, "it is another disk after it was opened "
+                 "again and written into");
+  return r;
+}
+
+int
+powercut_check_disk (struct powercut_state *st, struct err *err)
+{
+  CLEANUP_FREE uint8_t *disk = NULL;
+  bool done;
+  int r = open_and_read (st, &disk, err);
+
+  if (r < 0)
+    return r;
+  r = write_into (st, disk, &done, err);
+  if (r < 0)
+    return err_in (err, "writing");
+  if (!done) {
+    st->result->nr_read_only++;
+    return 0;
+  }
+  return is_the_same (st, disk, err);
+}
+
+/*--- All states -------------------------------------------------------------*/
+
+static const char *
+crash_to_string (enum history_crash how)
+{
+  static const char *const names[] = {
+    [HISTORY_ALL] = "all", [HISTORY_NOTHING] = "nothing",
+    [HISTORY_PREFIX] = "prefix", [HISTORY_FEW] = "few",
+    [HISTORY_HALF] = "half", [HISTORY_MOST] = "most",
+    [HISTORY_ALL_BUT_ONE] = "all but one", [HISTORY_ONE] = "one",
+  };
+
+  return names[how];
+}
+
+static void
+try_state (struct powercut_state *st, const struct powercut_workload *w,
+           enum history_crash how, uint64_t seed)
+{
+  struct powercut_result *result = st->result;
+  struct err err = ERR_INIT;
+  int r;
+
+  st->how = how;
+  st->seed = seed;
+  st->block = replay_crash (st->replay, 0, how, seed);
+  r = w->check ? w->check (st, &err) : powercut_check_disk (st, &err);
+  block_unref (st->block);
+  result->nr_states++;
+  if (r == 0)
+    return;
+  if (result->nr_bad++ == 0)
+    snprintf (result->first, sizeof result->first,
+              "after change %u, %s of %zu not flushed: %.150s",
+              result->nr_changes, crash_to_string (how),
+              replay_nr_pending (st->replay), err.msg);
+}
+
+static void
+hear (struct disk_model *m, struct powercut_note *n)
+{
+  switch (n->kind) {
+  case OP_BEGINS:
+    n->number = disk_model_begin (m, &n->op);
+    break;
+  case OP_ENDED:
+    disk_model_end (m, n->begin->number, true, n->bytes);
+    break;
+  case FLUSH_BEGINS:
+    n->number = disk_model_flush_begin (m);
+    break;
+  case FLUSH_ENDED:
+    disk_model_flush_end (m, n->begin->number);
+    break;
+  }
+}
+
+/* How many states to try after each change, on average: a half of them with
+ * all changes, if there are enough; the others with some.
+ */
+struct share {
+  unsigned nr_states, nr_moments;
+};
+
+static void
+try_moment (struct powercut_state *st, const struct powercut_workload *w,
+            const struct share *share, struct rng *rng)
+{
+  unsigned half = share->nr_states / 2 + 1;
+
+  if (share->nr_moments <= half || rng_below (rng, share->nr_moments) < half)
+    try_state (st, w, HISTORY_ALL, rng_next (rng));
+  for (unsigned n = share->nr_states / 2;;) {
+    /* n / nr_moments of them */
+    if (n < share->nr_moments && rng_below (rng, share->nr_moments) >= n)
+      return;
+    try_state (st, w, 1 + rng_below (rng, HISTORY_NR_CRASHES - 1),
+               rng_next (rng));
+    if (n < share->nr_moments)
+      return;
+    n -= share->nr_moments;
+  }
+}
+
+static bool
+is_change (const struct history_item *item)
+{
+  return item->kind != HISTORY_NOTE;
+}
+
+static unsigned
+count_moments (const struct history *h)
+{
+  struct replay *r = replay_new (h);
+  const struct history_item *item;
+  unsigned nr = 0;
+
+  while ((item = replay_step (r)) != NULL)
+    nr += is_change (item);
+  replay_free (r);
+  return nr;
+}
+
+static void
+try_history (struct powercut *pc, const struct powercut_workload *w,
+             unsigned nr_states, struct powercut_result *result)
+{
+  const struct subject_files *f = pc->files;
+  struct disk_model *m = disk_model_new (f->disk, f->nr_sectors);
+  struct share share = { nr_states, count_moments (pc->history) };
+  struct powercut_state st = {
+    .files = f, .replay = replay_new (pc->history), .model = m,
+    .result = result,
+  };
+  const struct history_item *item;
+
+  while ((item = replay_step (st.replay)) != NULL)
+    if (item->kind == HISTORY_NOTE)
+      hear (m, item->note);
+    else {
+      result->nr_changes++;
+      try_moment (&st, w, &share, &pc->rng);
+    }
+  try_state (&st, w, HISTORY_NOTHING, 1);
+  try_state (&st, w, HISTORY_ALL, 1);
+  replay_free (st.replay);
+  disk_model_free (m);
+}
+
+void
+powercut_try (const struct subject_files *files,
+              const struct powercut_workload *w, uint64_t seed,
+              unsigned nr_states, enum powercut_drop drop,
+              struct powercut_result *result)
+{
+  struct powercut pc = {
+    .files = files, .rng = { seed }, .next_id = 1000000, .drop = drop,
+  };
+
+  record (&pc, w);
+  try_history (&pc, w, nr_states, result);
+  forget (&pc);
+}

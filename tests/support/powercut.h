@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* The power fails while an image is written, at any moment: is everything
+ * that was flushed there?
+ *
+ * A workload is run once, and everything that it does to the file of the
+ * image is remembered (history.h).  Then its history is replayed, change by
+ * change, and after each change the file is tried as it could be if the power
+ * had failed then: with all changes up to that one, and with some of those
+ * that were not flushed, torn at sectors.
+ *
+ * Each such file must open for reading, and then for writing, and be written
+ * into; hold what was flushed, and in each sector one of the states it had
+ * since then (disk-model.h); and hold the same the next time.
+ */
+
+#ifndef NBDIMAGE_TESTS_POWERCUT_H
+#define NBDIMAGE_TESTS_POWERCUT_H
+
+#include <pthread.h>
+
+#include "tests/support/disk-model.h"
+#include "tests/support/history.h"
+#include "tests/support/subject.h"
+
+/*--- What workloads use -----------------------------------------------------*/
+
+/* Of the flushes of the file, those are not done: for the test of the test. */
+enum powercut_drop {
+  POWERCUT_DROP_NONE,
+  POWERCUT_DROP_INNER,          /* all that no client asked for */
+  POWERCUT_DROP_ALL,
+};
+
+struct powercut {
+  const struct subject_files *files;
+  struct history *history;
+  struct block *block;          /* file 0 of the history: the leaf */
+  struct image *img;            /* open for writing */
+  struct rng rng;
+  uint32_t next_id;
+  enum powercut_drop drop;
+  pthread_mutex_t lock;         /* guards notes */
+  struct powercut_note *notes;
+};
+
+/* Operations, which must succeed, of one thread or of several whose sectors
+ * are not the same.
+ */
+void powercut_do (struct powercut *pc, const struct disk_op *op);
+void powercut_write (struct powercut *pc, unsigned first, unsigned nr,
+                     unsigned flags);
+void powercut_zero (struct powercut *pc, unsigned first, unsigned nr,
+                    unsigned flags);
+void powercut_flush (struct powercut *pc);
+
+/* Close the image and open it again. */
+void powercut_reopen (struct powercut *pc);
+
+/*--- Trying -----------------------------------------------------------------*/
+
+/* A file as the power cut left it. */
+struct powercut_state {
+  const struct subject_files *files;
+  struct replay *replay;
+  enum history_crash how;
+  uint64_t seed;
+  struct block *block;          /* file 0 */
+  const struct disk_model *model;
+  struct powercut_result *result;
+};
+
+struct powercut_workload {
+  const char *name;
+  void (*run) (struct powercut *pc);
+
+  /* Is it as it should be?  0, or a negative errno and what is wrong.  NULL:
+   * powercut_check_disk.
+   */
+  int (*check) (struct powercut_state *state, struct err *err);
+};
+
+int powercut_check_disk (struct powercut_state *state, struct err *err);
+
+struct powercut_result {
+  unsigned nr_changes;          /* of the history */
+  unsigned nr_states;           /* that were tried */
+  unsigned nr_read_only;        /* of these: only readable before a repair */
+  unsigned nr_bad;
+  char first[256];              /* what was wrong with the first bad one */
+};
+
+/* Run it, and try about nr_states states; more where every prefix would not
+ * be among them, at least half of them being prefixes.  Adds to the result.
+ */
+void powercut_try (const struct subject_files *files,
+                   const struct powercut_workload *workload, uint64_t seed,
+                   unsigned nr_states, enum powercut_drop drop,
+                   struct powercut_result *result);
+
+#endif /* NBDIMAGE_TESTS_POWERCUT_H */
