@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* Comparing two disks. */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "lib/base/checked.h"
+#include "lib/base/cleanup.h"
+#include "lib/copy/crew.h"
+
+/* Of zeros that the other disk may have as data. */
+#define ZERO_MAX (UINT64_C (64) << 20)
+
+struct compare {
+  struct block *b;
+  uint64_t differs_at;          /* atomic */
+};
+
+/*--- A range ----------------------------------------------------------------*/
+
+/* Ends the comparison; several threads may find something at once. */
+static int
+found (struct crew *crew, uint64_t off)
+{
+  struct compare *c = crew->opaque;
+  uint64_t old = __atomic_load_n (&c->differs_at, __ATOMIC_RELAXED);
+
+  while (off < old &&
+         !__atomic_compare_exchange_n (&c->differs_at, &old, off, false,
+                                       __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+    ;
+  copy_ranges_stop (&crew->ranges);
+  return 0;
+}
+
+/* The first byte that differs, or len. */
+static uint64_t
+first_difference (const uint8_t *a, const uint8_t *b, uint64_t len)
+{
+  uint64_t i = 0;
+
+  if (memcmp (a, b, (size_t) len) == 0)
+    return len;
+  while (a[i] == b[i])
+    i++;
+  return i;
+}
+
+static uint64_t
+first_not_zero (const uint8_t *buf, uint64_t len)
+{
+  uint64_t i = 0;
+
+  if (crew_is_zero (buf, len))
+    return len;
+  while (buf[i] == 0)
+    i++;
+  return i;
+}
+
+/* Returns 1 when there is something else than zeros, at *at. */
+static int
+look_for_data (struct block *b, uint8_t *buf, uint64_t piece, uint64_t len,
+               uint64_t off, uint64_t *at, struct err *err)
+{
+  while (len > 0) {
+    uint64_t n = min_u64 (len, piece), i;
+    int r = crew_read (b, buf, n, off, err);
+
+    if (r < 0)
+      return r;
+    i = first_not_zero (buf, n);
+    if (i < n) {
+      *at = off + i;
+      return 1;
+    }
+    off += n;
+    len -= n;
+  }
+  return 0;
+}
+
+/* The same, with what the block knows of itself. */
+static int
+expect_zeros (struct block *b, uint8_t *buf, uint64_t piece, uint64_t len,
+              uint64_t off, uint64_t *at, struct job *job, struct err *err)
+{
+  uint64_t end = off + len;
+  int r = 0;
+
+  while (r == 0 && off < end) {
+    CLEANUP_EXTENT_LIST struct extent_list list = { .limit = 64 };
+
+    r = block_extents (b, end - off, off, &list, err);
+    if (r < 0)
+      return err_in (err, "%s: extents at offset %" PRIu64, block_name (b),
+                     off);
+    for (size_t i = 0; r == 0 && i < list.v.len; ++i) {
+      const struct extent *e = &list.v.ptr[i];
+
+      r = job_check (job, err);
+      if (r == 0 && !copy_kind_is_zero (e->kind))
+        r = look_for_data (b, buf, piece, e->len, e->off, at, err);
+    }
+    off = extent_list_end (&list, end);
+  }
+  return r;
+}
+
+static int
+compare_range (struct crew *crew, struct crew_member *me, struct err *err)
+{
+  struct compare *c = crew->opaque;
+  const struct copy_range *range = &me->range;
+  uint64_t i, at;
+  int r;
+
+  if (range->zero) {
+    r = expect_zeros (c->b, me->buffers[1], crew->ranges.piece, range->len,
+                      range->off, &at, crew->ranges.job, err);
+    return r > 0 ? found (crew, at) : r;
+  }
+  r = crew_read (crew->ranges.from, me->buffers[0], range->len, range->off,
+                 err);
+  if (r == 0)
+    r = crew_read (c->b, me->buffers[1], range->len, range->off, err);
+  if (r < 0)
+    return r;
+  i = first_difference (me->buffers[0], me->buffers[1], range->len);
+  return i < range->len ? found (crew, range->off + i) : 0;
+}
+
+/*--- All of it --------------------------------------------------------------*/
+
+static int
+check_sizes (struct block *a, struct block *b, uint64_t len, struct err *err)
+{
+  if (len > block_size (a) || len > block_size (b))
+    return err_set (err, -EINVAL, "%s has %" PRIu64 " bytes and %s %" PRIu64
+                    ", and %" PRIu64 " are to be compared", block_name (a),
+                    block_size (a), block_name (b), block_size (b), len);
+  return 0;
+}
+
+static int
+compare_end (struct block *a, struct block *b, uint64_t *differs_at,
+             struct job *job, struct err *err)
+{
+  CLEANUP_FREE uint8_t *buf = malloc (COPY_GRANULE);
+  uint64_t off = block_size (a);
+  int r;
+
+  if (buf == NULL)
+    return err_nomem (err);
+  r = expect_zeros (b, buf, COPY_GRANULE, block_size (b) - off, off,
+                    differs_at, job, err);
+  return r < 0 ? r : 0;
+}
+
+int
+copy_compare (struct block *a, struct block *b, bool b_ends_in_zeros,
+              const struct copy_options *options, uint64_t *differs_at,
+              struct err *err)
+{
+  struct compare c = { .b = b, .differs_at = COPY_SAME };
+  struct crew crew = {
+    .nr_buffers = 2,
+    .work = compare_range,
+    .opaque = &c,
+    .ranges = {
+      .from = a,
+      .end = block_size (a),
+      .piece = COPY_PIECE,
+      .zero_max = ZERO_MAX,
+      .nr_slots = crew_threads (options),
+      .job = options->job,
+    },
+  };
+  int r = check_sizes (a, b, block_size (a), err);
+
+  if (r == 0)
+    r = copy_ranges_init (&crew.ranges, 0, err);
+  if (r < 0)
+    return r;
+  job_start (options->job, "comparing", block_size (a));
+  r = crew_run (&crew, err);
+  copy_ranges_free (&crew.ranges);
+  if (r == 0 && c.differs_at == COPY_SAME && b_ends_in_zeros)
+    r = compare_end (a, b, &c.differs_at, options->job, err);
+  if (r == 0)
+    *differs_at = c.differs_at;
+  return r;
+}
+
+/*--- Samples ----------------------------------------------------------------*/
+
+#define NR_SAMPLES 64
+
+static int
+compare_at (struct block *a, struct block *b, uint8_t *buf, uint64_t len,
+            uint64_t off, uint64_t *differs_at, struct err *err)
+{
+  uint64_t i;
+  int r = crew_read (a, buf, len, off, err);
+
+  if (r == 0)
+    r = crew_read (b, buf + COPY_GRANULE, len, off, err);
+  if (r < 0)
+    return r;
+  i = first_difference (buf, buf + COPY_GRANULE, len);
+  if (i < len)
+    *differs_at = off + i;
+  return 0;
+}
+
+/* Of each 64th of the granules one, and the first and the last of all. */
+int
+copy_compare_samples (struct block *a, struct block *b, uint64_t len,
+                      uint64_t *differs_at, struct err *err)
+{
+  CLEANUP_FREE uint8_t *buf = malloc (2 * COPY_GRANULE);
+  uint64_t nr = div_round_up (len, COPY_GRANULE);
+  uint64_t random = 0;
+  int r = check_sizes (a, b, len, err);
+
+  if (r < 0)
+    return r;
+  if (buf == NULL)
+    return err_nomem (err);
+  if (getrandom (&random, sizeof random, 0) < 0)
+    return err_sys (err, "getrandom");
+  *differs_at = COPY_SAME;
+  for (uint64_t i = 0; r == 0 && *differs_at == COPY_SAME &&
+         i < NR_SAMPLES && nr > 0; ++i) {
+    uint64_t first = nr / NR_SAMPLES * i;
+    uint64_t n = i + 1 < NR_SAMPLES ? nr / NR_SAMPLES : nr - first;
+    uint64_t which = i == 0 || n == 0 ? first : first + random % n;
+    uint64_t off;
+
+    if (i + 1 == NR_SAMPLES)
+      which = nr - 1;
+    off = min_u64 (which, nr - 1) * COPY_GRANULE;
+    r = compare_at (a, b, buf, min_u64 (COPY_GRANULE, len - off), off,
+                    differs_at, err);
+    random = random * UINT64_C (6364136223846793005) + 1442695040888963407;
+  }
+  return r;
+}
