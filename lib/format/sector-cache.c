@@ -9,9 +9,13 @@
  * touched only when used, and so is their memory.
  *
  * Locks: each slot is guarded by one of a few mutexes, held while 512 bytes
- * are copied and never while reading the file.  Two threads that miss the
- * same sector both read it; the files do not change, so it does not matter
- * who comes last.
+ * are copied and never while reading or writing the file.  Two threads that
+ * miss the same sector both read it.
+ *
+ * Where sectors are written, through here, a slot counts the changes: before
+ * the file is written and after.  Who has read the file meanwhile may have
+ * the old bytes, sees that the number is another, and does not put them into
+ * the slot.
  */
 
 #include <config.h>
@@ -32,6 +36,7 @@
 
 struct slot {
   uint64_t key;                 /* of layer and sector; 0: empty */
+  uint64_t changes;             /* to sectors that belong here */
   uint8_t bytes[SECTOR_CACHE_UNIT];
 };
 
@@ -83,27 +88,49 @@ slot_of (uint64_t key)
                      (64 - SLOT_BITS));
 }
 
+/* *changes is for put. */
 static bool
-get (struct sector_cache *cache, uint64_t key, uint8_t buf[SECTOR_CACHE_UNIT])
+get (struct sector_cache *cache, uint64_t key, uint8_t buf[SECTOR_CACHE_UNIT],
+     uint64_t *changes)
 {
   unsigned i = slot_of (key);
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&cache->locks[i % NR_LOCKS]);
 
+  *changes = cache->slots[i].changes;
   if (cache->slots[i].key != key)
     return false;
   memcpy (buf, cache->slots[i].bytes, SECTOR_CACHE_UNIT);
   return true;
 }
 
+/* Unless there was a change since get. */
 static void
 put (struct sector_cache *cache, uint64_t key,
-     const uint8_t buf[SECTOR_CACHE_UNIT])
+     const uint8_t buf[SECTOR_CACHE_UNIT], uint64_t changes)
 {
   unsigned i = slot_of (key);
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&cache->locks[i % NR_LOCKS]);
 
+  if (cache->slots[i].changes != changes)
+    return;
   cache->slots[i].key = key;
   memcpy (cache->slots[i].bytes, buf, SECTOR_CACHE_UNIT);
+}
+
+/* buf is what the sector is now; NULL: that is not known. */
+static void
+change (struct sector_cache *cache, uint64_t key, const uint8_t *buf)
+{
+  unsigned i = slot_of (key);
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&cache->locks[i % NR_LOCKS]);
+
+  cache->slots[i].changes++;
+  if (buf) {
+    cache->slots[i].key = key;
+    memcpy (cache->slots[i].bytes, buf, SECTOR_CACHE_UNIT);
+  }
+  else if (cache->slots[i].key == key)
+    cache->slots[i].key = 0;
 }
 
 int
@@ -112,18 +139,42 @@ sector_cache_read (struct sector_cache *cache, struct block *block,
                    uint8_t buf[SECTOR_CACHE_UNIT], struct err *err)
 {
   uint64_t off = sector * SECTOR_CACHE_UNIT, key = make_key (layer, sector);
+  uint64_t changes;
   size_t len;
   int r;
 
   assert (layer < SECTOR_CACHE_LAYERS);
   assert (off < block_size (block));
-  if (get (cache, key, buf))
+  if (get (cache, key, buf, &changes))
     return 0;
   len = (size_t) min_u64 (SECTOR_CACHE_UNIT, block_size (block) - off);
   r = block_pread (block, buf, len, off, err);
   if (r < 0)
     return r;
   memset (buf + len, 0, SECTOR_CACHE_UNIT - len);
-  put (cache, key, buf);
+  put (cache, key, buf, changes);
   return 0;
+}
+
+int
+sector_cache_write (struct sector_cache *cache, struct block *block,
+                    unsigned layer, uint64_t sector,
+                    const uint8_t buf[SECTOR_CACHE_UNIT], struct err *err)
+{
+  uint64_t key = make_key (layer, sector);
+  int r;
+
+  assert (layer < SECTOR_CACHE_LAYERS);
+  change (cache, key, NULL);
+  r = block_pwrite (block, buf, SECTOR_CACHE_UNIT, sector * SECTOR_CACHE_UNIT,
+                    0, err);
+  change (cache, key, r == 0 ? buf : NULL);
+  return r;
+}
+
+void
+sector_cache_forget (struct sector_cache *cache, unsigned layer,
+                     uint64_t sector)
+{
+  change (cache, make_key (layer, sector), NULL);
 }

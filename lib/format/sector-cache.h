@@ -2,7 +2,8 @@
 
 /* Sectors of metadata (bitmaps, and tables of blocks that are too big for
  * memory) that were read lately, for all layers of a chain.  About 2 MiB,
- * whatever the disk; safe from many threads, no lock is held while reading.
+ * whatever the disk; safe from many threads, no lock is held while reading
+ * or writing.
  */
 
 #ifndef NBDIMAGE_FORMAT_SECTOR_CACHE_H
@@ -21,10 +22,25 @@ struct sector_cache *sector_cache_new (void);   /* NULL: out of memory */
 void sector_cache_free (struct sector_cache *cache);    /* NULL is fine */
 
 /* Copy out the sector of the block, which is always the same for a layer and
- * does not change; bytes past the end of the block are zeros.
+ * changes by sector_cache_write only; bytes past the end of the block are
+ * zeros.
  */
 int sector_cache_read (struct sector_cache *cache, struct block *block,
                        unsigned layer, uint64_t sector,
                        uint8_t buf[SECTOR_CACHE_UNIT], struct err *err);
+
+/* Write a sector; who reads it afterwards gets that.  Of one sector one
+ * thread at a time.  After a failure it is read from the block.
+ */
+int sector_cache_write (struct sector_cache *cache, struct block *block,
+                        unsigned layer, uint64_t sector,
+                        const uint8_t buf[SECTOR_CACHE_UNIT],
+                        struct err *err);
+
+/* The sector was, or is going to be, written by other means: nobody reads it
+ * meanwhile.
+ */
+void sector_cache_forget (struct sector_cache *cache, unsigned layer,
+                          uint64_t sector);
 
 #endif /* NBDIMAGE_FORMAT_SECTOR_CACHE_H */

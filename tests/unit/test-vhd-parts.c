@@ -16,6 +16,7 @@
 
 #include "lib/base/bytes.h"
 #include "lib/base/cleanup.h"
+#include "lib/block/block-ops.h"
 #include "lib/format/vhd/vhd.h"
 #include "tests/support/faulty.h"
 #include "tests/support/vhd-maker.h"
@@ -161,6 +162,87 @@ the_cache_keeps_layers_and_sectors_apart (void **state)
   vhd_maker_free (m);
 }
 
+/* A block of one sector, which is written by another thread, as it were,
+ * while it is read: after its bytes were copied, before they are returned.
+ */
+struct busy_block {
+  struct block base;
+  uint8_t bytes[512];
+  struct sector_cache *cache;
+  bool change;                  /* at the next read */
+  bool fail;                    /* the next write, after half of it */
+};
+
+static int
+busy_pread (struct block *b, void *buf, size_t len, uint64_t off,
+            struct err *err)
+{
+  struct busy_block *busy = (struct busy_block *) b;
+  uint8_t two[512];
+
+  (void) err;
+  memcpy (buf, busy->bytes + off, len);
+  memset (two, 2, sizeof two);
+  if (busy->change)
+    sector_cache_write (busy->cache, b, 0, 0, two, NULL);
+  busy->change = false;
+  return 0;
+}
+
+static int
+busy_pwrite (struct block *b, const void *buf, size_t len, uint64_t off,
+             unsigned flags, struct err *err)
+{
+  struct busy_block *busy = (struct busy_block *) b;
+
+  (void) flags;
+  memcpy (busy->bytes + off, buf, busy->fail ? len / 2 : len);
+  return busy->fail ? err_set (err, -EIO, "half of it") : 0;
+}
+
+static const struct block_ops busy_ops = {
+  .pread = busy_pread,
+  .pwrite = busy_pwrite,
+};
+
+static void
+check_cached (struct busy_block *b, uint8_t first, uint8_t last)
+{
+  uint8_t buf[512];
+
+  assert_int_equal (sector_cache_read (b->cache, &b->base, 0, 0, buf, NULL),
+                    0);
+  assert_int_equal (buf[0], first);
+  assert_int_equal (buf[511], last);
+}
+
+static void
+the_cache_has_what_was_written_last (void **state)
+{
+  struct busy_block *b = calloc (1, sizeof *b);
+  uint8_t buf[512];
+
+  (void) state;
+  assert_int_equal (block_init (&b->base, &busy_ops, "busy", 512, true, NULL),
+                    0);
+  b->cache = sector_cache_new ();
+  /* The reader has what was there, and does not leave it to others. */
+  b->change = true;
+  check_cached (b, 0, 0);
+  check_cached (b, 2, 2);
+  memset (buf, 3, sizeof buf);
+  b->fail = true;
+  assert_int_equal (sector_cache_write (b->cache, &b->base, 0, 0, buf, NULL),
+                    -EIO);
+  check_cached (b, 3, 2);
+  b->bytes[0] = 4;
+  check_cached (b, 3, 2);
+  sector_cache_forget (b->cache, 0, 0);
+  check_cached (b, 4, 2);
+  sector_cache_free (b->cache);
+  block_unref (&b->base);
+}
+
 int
 main (void)
 {
@@ -170,6 +252,7 @@ main (void)
     cmocka_unit_test (windows_paths_become_posix_paths),
     cmocka_unit_test (file_urls_become_paths),
     cmocka_unit_test (the_cache_keeps_layers_and_sectors_apart),
+    cmocka_unit_test (the_cache_has_what_was_written_last),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
