@@ -17,6 +17,7 @@
 
 #include "lib/format/image.h"
 
+struct check;
 struct creation;
 
 /* Both ends of a block, read once and shown to every driver's probe. */
@@ -89,6 +90,19 @@ struct image_ops {
    */
   int (*create) (struct creation *c, struct report *report,
                  struct err *err);                 /* NULL: can't */
+
+  /* Add everything that is wrong with the image and its parents to c
+   * (check.h); fails for other reasons than that.  It is opened afterwards,
+   * so that what opening finds need not be found twice.
+   */
+  int (*check) (struct block *block, const struct image_options *options,
+                struct check *c, struct err *err); /* NULL: only open it */
+
+  /* The same for what opening only warns of; without check, its warnings
+   * become notes afterwards.
+   */
+  int (*check_open) (struct image *img, struct check *c,
+                     struct err *err);             /* NULL: nothing */
 };
 
 struct image {
@@ -111,6 +125,13 @@ struct image {
 
 /* All drivers in the order in which they are asked; ends with NULL. */
 extern const struct image_ops *const image_formats[];
+
+/* The file, or export, that an image of this name lies on; format and the
+ * like do not matter.  As image_open.
+ */
+int image_open_file (const char *name, const struct image_options *options,
+                     struct block **out, struct report *report,
+                     struct err *err);
 
 extern const struct image_ops iso_image_ops;
 extern const struct image_ops raw_image_ops;

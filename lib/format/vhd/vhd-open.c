@@ -14,6 +14,7 @@
 
 #include "lib/block/window.h"
 #include "lib/format/image-ops.h"
+#include "lib/format/vhd/vhd-check.h"
 #include "lib/format/vhd/vhd-write.h"
 
 static int
@@ -217,4 +218,5 @@ const struct image_ops vhd_image_ops = {
   .cache = vhd_cache,
   .info = vhd_info,
   .create = vhd_create,
+  .check = vhd_check,
 };

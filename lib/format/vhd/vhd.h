@@ -72,6 +72,37 @@ struct vhd_footers {
 bool vhd_footer_probe (const uint8_t *head, size_t head_len,
                        const uint8_t *tail, size_t tail_len, uint64_t size);
 
+/* One of the places where a footer may be. */
+struct vhd_place {
+  uint8_t bytes[VHD_FOOTER_SIZE];
+  uint64_t off;
+  size_t len;                   /* bytes of it that the file has */
+  bool cookie;                  /* there is something to talk about */
+  bool whole;                   /* no byte that matters is missing */
+  bool valid;                   /* it is whole, its checksum is right */
+};
+
+/* Read both places, whatever is there.  end->off is where the footer at the
+ * end begins, if it has its cookie.
+ */
+int vhd_footer_places (struct block *block, struct vhd_place *end,
+                       struct vhd_place *copy, struct err *err);
+
+void vhd_footer_decode (const uint8_t bytes[VHD_FOOTER_SIZE],
+                        struct vhd_footer *f);
+
+/* Version, type, size of one that was at off: -EBADMSG, -ENOTSUP. */
+int vhd_footer_validate (const struct vhd_footer *f, uint64_t off,
+                         struct err *err);
+
+/* Why a footer that has its cookie is not valid: always -EBADMSG. */
+int vhd_footer_damage (const struct vhd_place *place, struct err *err);
+
+/* Where the whole footer of a fixed VHD is in front of a few bytes that do
+ * not belong to it; UINT64_MAX: nowhere.
+ */
+int vhd_footer_buried (struct block *block, uint64_t *off, struct err *err);
+
 /* Find, check and decode.  -EBADMSG, -ENOTSUP, or why reading failed. */
 int vhd_footer_read (struct block *block, bool ignore_checksums,
                      struct vhd_footers *out, struct report *report,
@@ -192,8 +223,21 @@ struct vhd_bat {
 
 struct vhd_layer;
 
-/* Fill layer->bat from what is known of the layer, read the table and check
- * every entry, if it is small enough to be held.
+/* Fill layer->bat from what is known of the layer, but read nothing. */
+void vhd_bat_describe (struct vhd_layer *layer);
+
+/* Can this be entry number index of a table that is described?  -EBADMSG.
+ * The block must lie in the file and over nothing that is reserved.
+ */
+int vhd_bat_check_entry (const struct vhd_bat *bat, uint64_t index,
+                         uint32_t sector, struct err *err);
+
+/* Entries i (at sector a) and j (at b) overlap: always -EBADMSG. */
+int vhd_bat_overlap (const struct vhd_bat *bat, uint64_t i, uint32_t a,
+                     uint64_t j, uint32_t b, struct err *err);
+
+/* Describe it, read the table and check every entry, if it is small enough
+ * to be held.
  */
 int vhd_bat_open (struct vhd_layer *layer, struct err *err);
 void vhd_bat_close (struct vhd_bat *bat);
@@ -273,6 +317,11 @@ int vhd_layer_new (struct block *block, const struct image_options *options,
                    struct vhd_layer **out, struct report *report,
                    struct err *err);
 
+/* Size, header and batmap: everything but the BAT. */
+int vhd_layer_open_header (struct vhd_layer *layer, enum image_size_rule rule,
+                           const struct image_options *options,
+                           struct report *report, struct err *err);
+
 /* Everything else: the layer can be read, except through its parent. */
 int vhd_layer_open (struct vhd_layer *layer, enum image_size_rule rule,
                     const struct image_options *options,
@@ -288,6 +337,22 @@ vhd_layer_is_fixed (const struct vhd_layer *layer)
 }
 
 /*--- vhd-parent.c -----------------------------------------------------------*/
+
+/* Find the file that is the parent of child, whose header was read, and give
+ * it to child as its parent; only its footer is read.  Folders are those of
+ * leaf and child, and path_folders.
+ */
+int vhd_parent_find (struct vhd_layer *leaf, struct vhd_layer *child,
+                     const struct folder_vector *path_folders,
+                     const struct image_options *options,
+                     struct report *report, struct err *err);
+
+/* Report what does not fit between a child and its parent, both of which
+ * know their size.
+ */
+void vhd_parent_compare (const struct vhd_layer *child,
+                         const struct vhd_layer *parent,
+                         struct report *report);
 
 /* Find and open the parents of leaf, up to the one that has none. */
 int vhd_chain_open (struct vhd_layer *leaf,
