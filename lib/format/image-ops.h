@@ -19,6 +19,9 @@
 
 struct check;
 struct creation;
+struct image_resize_plan;
+struct job;
+struct offline;
 
 /* Both ends of a block, read once and shown to every driver's probe. */
 #define PROBE_HEAD_SIZE (288 * 1024)    /* the descriptors of an ISO's first
@@ -103,6 +106,19 @@ struct image_ops {
    */
   int (*check_open) (struct image *img, struct check *c,
                      struct err *err);             /* NULL: nothing */
+
+  /* Is what lies on the block, which was found to be of this format,
+   * differencing over img?  Does not look for its parent.  NULL: no.
+   */
+  bool (*is_child) (struct image *img, struct block *block);
+
+  /* What resize.h says; both or neither.  The disk is open in o->img for
+   * resize_plan; what is to be 0 or false in the plan, is.
+   */
+  int (*resize_plan) (struct offline *o, struct image_resize_plan *plan,
+                      struct err *err);
+  int (*resize) (struct offline *o, const struct image_resize_plan *plan,
+                 struct job *job, struct err *err);
 };
 
 struct image {

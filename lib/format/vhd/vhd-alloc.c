@@ -51,7 +51,7 @@ vhd_writer_reason (const struct vhd_layer *layer)
     return "the checksum of its dynamic header is wrong";
   if (f->from_copy)
     return "its VHD footer is damaged or missing, only the copy is whole";
-  if (f->copy_differs)
+  if (f->copy_differs && !f->copy_behind)
     return "the copy of its VHD footer at offset 0 is not the same as the "
       "footer at its end";
   if (f->end % VHD_SECTOR_SIZE != 0)

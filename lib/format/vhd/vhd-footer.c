@@ -355,6 +355,28 @@ choose_damaged (struct block *block, const struct vhd_place *end,
   return 0;
 }
 
+/* Is the copy, which is whole, the footer at the end as it was before its
+ * size changed, or its header moved?
+ */
+static bool
+copy_is_behind (const struct vhd_place *end, const struct vhd_place *copy)
+{
+  uint8_t bytes[VHD_FOOTER_SIZE];
+  static const struct { size_t off, len; } changes[] = {
+    { VHD_FOOTER_DATA_OFFSET, 8 },
+    { VHD_FOOTER_ORIGINAL_SIZE, 8 },
+    { VHD_FOOTER_CURRENT_SIZE, 8 },
+    { VHD_FOOTER_CYLINDERS, 4 },        /* and heads, and sectors */
+    { VHD_FOOTER_CHECKSUM, 4 },
+  };
+
+  memcpy (bytes, copy->bytes, sizeof bytes);
+  for (size_t i = 0; i < sizeof changes / sizeof changes[0]; ++i)
+    memcpy (bytes + changes[i].off, end->bytes + changes[i].off,
+            changes[i].len);
+  return copy->valid && memcmp (bytes, end->bytes, sizeof bytes) == 0;
+}
+
 int
 vhd_footer_places (struct block *block, struct vhd_place *end,
                    struct vhd_place *copy, struct err *err)
@@ -398,6 +420,7 @@ vhd_footer_read (struct block *block, bool ignore_checksums,
   found.bad_checksum = !chosen->valid;
   found.copy_differs = end.valid && type_at (&end) != VHD_FIXED &&
     memcmp (end.bytes, copy.bytes, VHD_FOOTER_SIZE) != 0;
+  found.copy_behind = found.copy_differs && copy_is_behind (&end, &copy);
   /* A damaged footer is still none of a block's data. */
   if (end.cookie)
     found.end = end.off;

@@ -15,6 +15,7 @@
 #include "lib/block/window.h"
 #include "lib/format/image-ops.h"
 #include "lib/format/vhd/vhd-check.h"
+#include "lib/format/vhd/vhd-resize.h"
 #include "lib/format/vhd/vhd-write.h"
 
 static int
@@ -219,4 +220,7 @@ const struct image_ops vhd_image_ops = {
   .info = vhd_info,
   .create = vhd_create,
   .check = vhd_check,
+  .is_child = vhd_is_child,
+  .resize_plan = vhd_resize_plan,
+  .resize = vhd_resize,
 };

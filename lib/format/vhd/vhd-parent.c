@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 
 #include "lib/block/file.h"
+#include "lib/format/image-ops.h"
 #include "lib/format/vhd/vhd.h"
 
 /* The search for one parent. */
@@ -230,4 +231,24 @@ vhd_chain_open (struct vhd_layer *leaf, const struct image_options *options,
   for (struct vhd_layer *l = leaf; l; l = l->parent)
     folder_close (&l->folder);
   return r;
+}
+
+/*--- The other direction ----------------------------------------------------*/
+
+bool
+vhd_is_child (struct image *img, struct block *block)
+{
+  const struct vhd_layer *parent = ((const struct vhd *) img->state)->leaf;
+  static const struct image_options options;
+  struct vhd_layer *child = NULL;
+  struct vhd_header header;
+  bool is;
+
+  is = vhd_layer_new (block, &options, &child, NULL, NULL) == 0 &&
+    child->footers.footer.type == VHD_DIFFERENCING &&
+    vhd_header_read (block, &child->footers, 0, false, &header, NULL,
+                     NULL) == 0 &&
+    memcmp (header.parent_id, parent->footers.footer.id, UUID_SIZE) == 0;
+  vhd_layer_free (child);
+  return is;
 }

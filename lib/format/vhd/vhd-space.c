@@ -75,6 +75,7 @@ struct vhd_space {
   uint64_t limit;               /* where the footer at the end begins */
   uint64_t batch;               /* how many places to make */
   bool torn;                    /* a footer may be in part behind the end */
+  bool copy_behind;             /* the copy is not that footer yet */
 
   uint64_t epoch;               /* atomic */
   uint64_t under_way[2];        /* atomic: operations of even and odd epochs */
@@ -151,6 +152,7 @@ vhd_space_new (struct vhd_layer *layer, struct vhd_space **out,
   space->next = align_place (space->bat, end_of_data (space->bat));
   space->limit = end;
   space->batch = 1;
+  space->copy_behind = layer->footers.copy_behind;
   pthread_mutex_init (&space->lock, NULL);
   pthread_cond_init (&space->grown, NULL);
   *out = steal_ptr (&space);
@@ -235,6 +237,22 @@ add_new_places (const struct vhd_space *space, uint64_t nr, uint64_t old_end,
   return 0;
 }
 
+/* While the end moves, a power cut may leave the copy alone. */
+static int
+mend_copy (struct vhd_space *space, struct err *err)
+{
+  int r = 0;
+
+  if (space->copy_behind) {
+    r = block_pwrite (space->block, space->footer, VHD_FOOTER_SIZE, 0, 0, err);
+    if (r == 0)
+      r = block_flush (space->block, err);
+  }
+  if (r == 0)
+    space->copy_behind = false;
+  return r;
+}
+
 /* Step 1.  Places that lie over the footer that was at the end go into held,
  * the others into batch.
  */
@@ -254,6 +272,9 @@ extend (struct vhd_space *space, struct places *batch, struct places *held,
     space->next = end;
     return 0;
   }
+  r = mend_copy (space, err);
+  if (r < 0)
+    return r;
   r = block_append (space->block, space->footer, VHD_FOOTER_SIZE, end, err);
   if (r < 0) {
     space->torn = true;

@@ -11,7 +11,8 @@
  *   BAT         vhd-bat.c        where each block of the disk lies
  *   bitmaps     vhd-bitmap.c     which sectors of a block are in it
  *
- * New ones are made by vhd-create.c, with vhd-link.c and vhd-encode.c.
+ * New ones are made by vhd-create.c, with vhd-link.c and vhd-encode.c; those
+ * that there are, are changed as a whole by what vhd-edit.h tells.
  *
  * vhd-layer.c puts these together, vhd-parent.c finds the next layer with
  * ../parent.h, vhd-index.c knows which layers need not be asked, vhd-io.c reads
@@ -64,6 +65,8 @@ struct vhd_footers {
   bool from_copy;               /* the one at the end is damaged or missing */
   bool bad_checksum;            /* ... and was ignored, as asked */
   bool copy_differs;            /* from the one at the end, which is whole */
+  bool copy_behind;             /* ... and only because a change of the size
+                                   or the header was interrupted: vhd-edit.h */
 };
 
 /* Is a file of this size, whose first and last bytes these are, a VHD, whole
@@ -358,6 +361,9 @@ void vhd_parent_compare (const struct vhd_layer *child,
 int vhd_chain_open (struct vhd_layer *leaf,
                     const struct image_options *options,
                     struct report *report, struct err *err);
+
+/* As struct image_ops says. */
+bool vhd_is_child (struct image *img, struct block *block);
 
 /*--- vhd-index.c ------------------------------------------------------------*/
 
