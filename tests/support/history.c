@@ -71,7 +71,10 @@ history_bytes_resize (struct history_bytes *b, uint64_t size)
 static void
 add_item (struct history *h, const struct history_item *item)
 {
-  history_must (vector_append (&h->items, item) == 0);
+  if (h->stopped)
+    free (item->data);
+  else
+    history_must (vector_append (&h->items, item) == 0);
 }
 
 /* buf NULL: zeros. */
@@ -94,7 +97,7 @@ change_bytes (const struct block *b, const void *buf, uint64_t len,
     memset (bytes->ptr + off, 0, len);
   if (buf == NULL && item.len == len)
     item.kind = HISTORY_ZERO;
-  else {
+  else if (!history_of (b)->stopped) {
     item.data = malloc (item.len);
     history_must (item.data != NULL);
     memcpy (item.data, bytes->ptr + first, item.len);
@@ -274,6 +277,14 @@ history_drop_flushes (struct history *h, bool drop)
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&h->lock);
 
   h->drop_flushes = drop;
+}
+
+void
+history_stop (struct history *h)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&h->lock);
+
+  h->stopped = true;
 }
 
 const uint8_t *

@@ -44,6 +44,9 @@ void history_note (struct history *history, void *note);
 /* Take flushes for done without doing them: for the test of the test. */
 void history_drop_flushes (struct history *history, bool drop);
 
+/* From now on nothing is remembered: for who wants files in memory. */
+void history_stop (struct history *history);
+
 /* What file number n holds now, and its size; nobody may be writing. */
 const uint8_t *history_now (const struct history *history, unsigned n,
                             size_t *len);

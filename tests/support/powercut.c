@@ -294,9 +294,10 @@ try_state (struct powercut_state *st, const struct powercut_workload *w,
     return;
   if (result->nr_bad++ == 0)
     snprintf (result->first, sizeof result->first,
-              "after change %u, %s of %zu not flushed: %.150s",
-              result->nr_changes, crash_to_string (how),
-              replay_nr_pending (st->replay), err.msg);
+              "seed %llu, change %u, %s of %zu not flushed: %.150s",
+              (unsigned long long) st->life, st->nr_changes,
+              crash_to_string (how), replay_nr_pending (st->replay),
+              err.msg);
 }
 
 static void
@@ -366,14 +367,14 @@ count_moments (const struct history *h)
 
 static void
 try_history (struct powercut *pc, const struct powercut_workload *w,
-             unsigned nr_states, struct powercut_result *result)
+             uint64_t seed, unsigned nr_states, struct powercut_result *result)
 {
   const struct subject_files *f = pc->files;
   struct disk_model *m = disk_model_new (f->disk, f->nr_sectors);
   struct share share = { nr_states, count_moments (pc->history) };
   struct powercut_state st = {
     .files = f, .replay = replay_new (pc->history), .model = m,
-    .result = result,
+    .result = result, .life = seed,
   };
   const struct history_item *item;
 
@@ -382,6 +383,7 @@ try_history (struct powercut *pc, const struct powercut_workload *w,
       hear (m, item->note);
     else {
       result->nr_changes++;
+      st.nr_changes++;
       try_moment (&st, w, &share, &pc->rng);
     }
   try_state (&st, w, HISTORY_NOTHING, 1);
@@ -401,6 +403,6 @@ powercut_try (const struct subject_files *files,
   };
 
   record (&pc, w);
-  try_history (&pc, w, nr_states, result);
+  try_history (&pc, w, seed, nr_states, result);
   forget (&pc);
 }

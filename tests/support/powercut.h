@@ -63,8 +63,10 @@ void powercut_reopen (struct powercut *pc);
 struct powercut_state {
   const struct subject_files *files;
   struct replay *replay;
+  uint64_t life;                /* the seed of the workload */
+  unsigned nr_changes;          /* up to this moment */
   enum history_crash how;
-  uint64_t seed;
+  uint64_t seed;                /* of the crash */
   struct block *block;          /* file 0 */
   const struct disk_model *model;
   struct powercut_result *result;

@@ -160,6 +160,37 @@ const struct subject subjects[] = {
   { .name = NULL },
 };
 
+const struct subject *
+subject_next (const struct subject *s)
+{
+  const char *only = getenv ("NBDIMAGE_TEST_SUBJECT");
+
+  for (s = s ? s + 1 : subjects; s->name; ++s)
+    if (only == NULL || strcmp (only, s->name) == 0)
+      return s;
+  return NULL;
+}
+
+unsigned
+subject_count (void)
+{
+  unsigned nr = 0;
+
+  FOR_EACH_SUBJECT (s)
+    nr++;
+  if (nr == 0)
+    die ("NBDIMAGE_TEST_SUBJECT names no subject", NULL);
+  return nr;
+}
+
+uint64_t
+subject_number (const char *name, uint64_t usual)
+{
+  const char *value = getenv (name);
+
+  return value ? strtoull (value, NULL, 10) : usual;
+}
+
 /*--- Making and opening -----------------------------------------------------*/
 
 static void

@@ -39,6 +39,18 @@ struct subject {
 
 extern const struct subject subjects[];
 
+/* The first and the next subject to be tested, NULL at the end: all of them,
+ * or the one whose name is in NBDIMAGE_TEST_SUBJECT.
+ */
+const struct subject *subject_next (const struct subject *last);
+unsigned subject_count (void);
+
+#define FOR_EACH_SUBJECT(s)                                             \
+  for (const struct subject *s = subject_next (NULL); s; s = subject_next (s))
+
+/* A number from the environment, or the usual one. */
+uint64_t subject_number (const char *name, uint64_t usual);
+
 /* The images of a subject, in a folder of their own. */
 struct subject_files {
   const struct subject *subject;
