@@ -110,22 +110,42 @@ disk_op_random (struct rng *rng, unsigned nr_sectors, unsigned per_block,
   return op;
 }
 
+uint8_t *
+disk_op_bytes (const struct disk_op *op)
+{
+  uint8_t *bytes = malloc (op->nr * (size_t) DISK_SECTOR);
+
+  must (bytes != NULL);
+  for (unsigned i = 0; i < op->nr; ++i)
+    disk_fill_sector (bytes + i * (size_t) DISK_SECTOR, op->id + i);
+  return bytes;
+}
+
 int
-disk_op_run (const struct disk_op *op, struct image *img, struct err *err)
+disk_op_do (const struct disk_op *op, const uint8_t *bytes, struct image *img,
+            struct err *err)
 {
   uint64_t off = op->first * (uint64_t) DISK_SECTOR;
   size_t len = op->nr * (size_t) DISK_SECTOR;
-  CLEANUP_FREE uint8_t *data = NULL;
 
-  if (op->kind == DISK_ZERO)
+  switch (op->kind) {
+  case DISK_ZERO:
     return image_zero (img, len, off, op->flags, err);
-  if (op->kind == DISK_TRIM)
+  case DISK_TRIM:
     return image_trim (img, len, off, op->flags, err);
-  data = malloc (len);
-  must (data != NULL);
-  for (unsigned i = 0; i < op->nr; ++i)
-    disk_fill_sector (data + i * (size_t) DISK_SECTOR, op->id + i);
-  return image_pwrite (img, data, len, off, op->flags, err);
+  default:
+    return image_pwrite (img, bytes, len, off, op->flags, err);
+  }
+}
+
+int
+disk_op_run (const struct disk_op *op, struct image *img, struct err *err)
+{
+  CLEANUP_FREE uint8_t *bytes = NULL;
+
+  if (op->kind == DISK_WRITE)
+    bytes = disk_op_bytes (op);
+  return disk_op_do (op, bytes, img, err);
 }
 
 /*--- The model --------------------------------------------------------------*/

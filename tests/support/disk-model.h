@@ -48,6 +48,13 @@ struct disk_op disk_op_random (struct rng *rng, unsigned nr_sectors,
 /* Do it.  As image_pwrite and so on. */
 int disk_op_run (const struct disk_op *op, struct image *img, struct err *err);
 
+/* The same without allocating memory: what it writes, which the caller frees,
+ * and doing it.
+ */
+uint8_t *disk_op_bytes (const struct disk_op *op);
+int disk_op_do (const struct disk_op *op, const uint8_t *bytes,
+                struct image *img, struct err *err);
+
 /*--- The model --------------------------------------------------------------*/
 
 struct disk_model;

@@ -39,31 +39,43 @@ fault_disarm (void)
   return nr_calls;
 }
 
-static bool
-is_memory (enum fault_kind kind)
+void
+fault_pause (void)
 {
-  return kind == FAULT_MEMORY || kind == FAULT_MEMORY_FROM;
+  is_armed = false;
 }
 
-static bool
-is_read (enum fault_kind kind)
+void
+fault_resume (void)
 {
-  return kind == FAULT_EOF || kind == FAULT_PARTIAL || kind == FAULT_EINTR;
+  is_armed = true;
 }
 
-static bool
-is_this_one (void)
+unsigned
+fault_count (void)
 {
+  return nr_calls;
+}
+
+#define THOSE_FROM \
+  (FAULT_BIT (FAULT_EIO_FROM) | FAULT_BIT (FAULT_MEMORY_FROM) | \
+   FAULT_BIT (FAULT_ENOSPC_FROM))
+
+bool
+fault_here (unsigned kinds)
+{
+  if (!is_armed || !(kinds & FAULT_BIT (armed)))
+    return false;
   nr_calls++;
-  return armed == FAULT_EIO_FROM || armed == FAULT_MEMORY_FROM
-    ? nr_calls >= failing : nr_calls == failing;
+  return FAULT_BIT (armed) & THOSE_FROM ? nr_calls >= failing
+    : nr_calls == failing;
 }
 
 /* Count an allocation; true: it is to fail. */
 static bool
 no_memory (void)
 {
-  if (!is_armed || !is_memory (armed) || !is_this_one ())
+  if (!fault_here (FAULT_BIT (FAULT_MEMORY) | FAULT_BIT (FAULT_MEMORY_FROM)))
     return false;
   errno = ENOMEM;
   return true;
@@ -73,7 +85,8 @@ no_memory (void)
 static bool
 no_call (void)
 {
-  if (!is_armed || is_memory (armed) || is_read (armed) || !is_this_one ())
+  if (!fault_here (FAULT_BIT (FAULT_NONE) | FAULT_BIT (FAULT_EIO) |
+                   FAULT_BIT (FAULT_EIO_FROM)))
     return false;
   errno = EIO;
   return true;
@@ -99,13 +112,11 @@ long __wrap_syscall (long nr, ...);
 ssize_t
 __wrap_pread (int fd, void *buf, size_t len, off_t off)
 {
-  if (is_armed && is_read (armed)) {
-    if (!is_this_one ())
-      return __real_pread (fd, buf, len, off);
-    if (armed == FAULT_EOF)
-      return 0;
-    if (armed == FAULT_PARTIAL)
-      return __real_pread (fd, buf, (len + 1) / 2, off);
+  if (fault_here (FAULT_BIT (FAULT_EOF)))
+    return 0;
+  if (fault_here (FAULT_BIT (FAULT_PARTIAL)))
+    return __real_pread (fd, buf, (len + 1) / 2, off);
+  if (fault_here (FAULT_BIT (FAULT_EINTR))) {
     errno = EINTR;
     return -1;
   }
@@ -252,4 +263,20 @@ __wrap_asprintf (char **out, const char *fmt, ...)
   r = __wrap_vasprintf (out, fmt, ap);
   va_end (ap);
   return r;
+}
+
+/*--- Descriptors -------------------------------------------------------------*/
+
+unsigned
+fault_nr_fds (void)
+{
+  DIR *dir = opendir ("/proc/self/fd");
+  unsigned nr = 0;
+
+  if (dir == NULL)
+    abort ();
+  while (readdir (dir))
+    nr++;
+  closedir (dir);
+  return nr;
 }

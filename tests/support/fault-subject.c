@@ -195,20 +195,6 @@ const struct fault_op fault_ops[] = {
   { NULL, NULL },
 };
 
-unsigned
-fault_nr_fds (void)
-{
-  DIR *dir = opendir ("/proc/self/fd");
-  unsigned nr = 0;
-
-  if (dir == NULL)
-    die ("/proc/self/fd");
-  while (readdir (dir))
-    nr++;
-  closedir (dir);
-  return nr;
-}
-
 /*--- The images -------------------------------------------------------------*/
 
 static char *

@@ -19,9 +19,13 @@ enum fault_kind {
   FAULT_EIO_FROM,               /* this one and all after it */
   FAULT_EOF,                    /* this read finds the end of the file */
   FAULT_PARTIAL,                /* this read gives half of what there is */
-  FAULT_EINTR,                  /* this read is interrupted */
+  FAULT_EINTR,                  /* this read or write is interrupted */
   FAULT_MEMORY,                 /* this allocation fails */
   FAULT_MEMORY_FROM,            /* this one and all after it */
+  FAULT_ENOSPC,                 /* this write finds no space; half is written */
+  FAULT_ENOSPC_FROM,            /* this one and all after it */
+  FAULT_SHORT,                  /* this write does half */
+  FAULT_SYNC,                   /* this flush of the file fails */
 };
 
 /* From now on, call number n (from 1) of those that the kind is about. */
@@ -29,6 +33,27 @@ void fault_arm (enum fault_kind kind, unsigned n);
 
 /* No more faults.  Returns how many such calls there were. */
 unsigned fault_disarm (void);
+
+/* None meanwhile, and calls are not counted: for what the test itself does. */
+void fault_pause (void);
+void fault_resume (void);
+
+/* How many such calls there were until now. */
+unsigned fault_count (void);
+
+/* For the wrappers: count a call that some kinds are about, each with its bit
+ * in the mask.  Does it fail?
+ */
+#define FAULT_BIT(kind) (1U << (kind))
+bool fault_here (unsigned kinds);
+
+/* How many descriptors are open. */
+unsigned fault_nr_fds (void);
+
+/*--- fault-writes.c ---------------------------------------------------------*/
+
+/* Calls that write.  For programs that link with WRAP_FOR_WRITE_FAULTS too.
+ */
 
 /*--- fault-subject.c --------------------------------------------------------*/
 
@@ -56,8 +81,5 @@ struct fault_op {
 };
 
 extern const struct fault_op fault_ops[];       /* ends with a NULL name */
-
-/* How many descriptors are open. */
-unsigned fault_nr_fds (void);
 
 #endif /* NBDIMAGE_TESTS_FAULT_H */
