@@ -225,11 +225,11 @@ static void
 say (const struct subject *s, const struct powercut_workload *w,
      const struct powercut_result *result, uint64_t began)
 {
-  print_message ("%s, %s, from seed %llu: %u states at %u moments, %u read-only, "
-                 "%u bad%s%s\n", s->name, w->name, (unsigned long long) began,
-                 result->nr_states, result->nr_changes, result->nr_read_only,
-                 result->nr_bad, result->nr_bad ? "; first " : "",
-                 result->first);
+  print_message ("%s, %s, from seed %llu: %u states at %u moments, "
+                 "%u read-only, %u bad%s%s\n", s->name, w->name,
+                 (unsigned long long) began, result->nr_states,
+                 result->nr_changes, result->nr_read_only, result->nr_bad,
+                 result->nr_bad ? "; first " : "", result->first);
 }
 
 /* Lives of about 60 states, so that many different ones are tried. */

@@ -265,7 +265,7 @@ __wrap_asprintf (char **out, const char *fmt, ...)
   return r;
 }
 
-/*--- Descriptors -------------------------------------------------------------*/
+/*--- Descriptors ------------------------------------------------------------*/
 
 unsigned
 fault_nr_fds (void)
