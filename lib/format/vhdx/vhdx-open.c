@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "lib/format/image-ops.h"
-#include "lib/format/vhdx/vhdx-check.h"
+#include "lib/format/vhdx/vhdx.h"
 
 static int
 vhdx_probe (const struct probe *p)
@@ -117,5 +117,4 @@ const struct image_ops vhdx_image_ops = {
   .cache = vhdx_cache,
   .info = vhdx_info,
   .create = vhdx_create,
-  .check = vhdx_check,
 };
