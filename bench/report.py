@@ -40,6 +40,9 @@ else to do ("load when it began") that spread is wide and little can be said.
 Processor time is the server's, user and system; it depends less on that than
 rates do.
 
+"file iso" is that plugin on the ISO: files that were written in other pieces lie
+in the page cache in other pieces, and not all are read at the same rate.
+
 What is listed as "extents" differs: QEMU calls all of a VHDX data, which is
 soon said, and nbd-server tells nothing.
 """

@@ -80,4 +80,4 @@ WORKLOADS = {
 
 def size_of_disk(subject, path, raw_size):
     """What of it clients read: the ISO is a little larger than its file."""
-    return os.path.getsize(path) if subject == "image iso" else raw_size
+    return os.path.getsize(path) if subject.endswith(" iso") else raw_size

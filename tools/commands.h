@@ -10,9 +10,11 @@
 extern const struct command command_attach;
 extern const struct command command_attached;
 extern const struct command command_boot;
+extern const struct command command_check;
 extern const struct command command_create;
 extern const struct command command_detach;
 extern const struct command command_info;
+extern const struct command command_resize;
 extern const struct command command_serve;
 
 #endif /* NBDIMAGE_TOOLS_COMMANDS_H */

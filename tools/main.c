@@ -28,6 +28,8 @@ static const struct command *const commands[] = {
   &command_attached,
   &command_boot,
   &command_create,
+  &command_check,
+  &command_resize,
 };
 
 #define NR_COMMANDS (sizeof commands / sizeof commands[0])

@@ -232,6 +232,13 @@ parse_short (const struct parse *p, char *const *words)
   return 1;
 }
 
+/* "-5G" is an operand: no option is a digit. */
+static bool
+is_number (const char *word)
+{
+  return word[1] >= '0' && word[1] <= '9';
+}
+
 /* Operands move to the front of argv as they are met, and to its end when
  * all words were read.
  */
@@ -250,7 +257,7 @@ command_parse (const struct command *command, int argc, char *argv[],
     }
     if (argv[i][0] == '-' && argv[i][1] == '-')
       i += parse_long (&p, argv + i);
-    else if (argv[i][0] == '-' && argv[i][1])
+    else if (argv[i][0] == '-' && argv[i][1] && !is_number (argv[i]))
       i += parse_short (&p, argv + i);
     else
       argv[1 + nr_operands++] = argv[i++];

@@ -17,7 +17,11 @@
 
 #include "lib/format/image.h"
 
+struct check;
 struct creation;
+struct image_resize_plan;
+struct job;
+struct offline;
 
 /* Both ends of a block, read once and shown to every driver's probe. */
 #define PROBE_HEAD_SIZE (288 * 1024)    /* the descriptors of an ISO's first
@@ -56,10 +60,8 @@ struct image_ops {
   int (*probe) (const struct probe *probe);
 
   /* Decode and validate everything that reading relies on; set img->size,
-   * sizes, readonly_reason.  Must not write, unless img->writable, and then
-   * nothing but what finishes what a crash has left undone.  A driver that
-   * can't write this image and is asked to (img->writable) fails with -EROFS
-   * and the reason.
+   * sizes, readonly_reason.  Must not write.  A driver that can't write this
+   * image and is asked to (img->writable) fails with -EROFS and the reason.
    */
   int (*open) (struct image *img, const struct image_options *options,
                struct report *report, struct err *err);
@@ -91,6 +93,32 @@ struct image_ops {
    */
   int (*create) (struct creation *c, struct report *report,
                  struct err *err);                 /* NULL: can't */
+
+  /* Add everything that is wrong with the image and its parents to c
+   * (check.h); fails for other reasons than that.  It is opened afterwards,
+   * so that what opening finds need not be found twice.
+   */
+  int (*check) (struct block *block, const struct image_options *options,
+                struct check *c, struct err *err); /* NULL: only open it */
+
+  /* The same for what opening only warns of; without check, its warnings
+   * become notes afterwards.
+   */
+  int (*check_open) (struct image *img, struct check *c,
+                     struct err *err);             /* NULL: nothing */
+
+  /* Is what lies on the block, which was found to be of this format,
+   * differencing over img?  Does not look for its parent.  NULL: no.
+   */
+  bool (*is_child) (struct image *img, struct block *block);
+
+  /* What resize.h says; both or neither.  The disk is open in o->img for
+   * resize_plan; what is to be 0 or false in the plan, is.
+   */
+  int (*resize_plan) (struct offline *o, struct image_resize_plan *plan,
+                      struct err *err);
+  int (*resize) (struct offline *o, const struct image_resize_plan *plan,
+                 struct job *job, struct err *err);
 };
 
 struct image {
@@ -113,6 +141,13 @@ struct image {
 
 /* All drivers in the order in which they are asked; ends with NULL. */
 extern const struct image_ops *const image_formats[];
+
+/* The file, or export, that an image of this name lies on; format and the
+ * like do not matter.  As image_open.
+ */
+int image_open_file (const char *name, const struct image_options *options,
+                     struct block **out, struct report *report,
+                     struct err *err);
 
 extern const struct image_ops iso_image_ops;
 extern const struct image_ops raw_image_ops;

@@ -41,9 +41,9 @@ image_size_rule_parse (const char *str, enum image_size_rule *rule,
                   "auto, current or chs", str);
 }
 
-static int
-open_block (const char *name, const struct image_options *options,
-            struct block **out, struct report *report, struct err *err)
+int
+image_open_file (const char *name, const struct image_options *options,
+                 struct block **out, struct report *report, struct err *err)
 {
   unsigned flags = 0;
   int r;
@@ -92,7 +92,7 @@ image_open (const char *name, const struct image_options *options,
 
   if (options == NULL)
     options = &default_options;
-  r = open_block (name, options, &block, report, err);
+  r = image_open_file (name, options, &block, report, err);
   if (r == -EBUSY && options->writable)
     return refuse_busy (name, options, err);
   if (r < 0)

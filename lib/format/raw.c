@@ -16,7 +16,9 @@
 
 #include "lib/block/file.h"
 #include "lib/format/create-ops.h"
+#include "lib/format/offline-ops.h"
 #include "lib/format/probe.h"
+#include "lib/format/resize.h"
 
 static int
 raw_probe (const struct probe *probe)
@@ -90,6 +92,30 @@ raw_create (struct creation *c, struct report *report, struct err *err)
   return r;
 }
 
+static int
+raw_resize_plan (struct offline *o, struct image_resize_plan *plan,
+                 struct err *err)
+{
+  if (o->img->readonly_reason)
+    return err_set (err, -EROFS, "can't be changed: %s",
+                    o->img->readonly_reason);
+  if (!block_can_resize (o->block))
+    return err_set (err, -ENOTSUP, "its size can't be changed, because it is "
+                    "no regular file");
+  plan->is_done = plan->size == plan->old_size;
+  return 0;
+}
+
+static int
+raw_resize (struct offline *o, const struct image_resize_plan *plan,
+            struct job *job, struct err *err)
+{
+  int r = block_resize (o->block, plan->size, err);
+
+  (void) job;
+  return r < 0 ? r : block_flush (o->block, err);
+}
+
 static const char *const endings[] = { "img", "raw", NULL };
 
 const struct image_ops raw_image_ops = {
@@ -98,4 +124,6 @@ const struct image_ops raw_image_ops = {
   .probe = raw_probe,
   .open = raw_open,
   .create = raw_create,
+  .resize_plan = raw_resize_plan,
+  .resize = raw_resize,
 };

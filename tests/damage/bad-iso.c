@@ -23,12 +23,9 @@
 
 #include <cmocka.h>
 
-#include "tests/damage/damage.h"
-#include "tests/support/iso-maker.h"
+#include "tests/damage/bad-iso.h"
 
 #pragma GCC diagnostic ignored "-Wmissing-field-initializers"
-
-enum base { ISO, BOOT, UDF, ONLY };
 
 #define PVD (16 * S)
 #define ROOT_AT (ROOT * S)
@@ -42,7 +39,7 @@ enum base { ISO, BOOT, UDF, ONLY };
 
 struct row {
   const char *name;
-  enum base base;
+  enum iso_base base;
   struct damage_patch patches[4];
   const char *says;
   int code;
@@ -184,7 +181,7 @@ static const struct row rows[] = {
 /*--- Making them ------------------------------------------------------------*/
 
 static void
-put_base (struct iso_fixture *f, enum base base)
+put_base (struct iso_fixture *f, enum iso_base base)
 {
   if (base != ONLY)
     put_iso (f);
@@ -196,12 +193,11 @@ put_base (struct iso_fixture *f, enum base base)
     put_udf (f, 16);
 }
 
-static void
-make (size_t i, struct damage_image *out)
+struct damage_file
+bad_iso_make_good (enum iso_base base)
 {
-  const struct row *row = &rows[i];
-  struct iso_fixture *f;
   struct damage_file disc;
+  struct iso_fixture *f;
   void *state = NULL;
 
   assert_int_equal (iso_setup (&state), 0);
@@ -209,13 +205,29 @@ make (size_t i, struct damage_image *out)
   /* What is in the sectors does not matter, but is to be seen. */
   for (unsigned s = 400; s < LAST; ++s)
     memset (at (f, s), (int) s, S);
-  put_base (f, row->base);
-  disc = (struct damage_file) { f->disc, f->size };
-  damage_apply (&disc, row->patches, 4);
-  if (row->seal)
-    seal_tag (f, row->seal, (uint16_t) row->tag);
-  out->image = damage_copy (f->disc, f->size);
+  put_base (f, base);
+  disc = damage_copy (f->disc, f->size);
   iso_teardown (&state);
+  return disc;
+}
+
+void
+bad_iso_seal (struct damage_file *disc, unsigned sector, uint16_t tag)
+{
+  struct iso_fixture f = { .disc = disc->bytes, .size = disc->len };
+
+  seal_tag (&f, sector, tag);
+}
+
+static void
+make (size_t i, struct damage_image *out)
+{
+  const struct row *row = &rows[i];
+
+  out->image = bad_iso_make_good (row->base);
+  damage_apply (&out->image, row->patches, 4);
+  if (row->seal)
+    bad_iso_seal (&out->image, row->seal, (uint16_t) row->tag);
   damage_cut (&out->image, row->cut);
   out->disk = damage_copy (out->image.bytes, out->image.len);
 }

@@ -23,25 +23,23 @@
 
 #include "lib/base/bytes.h"
 #include "lib/base/crc32.h"
-#include "tests/damage/damage.h"
+#include "tests/damage/bad-part.h"
 
 #pragma GCC diagnostic ignored "-Wmissing-field-initializers"
 
-#define SECTORS 256
-#define BACKUP (255 * 512)
-#define BACKUP_ENTRIES (223 * 512)
+#define SECTORS BAD_PART_SECTORS
+#define BACKUP BAD_PART_BACKUP
+#define BACKUP_ENTRIES BAD_PART_BACKUP_ENTRIES
 
 /* Offsets of fields. */
 #define ENTRY(i) (446 + ((i) - 1) * 16)
-#define EBR1 (80 * 512)
-#define EBR2 (110 * 512)
+#define EBR1 BAD_PART_EBR_1
+#define EBR2 BAD_PART_EBR_2
 #define PART(i) (1024 + ((i) - 1) * 128)
-
-enum base { MBR, GPT };
 
 struct row {
   const char *name;
-  enum base base;
+  enum part_base base;
   struct damage_patch patches[4];
   unsigned nr_parts;
   const char *says;
@@ -295,16 +293,22 @@ put_crcs (uint8_t *h, const uint8_t *entries)
   put_le32 (h + 16, crc32_update (0, h, 92));
 }
 
-static void
-make (size_t i, struct damage_image *out)
+void
+bad_part_sum (struct damage_file *disk)
 {
-  const struct row *row = &rows[i];
+  put_crcs (disk->bytes + 512, disk->bytes + 1024);
+  put_crcs (disk->bytes + BACKUP, disk->bytes + BACKUP_ENTRIES);
+}
+
+struct damage_file
+bad_part_make_good (enum part_base base)
+{
   uint8_t disk[SECTORS * 512] = { 0 };
 
   /* What is in the partitions does not matter, but is to be seen. */
   for (unsigned s = 0; s < SECTORS; ++s)
     disk[s * 512 + 300] = (uint8_t) s;
-  if (row->base == MBR)
+  if (base == MBR)
     make_mbr (disk);
   else {
     disk[512 + 300] = disk[BACKUP + 300] = 0;
@@ -314,12 +318,18 @@ make (size_t i, struct damage_image *out)
     put_crcs (disk + 512, disk + 1024);
     put_crcs (disk + BACKUP, disk + BACKUP_ENTRIES);
   }
-  out->image = damage_copy (disk, sizeof disk);
+  return damage_copy (disk, sizeof disk);
+}
+
+static void
+make (size_t i, struct damage_image *out)
+{
+  const struct row *row = &rows[i];
+
+  out->image = bad_part_make_good (row->base);
   damage_apply (&out->image, row->patches, 4);
-  if (row->base == GPT && !row->bad_sum) {
-    put_crcs (out->image.bytes + 512, out->image.bytes + 1024);
-    put_crcs (out->image.bytes + BACKUP, out->image.bytes + BACKUP_ENTRIES);
-  }
+  if (row->base == GPT && !row->bad_sum)
+    bad_part_sum (&out->image);
   damage_cut (&out->image, row->cut);
   out->disk = damage_copy (out->image.bytes, out->image.len);
   out->has_parts = true;

@@ -18,6 +18,7 @@
 
 #include "lib/base/checked.h"
 #include "lib/block/watch.h"
+#include "lib/format/check.h"
 #include "lib/format/foreign.h"
 #include "lib/format/iso/cd-sectors.h"
 #include "lib/format/iso/el-torito.h"
@@ -55,15 +56,27 @@ iso_probe (const struct probe *probe)
          ? PROBE_YES : PROBE_NO;
 }
 
-static void
-check_size (const struct iso *s, uint64_t size, struct report *report)
+/* -EBADMSG if the end of the volume is not in the file. */
+static int
+check_end (const struct iso *s, uint64_t size, struct err *err)
 {
   uint64_t need = iso_volume_size (s);
 
-  if (need > size)
-    report_warn (report, "the volume has %" PRIu64 " bytes, the file only %"
-                 PRIu64 ": %" PRIu64 " bytes are missing at the end, as when "
-                 "a download broke off", need, size, need - size);
+  if (need <= size)
+    return 0;
+  return err_set (err, -EBADMSG, "the volume has %" PRIu64 " bytes, the file "
+                  "only %" PRIu64 ": %" PRIu64 " bytes are missing at the "
+                  "end, as when a download broke off", need, size,
+                  need - size);
+}
+
+static void
+check_size (const struct iso *s, uint64_t size, struct report *report)
+{
+  struct err why = ERR_INIT;
+
+  if (check_end (s, size, &why) < 0)
+    report_warn (report, "%s", why.msg);
   if (size % ISO_SECTOR != 0)
     report_warn (report, "the size of the file, %" PRIu64 " bytes, is not a "
                  "multiple of %d: the last sector is not whole", size,
@@ -221,6 +234,26 @@ iso_open (struct image *img, const struct image_options *options,
   return 0;
 }
 
+/* What the disc says that it has, and the file has not, is lost. */
+static int
+iso_check_open (struct image *img, struct check *check, struct err *err)
+{
+  const struct iso *s = img->state;
+  uint64_t size = block_size (img->disk);
+  const struct finding_subject subject = {
+    .severity = FINDING_DAMAGE,
+    .kind = "iso-cut",
+    .structure = "the volume",
+    .off = FINDING_NOWHERE,
+    .disk_off = size,
+    .disk_len = iso_volume_size (s) - min_u64 (iso_volume_size (s), size),
+  };
+  struct err why = ERR_INIT;
+
+  return check_end (s, size, &why) < 0
+    ? check_add_err (check, &subject, &why, err) : 0;
+}
+
 static void
 iso_close (struct image *img)
 {
@@ -244,4 +277,5 @@ const struct image_ops iso_image_ops = {
   .open = iso_open,
   .close = iso_close,
   .info = iso_info,
+  .check_open = iso_check_open,
 };

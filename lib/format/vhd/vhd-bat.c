@@ -65,9 +65,9 @@ lies_over (const struct vhd_bat *bat, uint64_t index, uint32_t sector,
 }
 
 /* The last block may be cut off where the disk ends. */
-static int
-check_entry (const struct vhd_bat *bat, uint64_t index, uint32_t sector,
-             struct err *err)
+int
+vhd_bat_check_entry (const struct vhd_bat *bat, uint64_t index,
+                     uint32_t sector, struct err *err)
 {
   uint64_t start = (uint64_t) sector * VHD_SECTOR_SIZE;
   uint64_t data = min_u64 (bat->block_size,
@@ -97,15 +97,22 @@ find_entry (const struct vhd_bat *bat, uint64_t from, uint32_t sector)
   return from;
 }
 
+int
+vhd_bat_overlap (const struct vhd_bat *bat, uint64_t i, uint32_t a,
+                 uint64_t j, uint32_t b, struct err *err)
+{
+  return err_set (err, -EBADMSG, "BAT entries %" PRIu64 " (sector %" PRIu32
+                  ") and %" PRIu64 " (sector %" PRIu32 ") overlap: a block "
+                  "takes %" PRIu64 " sectors", i, a, j, b, span (bat));
+}
+
 static int
 overlap (const struct vhd_bat *bat, uint32_t a, uint32_t b, struct err *err)
 {
   uint64_t i = find_entry (bat, 0, a);
   uint64_t j = find_entry (bat, a == b ? i + 1 : 0, b);
 
-  return err_set (err, -EBADMSG, "BAT entries %" PRIu64 " (sector %" PRIu32
-                  ") and %" PRIu64 " (sector %" PRIu32 ") overlap: a block "
-                  "takes %" PRIu64 " sectors", i, a, j, b, span (bat));
+  return vhd_bat_overlap (bat, i, a, j, b, err);
 }
 
 /* What is known of the blocks after each was seen once. */
@@ -284,7 +291,7 @@ take_entries (struct vhd_bat *bat, uint64_t i, const uint8_t *bytes,
 
     if (sector == VHD_BAT_ABSENT)
       continue;
-    r = check_entry (bat, i, sector, err);
+    r = vhd_bat_check_entry (bat, i, sector, err);
     if (r < 0)
       return r;
     bat->entries[i] = sector;
@@ -321,8 +328,8 @@ read_entries (struct vhd_layer *layer, struct vhd_bat *bat, struct err *err)
   return check_overlaps (bat, &order, err);
 }
 
-int
-vhd_bat_open (struct vhd_layer *layer, struct err *err)
+void
+vhd_bat_describe (struct vhd_layer *layer)
 {
   const struct vhd_header *h = &layer->header;
   uint64_t current = layer->footers.footer.current_size;
@@ -336,6 +343,14 @@ vhd_bat_open (struct vhd_layer *layer, struct err *err)
   bat->disk_end = min_u64 (max_u64 (layer->size, current), most);
   bat->nr_entries = div_round_up (bat->disk_end, bat->block_size);
   reserve_all (layer, bat);
+}
+
+int
+vhd_bat_open (struct vhd_layer *layer, struct err *err)
+{
+  struct vhd_bat *bat = &layer->bat;
+
+  vhd_bat_describe (layer);
   if (vhd_bitmap_open (bat, err) < 0)
     return -ENOMEM;
   if (bat->nr_entries <= VHD_MAX_HELD_ENTRIES) {
@@ -358,10 +373,8 @@ vhd_bat_close (struct vhd_bat *bat)
 {
   free (bat->entries);
   free (bat->full);
-  free (bat->full_at);
   bat->entries = NULL;
   bat->full = NULL;
-  bat->full_at = NULL;
 }
 
 /*--- Lookup -----------------------------------------------------------------*/
@@ -387,7 +400,7 @@ vhd_bat_lookup (struct vhd_layer *layer, uint64_t index, uint32_t *sector,
     return r;
   found = get_be32 (bytes + off % VHD_SECTOR_SIZE);
   if (found != VHD_BAT_ABSENT) {
-    r = check_entry (bat, index, found, err);
+    r = vhd_bat_check_entry (bat, index, found, err);
     if (r < 0)
       return r;
   }

@@ -26,16 +26,6 @@
 #include "lib/format/image-ops.h"
 #include "lib/format/vhd/vhd.h"
 
-/* One of the places where a footer may be. */
-struct place {
-  uint8_t bytes[VHD_FOOTER_SIZE];
-  uint64_t off;
-  size_t len;                   /* bytes of it that the file has */
-  bool cookie;                  /* there is something to talk about */
-  bool whole;                   /* no byte that matters is missing */
-  bool valid;                   /* it is whole, its checksum is right */
-};
-
 static bool
 has_cookie (const uint8_t *p)
 {
@@ -109,8 +99,8 @@ vhd_footer_probe (const uint8_t *head, size_t head_len,
     find_buried (tail, tail_len, size) != UINT64_MAX;
 }
 
-static void
-decode (const uint8_t *p, struct vhd_footer *f)
+void
+vhd_footer_decode (const uint8_t p[VHD_FOOTER_SIZE], struct vhd_footer *f)
 {
   f->version = get_be32 (p + VHD_FOOTER_VERSION);
   f->data_offset = get_be64 (p + VHD_FOOTER_DATA_OFFSET);
@@ -130,8 +120,9 @@ decode (const uint8_t *p, struct vhd_footer *f)
   f->hidden = p[VHD_FOOTER_HIDDEN] != 0;
 }
 
-static int
-validate (const struct vhd_footer *f, uint64_t off, struct err *err)
+int
+vhd_footer_validate (const struct vhd_footer *f, uint64_t off,
+                     struct err *err)
 {
   if (f->version >> 16 != VHD_VERSION_MAJOR)
     return err_set (err, -ENOTSUP, "the VHD footer at offset %" PRIu64
@@ -166,8 +157,8 @@ checksum_is_right (const uint8_t p[VHD_FOOTER_SIZE])
 }
 
 static int
-read_place (struct block *block, uint64_t off, size_t len, struct place *out,
-            struct err *err)
+read_place (struct block *block, uint64_t off, size_t len,
+            struct vhd_place *out, struct err *err)
 {
   int r;
 
@@ -187,7 +178,7 @@ read_place (struct block *block, uint64_t off, size_t len, struct place *out,
  * cookie.
  */
 static int
-read_end (struct block *block, struct place *end, struct err *err)
+read_end (struct block *block, struct vhd_place *end, struct err *err)
 {
   uint64_t size = block_size (block);
   size_t rest = incomplete (size);
@@ -201,18 +192,8 @@ read_end (struct block *block, struct place *end, struct err *err)
   return read_place (block, size - rest, rest, end, err);
 }
 
-/* Is nothing, not even a part of a footer, where it belongs? */
-static bool
-is_all_zeros (const struct place *place)
-{
-  static const uint8_t zeros[VHD_FOOTER_SIZE];
-
-  return place->len == VHD_FOOTER_SIZE && place->off % VHD_SECTOR_SIZE == 0 &&
-    memcmp (place->bytes, zeros, sizeof zeros) == 0;
-}
-
 static int
-read_copy (struct block *block, struct place *copy, struct err *err)
+read_copy (struct block *block, struct vhd_place *copy, struct err *err)
 {
   memset (copy, 0, sizeof *copy);
   if (block_size (block) < VHD_FOOTER_SIZE)
@@ -221,14 +202,13 @@ read_copy (struct block *block, struct place *copy, struct err *err)
 }
 
 static uint32_t
-type_at (const struct place *place)
+type_at (const struct vhd_place *place)
 {
   return get_be32 (place->bytes + VHD_FOOTER_TYPE);
 }
 
-/* Why the footer is not valid. */
-static int
-damaged (const struct place *place, struct err *err)
+int
+vhd_footer_damage (const struct vhd_place *place, struct err *err)
 {
   if (!place->whole)
     return err_set (err, -EBADMSG, "the VHD footer at offset %" PRIu64
@@ -242,7 +222,7 @@ damaged (const struct place *place, struct err *err)
 }
 
 static int
-fixed_at_start (const struct place *end, struct err *err)
+fixed_at_start (const struct vhd_place *end, struct err *err)
 {
   return err_set (err, -EBADMSG, "the file begins with the footer of a fixed "
                   "VHD, which belongs to its end, and there is %s",
@@ -253,14 +233,14 @@ fixed_at_start (const struct place *end, struct err *err)
  * copy?  Then this may be a fixed VHD whose disk holds another VHD.
  */
 static bool
-is_of_another_type (const struct place *end, const struct place *copy)
+is_of_another_type (const struct vhd_place *end, const struct vhd_place *copy)
 {
   return end->cookie && end->len >= VHD_FOOTER_TYPE + 4 &&
     type_at (end) != type_at (copy);
 }
 
 static void
-warn_about_end (struct block *block, const struct place *end,
+warn_about_end (struct block *block, const struct vhd_place *end,
                 struct report *report)
 {
   const char *name = block_name (block);
@@ -280,8 +260,8 @@ warn_about_end (struct block *block, const struct place *end,
 
 /* The end is not valid, the copy is.  May we go by it? */
 static int
-accept_copy (struct block *block, const struct place *end,
-             const struct place *copy, bool ignore_checksums,
+accept_copy (struct block *block, const struct vhd_place *end,
+             const struct vhd_place *copy, bool ignore_checksums,
              struct report *report, struct err *err)
 {
   if (type_at (copy) == VHD_FIXED)
@@ -301,8 +281,8 @@ accept_copy (struct block *block, const struct place *end,
  * other differencing would be read without its parent, or with a wrong one.
  */
 static int
-compare_copy (struct block *block, const struct place *end,
-              const struct place *copy, struct report *report,
+compare_copy (struct block *block, const struct vhd_place *end,
+              const struct vhd_place *copy, struct report *report,
               struct err *err)
 {
   if (copy->valid && type_at (copy) != type_at (end))
@@ -321,17 +301,27 @@ compare_copy (struct block *block, const struct place *end,
   return 0;
 }
 
-static int
-no_footer (struct block *block, struct err *err)
+int
+vhd_footer_buried (struct block *block, uint64_t *off, struct err *err)
 {
-  uint64_t size = block_size (block), buried;
+  uint64_t size = block_size (block);
   size_t len = (size_t) min_u64 (size, PROBE_TAIL_SIZE);
   uint8_t tail[PROBE_TAIL_SIZE];
   int r = block_pread (block, tail, len, size - len, err);
 
+  if (r == 0)
+    *off = find_buried (tail, len, size);
+  return r;
+}
+
+static int
+no_footer (struct block *block, struct err *err)
+{
+  uint64_t size = block_size (block), buried;
+  int r = vhd_footer_buried (block, &buried, err);
+
   if (r < 0)
     return r;
-  buried = find_buried (tail, len, size);
   if (buried != UINT64_MAX)
     return err_set (err, -EBADMSG, "the footer of a fixed VHD is at offset %"
                     PRIu64 " and not at the end: %" PRIu64 " bytes follow "
@@ -343,19 +333,19 @@ no_footer (struct block *block, struct err *err)
 
 /* Neither is valid. */
 static int
-choose_damaged (struct block *block, const struct place *end,
-                const struct place *copy, bool ignore_checksums,
-                const struct place **chosen, struct report *report,
+choose_damaged (struct block *block, const struct vhd_place *end,
+                const struct vhd_place *copy, bool ignore_checksums,
+                const struct vhd_place **chosen, struct report *report,
                 struct err *err)
 {
-  const struct place *place = end->cookie && end->whole ? end : copy;
+  const struct vhd_place *place = end->cookie && end->whole ? end : copy;
 
   if (!place->cookie && end->cookie)
-    return damaged (end, err);
+    return vhd_footer_damage (end, err);
   if (!place->cookie)
     return no_footer (block, err);
   if (!ignore_checksums)
-    return damaged (place, err);
+    return vhd_footer_damage (place, err);
   if (place == copy && type_at (copy) == VHD_FIXED)
     return fixed_at_start (end, err);
   report_warn (report, "%s: the VHD footer at offset %" PRIu64 " has a wrong "
@@ -365,19 +355,48 @@ choose_damaged (struct block *block, const struct place *end,
   return 0;
 }
 
+/* Is the copy, which is whole, the footer at the end as it was before its
+ * size changed, or its header moved?
+ */
+static bool
+copy_is_behind (const struct vhd_place *end, const struct vhd_place *copy)
+{
+  uint8_t bytes[VHD_FOOTER_SIZE];
+  static const struct { size_t off, len; } changes[] = {
+    { VHD_FOOTER_DATA_OFFSET, 8 },
+    { VHD_FOOTER_ORIGINAL_SIZE, 8 },
+    { VHD_FOOTER_CURRENT_SIZE, 8 },
+    { VHD_FOOTER_CYLINDERS, 4 },        /* and heads, and sectors */
+    { VHD_FOOTER_CHECKSUM, 4 },
+  };
+
+  memcpy (bytes, copy->bytes, sizeof bytes);
+  for (size_t i = 0; i < sizeof changes / sizeof changes[0]; ++i)
+    memcpy (bytes + changes[i].off, end->bytes + changes[i].off,
+            changes[i].len);
+  return copy->valid && memcmp (bytes, end->bytes, sizeof bytes) == 0;
+}
+
+int
+vhd_footer_places (struct block *block, struct vhd_place *end,
+                   struct vhd_place *copy, struct err *err)
+{
+  int r = read_end (block, end, err);
+
+  return r < 0 ? r : read_copy (block, copy, err);
+}
+
 int
 vhd_footer_read (struct block *block, bool ignore_checksums,
                  struct vhd_footers *out, struct report *report,
                  struct err *err)
 {
   struct vhd_footers found = { .end = block_size (block) };
-  struct place end, copy;
-  const struct place *chosen = &end;
+  struct vhd_place end, copy;
+  const struct vhd_place *chosen = &end;
   int r;
 
-  r = read_end (block, &end, err);
-  if (r == 0)
-    r = read_copy (block, &copy, err);
+  r = vhd_footer_places (block, &end, &copy, err);
   if (r < 0)
     return r;
   if (end.valid && type_at (&end) != VHD_FIXED)
@@ -393,15 +412,15 @@ vhd_footer_read (struct block *block, bool ignore_checksums,
                         report, err);
   if (r < 0)
     return r;
-  decode (chosen->bytes, &found.footer);
-  r = validate (&found.footer, chosen->off, err);
+  vhd_footer_decode (chosen->bytes, &found.footer);
+  r = vhd_footer_validate (&found.footer, chosen->off, err);
   if (r < 0)
     return r;
   found.from_copy = chosen == &copy;
-  found.end_is_zeros = found.from_copy && is_all_zeros (&end);
   found.bad_checksum = !chosen->valid;
   found.copy_differs = end.valid && type_at (&end) != VHD_FIXED &&
     memcmp (end.bytes, copy.bytes, VHD_FOOTER_SIZE) != 0;
+  found.copy_behind = found.copy_differs && copy_is_behind (&end, &copy);
   /* A damaged footer is still none of a block's data. */
   if (end.cookie)
     found.end = end.off;

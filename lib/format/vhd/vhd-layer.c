@@ -40,7 +40,6 @@ vhd_layer_free (struct vhd_layer *layer)
   while (layer) {
     struct vhd_layer *parent = layer->parent;
 
-    pending_close (layer->pending);
     vhd_bat_close (&layer->bat);
     folder_close (&layer->folder);
     block_unref (layer->block);
@@ -104,9 +103,9 @@ has_reversed_bitmaps (const struct vhd_footer *f)
 }
 
 int
-vhd_layer_open (struct vhd_layer *layer, enum image_size_rule rule,
-                const struct image_options *options, struct report *report,
-                struct err *err)
+vhd_layer_open_header (struct vhd_layer *layer, enum image_size_rule rule,
+                       const struct image_options *options,
+                       struct report *report, struct err *err)
 {
   bool ignore = options->ignore_checksums;
   int r;
@@ -124,10 +123,17 @@ vhd_layer_open (struct vhd_layer *layer, enum image_size_rule rule,
   if (r == 0)
     r = vhd_batmap_read (layer->block, &layer->footers, &layer->header,
                          &layer->batmap, report, err);
-  if (r == 0)
-    r = vhd_bat_open (layer, err);
-  /* Who writes to it gets them otherwise. */
-  if (r == 0 && !(options->writable && layer->number == 0))
-    r = vhd_pending_peek (layer, err);
   return r;
+}
+
+int
+vhd_layer_open (struct vhd_layer *layer, enum image_size_rule rule,
+                const struct image_options *options, struct report *report,
+                struct err *err)
+{
+  int r = vhd_layer_open_header (layer, rule, options, report, err);
+
+  if (r < 0 || vhd_layer_is_fixed (layer))
+    return r;
+  return vhd_bat_open (layer, err);
 }

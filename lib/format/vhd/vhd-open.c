@@ -3,7 +3,7 @@
 /* The driver's table: VHD, version 1, of Connectix and Microsoft.
  *
  * Fixed disks can be written, through to the bytes in front of the footer,
- * and dynamic and differencing ones, which grow.
+ * and dynamic ones, which grow.  Differencing ones are read only.
  */
 
 #include <config.h>
@@ -14,6 +14,8 @@
 
 #include "lib/block/window.h"
 #include "lib/format/image-ops.h"
+#include "lib/format/vhd/vhd-check.h"
+#include "lib/format/vhd/vhd-resize.h"
 #include "lib/format/vhd/vhd-write.h"
 
 static int
@@ -30,6 +32,8 @@ reason_not_to_write (const struct vhd_layer *leaf)
 {
   const struct vhd_footer *f = &leaf->footers.footer;
 
+  if (f->type == VHD_DIFFERENCING)
+    return "it is a differencing VHD, which can only be read";
   if (leaf->footers.bad_checksum)
     return "the checksum of its VHD footer is wrong";
   if (leaf->size_is_doubtful)
@@ -38,7 +42,9 @@ reason_not_to_write (const struct vhd_layer *leaf)
     return "its size is not a whole number of sectors";
   if (f->hidden && vhd_creator_is (f, "tap\0"))
     return "it is marked as the parent of other disks";
-  return vhd_layer_is_fixed (leaf) ? NULL : vhd_writer_reason (leaf);
+  if (f->type == VHD_DYNAMIC)
+    return vhd_writer_reason (leaf);
+  return NULL;
 }
 
 static int
@@ -77,7 +83,7 @@ vhd_open (struct image *img, const struct image_options *options,
   if (r == 0)
     r = vhd_index_new (vhd->leaf, &vhd->index, err);
   if (r == 0 && img->writable && !vhd_layer_is_fixed (vhd->leaf))
-    r = vhd_writer_new (vhd->leaf, &vhd->writer, report, err);
+    r = vhd_writer_new (vhd->leaf, &vhd->writer, err);
   if (r < 0)
     return r;
   img->size = vhd->leaf->size;
@@ -167,7 +173,7 @@ vhd_flush (struct image *img, struct err *err)
 {
   struct vhd *vhd = img->state;
 
-  return vhd->writer ? vhd_writer_flush (vhd->writer, err)
+  return vhd->writer ? vhd_space_flush (vhd->writer->space, err)
     : block_flush (img->block, err);
 }
 
@@ -213,4 +219,8 @@ const struct image_ops vhd_image_ops = {
   .cache = vhd_cache,
   .info = vhd_info,
   .create = vhd_create,
+  .check = vhd_check,
+  .is_child = vhd_is_child,
+  .resize_plan = vhd_resize_plan,
+  .resize = vhd_resize,
 };

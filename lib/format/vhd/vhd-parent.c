@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 
 #include "lib/block/file.h"
+#include "lib/format/image-ops.h"
 #include "lib/format/vhd/vhd.h"
 
 /* The search for one parent. */
@@ -120,9 +121,9 @@ find_parent (struct vhd_layer *leaf, struct vhd_layer *child,
 /* What may be worth a look but proves nothing: copying a file changes its
  * time, and genuine chains have no time at all.
  */
-static void
-compare (const struct vhd_layer *child, const struct vhd_layer *parent,
-         struct report *report)
+void
+vhd_parent_compare (const struct vhd_layer *child,
+                    const struct vhd_layer *parent, struct report *report)
 {
   uint32_t stated = child->header.parent_timestamp;
   struct stat st;
@@ -152,11 +153,11 @@ names_no_identity (const struct vhd_layer *child)
   return memcmp (child->header.parent_id, zeros, sizeof zeros) == 0;
 }
 
-static int
-open_parent (struct vhd_layer *leaf, struct vhd_layer *child,
-             const struct folder_vector *path_folders,
-             const struct image_options *options, struct report *report,
-             struct err *err)
+int
+vhd_parent_find (struct vhd_layer *leaf, struct vhd_layer *child,
+                 const struct folder_vector *path_folders,
+                 const struct image_options *options, struct report *report,
+                 struct err *err)
 {
   struct vhd_layer *parent = NULL;
   int r;
@@ -171,14 +172,29 @@ open_parent (struct vhd_layer *leaf, struct vhd_layer *child,
   else
     r = find_parent (leaf, child, path_folders, options, &parent, report,
                      err);
+  if (r < 0)
+    return r;
+  child->parent = parent;
+  parent->number = child->number + 1;
+  parent->cache = child->cache;
+  return 0;
+}
+
+static int
+open_parent (struct vhd_layer *leaf, struct vhd_layer *child,
+             const struct folder_vector *path_folders,
+             const struct image_options *options, struct report *report,
+             struct err *err)
+{
+  struct vhd_layer *parent;
+  int r = vhd_parent_find (leaf, child, path_folders, options, report, err);
+
   if (r < 0) {
     if (child->number > 0)
       err_in (err, "parent %s", block_name (child->block));
     return r;
   }
-  child->parent = parent;
-  parent->number = child->number + 1;
-  parent->cache = child->cache;
+  parent = child->parent;
   parent->bat_room = child->bat_room;
   if (child->bat.entries)
     parent->bat_room -= child->bat.nr_entries;
@@ -190,7 +206,7 @@ open_parent (struct vhd_layer *leaf, struct vhd_layer *child,
     err_in (err, "parent %s", block_name (parent->block));
     return r;
   }
-  compare (child, parent, report);
+  vhd_parent_compare (child, child->parent, report);
   return 0;
 }
 
@@ -215,4 +231,24 @@ vhd_chain_open (struct vhd_layer *leaf, const struct image_options *options,
   for (struct vhd_layer *l = leaf; l; l = l->parent)
     folder_close (&l->folder);
   return r;
+}
+
+/*--- The other direction ----------------------------------------------------*/
+
+bool
+vhd_is_child (struct image *img, struct block *block)
+{
+  const struct vhd_layer *parent = ((const struct vhd *) img->state)->leaf;
+  static const struct image_options options;
+  struct vhd_layer *child = NULL;
+  struct vhd_header header;
+  bool is;
+
+  is = vhd_layer_new (block, &options, &child, NULL, NULL) == 0 &&
+    child->footers.footer.type == VHD_DIFFERENCING &&
+    vhd_header_read (block, &child->footers, 0, false, &header, NULL,
+                     NULL) == 0 &&
+    memcmp (header.parent_id, parent->footers.footer.id, UUID_SIZE) == 0;
+  vhd_layer_free (child);
+  return is;
 }

@@ -10,20 +10,18 @@
  *   locators    vhd-locator.c    what the file says about its parent's name
  *   BAT         vhd-bat.c        where each block of the disk lies
  *   bitmaps     vhd-bitmap.c     which sectors of a block are in it
- *   pending     vhd-pending.c    bits that are not in the file yet
  *
- * New ones are made by vhd-create.c, with vhd-link.c and vhd-encode.c.
+ * New ones are made by vhd-create.c, with vhd-link.c and vhd-encode.c; those
+ * that there are, are changed as a whole by what vhd-edit.h tells.
  *
  * vhd-layer.c puts these together, vhd-parent.c finds the next layer with
  * ../parent.h, vhd-index.c knows which layers need not be asked, vhd-io.c reads
- * through the whole chain and vhd-info.c describes it.  Dynamic and
- * differencing disks are written by what vhd-write.h tells.  vhd-open.c is the
- * driver's table.
+ * through the whole chain and vhd-info.c describes it.  Dynamic disks are
+ * written by what vhd-write.h tells.  vhd-open.c is the driver's table.
  *
  * After opening, everything is constant but the cache, which locks for
- * itself as pending bits do, and what is remembered of full bitmaps and the
- * BAT of a disk that is written, which are atomic; so that reading takes no
- * other lock.
+ * itself, and what is remembered of full bitmaps and the BAT of a disk that
+ * is written, which are atomic; so that reading takes no other lock.
  */
 
 #ifndef NBDIMAGE_FORMAT_VHD_H
@@ -38,7 +36,6 @@
 #include "lib/block/block.h"
 #include "lib/format/image.h"
 #include "lib/format/parent.h"
-#include "lib/format/pending.h"
 #include "lib/format/sector-cache.h"
 #include "lib/format/vhd/vhd-disk.h"
 
@@ -66,9 +63,10 @@ struct vhd_footers {
   uint64_t end;                 /* where the footer at the end begins, or the
                                    size of the file if there is none */
   bool from_copy;               /* the one at the end is damaged or missing */
-  bool end_is_zeros;            /* ... and there are zeros in its place */
   bool bad_checksum;            /* ... and was ignored, as asked */
   bool copy_differs;            /* from the one at the end, which is whole */
+  bool copy_behind;             /* ... and only because a change of the size
+                                   or the header was interrupted: vhd-edit.h */
 };
 
 /* Is a file of this size, whose first and last bytes these are, a VHD, whole
@@ -76,6 +74,37 @@ struct vhd_footers {
  */
 bool vhd_footer_probe (const uint8_t *head, size_t head_len,
                        const uint8_t *tail, size_t tail_len, uint64_t size);
+
+/* One of the places where a footer may be. */
+struct vhd_place {
+  uint8_t bytes[VHD_FOOTER_SIZE];
+  uint64_t off;
+  size_t len;                   /* bytes of it that the file has */
+  bool cookie;                  /* there is something to talk about */
+  bool whole;                   /* no byte that matters is missing */
+  bool valid;                   /* it is whole, its checksum is right */
+};
+
+/* Read both places, whatever is there.  end->off is where the footer at the
+ * end begins, if it has its cookie.
+ */
+int vhd_footer_places (struct block *block, struct vhd_place *end,
+                       struct vhd_place *copy, struct err *err);
+
+void vhd_footer_decode (const uint8_t bytes[VHD_FOOTER_SIZE],
+                        struct vhd_footer *f);
+
+/* Version, type, size of one that was at off: -EBADMSG, -ENOTSUP. */
+int vhd_footer_validate (const struct vhd_footer *f, uint64_t off,
+                         struct err *err);
+
+/* Why a footer that has its cookie is not valid: always -EBADMSG. */
+int vhd_footer_damage (const struct vhd_place *place, struct err *err);
+
+/* Where the whole footer of a fixed VHD is in front of a few bytes that do
+ * not belong to it; UINT64_MAX: nowhere.
+ */
+int vhd_footer_buried (struct block *block, uint64_t *off, struct err *err);
 
 /* Find, check and decode.  -EBADMSG, -ENOTSUP, or why reading failed. */
 int vhd_footer_read (struct block *block, bool ignore_checksums,
@@ -185,9 +214,6 @@ struct vhd_bat {
   uint8_t *full;                /* a bit for each sector of each bitmap: all
                                    that it describes is in the file; atomic,
                                    NULL: not remembered */
-  uint32_t *full_at;            /* instead, of a differencing disk that is
-                                   written: where the block begins whose
-                                   sector of bitmap that is; atomic, 0: none */
   uint64_t table_offset;
   uint64_t disk_end;            /* bytes of the disk that entries describe */
   uint64_t file_end;            /* blocks end here at the latest */
@@ -200,8 +226,21 @@ struct vhd_bat {
 
 struct vhd_layer;
 
-/* Fill layer->bat from what is known of the layer, read the table and check
- * every entry, if it is small enough to be held.
+/* Fill layer->bat from what is known of the layer, but read nothing. */
+void vhd_bat_describe (struct vhd_layer *layer);
+
+/* Can this be entry number index of a table that is described?  -EBADMSG.
+ * The block must lie in the file and over nothing that is reserved.
+ */
+int vhd_bat_check_entry (const struct vhd_bat *bat, uint64_t index,
+                         uint32_t sector, struct err *err);
+
+/* Entries i (at sector a) and j (at b) overlap: always -EBADMSG. */
+int vhd_bat_overlap (const struct vhd_bat *bat, uint64_t i, uint32_t a,
+                     uint64_t j, uint32_t b, struct err *err);
+
+/* Describe it, read the table and check every entry, if it is small enough
+ * to be held.
  */
 int vhd_bat_open (struct vhd_layer *layer, struct err *err);
 void vhd_bat_close (struct vhd_bat *bat);
@@ -239,20 +278,11 @@ int vhd_bitmap_run (struct vhd_layer *layer, uint64_t index,
  */
 int vhd_bitmap_open (struct vhd_bat *bat, struct err *err);
 
-/* Blocks may go and come back at another place, with other bits: what is
- * remembered is remembered of the place.
- */
-int vhd_bitmap_open_places (struct vhd_bat *bat, struct err *err);
-
 /* Remember that all of the bitmap of block number `index` is full, and ask
- * whether it is known to be.  Only where bat->full is there, and not
- * full_at.
+ * whether it is known to be.  Only where bat->full is there.
  */
 void vhd_bitmap_set_full (struct vhd_bat *bat, uint64_t index);
 bool vhd_bitmap_is_full (const struct vhd_bat *bat, uint64_t index);
-
-/* The block gets a place where it may have been before; only with full_at. */
-void vhd_bitmap_forget_full (struct vhd_bat *bat, uint64_t index);
 
 /*--- vhd-locator.c ----------------------------------------------------------*/
 
@@ -280,8 +310,6 @@ struct vhd_layer {
   uint64_t bat_room;            /* entries that it and its parents may hold */
   struct vhd_bat bat;
   struct sector_cache *cache;   /* the chain's */
-  struct pending *pending;      /* bits of a differencing layer that are not
-                                   in its file; owned; NULL: none */
   struct folder folder;     /* where it lies; while opening only */
   struct vhd_index *index;      /* the chain's, or NULL */
   struct vhd_layer *parent;     /* owned; NULL unless differencing */
@@ -291,6 +319,11 @@ struct vhd_layer {
 int vhd_layer_new (struct block *block, const struct image_options *options,
                    struct vhd_layer **out, struct report *report,
                    struct err *err);
+
+/* Size, header and batmap: everything but the BAT. */
+int vhd_layer_open_header (struct vhd_layer *layer, enum image_size_rule rule,
+                           const struct image_options *options,
+                           struct report *report, struct err *err);
 
 /* Everything else: the layer can be read, except through its parent. */
 int vhd_layer_open (struct vhd_layer *layer, enum image_size_rule rule,
@@ -308,10 +341,29 @@ vhd_layer_is_fixed (const struct vhd_layer *layer)
 
 /*--- vhd-parent.c -----------------------------------------------------------*/
 
+/* Find the file that is the parent of child, whose header was read, and give
+ * it to child as its parent; only its footer is read.  Folders are those of
+ * leaf and child, and path_folders.
+ */
+int vhd_parent_find (struct vhd_layer *leaf, struct vhd_layer *child,
+                     const struct folder_vector *path_folders,
+                     const struct image_options *options,
+                     struct report *report, struct err *err);
+
+/* Report what does not fit between a child and its parent, both of which
+ * know their size.
+ */
+void vhd_parent_compare (const struct vhd_layer *child,
+                         const struct vhd_layer *parent,
+                         struct report *report);
+
 /* Find and open the parents of leaf, up to the one that has none. */
 int vhd_chain_open (struct vhd_layer *leaf,
                     const struct image_options *options,
                     struct report *report, struct err *err);
+
+/* As struct image_ops says. */
+bool vhd_is_child (struct image *img, struct block *block);
 
 /*--- vhd-index.c ------------------------------------------------------------*/
 
@@ -344,19 +396,6 @@ int vhd_layer_extents (struct vhd_layer *layer, uint64_t len, uint64_t off,
                        struct extent_list *list, struct err *err);
 int vhd_layer_cache (struct vhd_layer *layer, uint64_t len, uint64_t off,
                      struct err *err);
-
-/* Do the len bytes at off read as zeros without this layer, because no parent
- * has any of them?
- */
-int vhd_parents_are_zero (struct vhd_layer *layer, uint64_t len,
-                          uint64_t off, bool *zero, struct err *err);
-
-/*--- vhd-pending.c ----------------------------------------------------------*/
-
-/* What a process that was killed while it wrote to this layer has left of
- * bits, for reading: layer->pending.
- */
-int vhd_pending_peek (struct vhd_layer *layer, struct err *err);
 
 /*--- vhd-encode.c -----------------------------------------------------------*/
 

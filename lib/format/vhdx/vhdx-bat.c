@@ -42,15 +42,14 @@ index_of_bitmap (const struct vhdx_bat *bat, uint64_t chunk)
   return chunk * (bat->chunk_ratio + UINT64_C (1)) + bat->chunk_ratio;
 }
 
-static bool
-is_bitmap (const struct vhdx_bat *bat, uint64_t index)
+bool
+vhdx_bat_is_bitmap (const struct vhdx_bat *bat, uint64_t index)
 {
   return index % (bat->chunk_ratio + UINT64_C (1)) == bat->chunk_ratio;
 }
 
-/* The block of an entry that is not a bitmap's. */
-static uint64_t
-block_of_index (const struct vhdx_bat *bat, uint64_t index)
+uint64_t
+vhdx_bat_block_of (const struct vhdx_bat *bat, uint64_t index)
 {
   return index - index / (bat->chunk_ratio + UINT64_C (1));
 }
@@ -71,7 +70,7 @@ bad_state (const struct vhdx_layer *layer, uint64_t index, uint64_t entry,
                   ") has the state %u, which %s can't have", index,
                   layer->regions.bat.off + index * VHDX_BAT_ENTRY_SIZE,
                   VHDX_BAT_STATE (entry),
-                  is_bitmap (&layer->bat, index) ? "a bitmap block"
+                  vhdx_bat_is_bitmap (&layer->bat, index) ? "a bitmap block"
                   : layer->metadata.has_parent ? "a block"
                   : "a block of a disk without a parent");
 }
@@ -123,7 +122,7 @@ check_block (const struct vhdx_layer *layer, uint64_t index, uint64_t entry,
              struct err *err)
 {
   const struct vhdx_metadata *m = &layer->metadata;
-  uint64_t off = block_of_index (&layer->bat, index) * m->block_size;
+  uint64_t off = vhdx_bat_block_of (&layer->bat, index) * m->block_size;
 
   switch (VHDX_BAT_STATE (entry)) {
   case VHDX_NOT_PRESENT:
@@ -146,17 +145,18 @@ check_block (const struct vhdx_layer *layer, uint64_t index, uint64_t entry,
                       : m->block_size, err);
 }
 
-static int
-check_entry (const struct vhdx_layer *layer, uint64_t index, uint64_t entry,
-             struct err *err)
+int
+vhdx_bat_check_entry (const struct vhdx_layer *layer, uint64_t index,
+                      uint64_t entry, struct err *err)
 {
-  return is_bitmap (&layer->bat, index)
+  return vhdx_bat_is_bitmap (&layer->bat, index)
     ? check_bitmap (layer, index, entry, err)
     : check_block (layer, index, entry, err);
 }
 
-static int
-no_bitmap (const struct vhdx_layer *layer, uint64_t chunk, struct err *err)
+int
+vhdx_bat_no_bitmap (const struct vhdx_layer *layer, uint64_t chunk,
+                    struct err *err)
 {
   uint64_t index = index_of_bitmap (&layer->bat, chunk);
 
@@ -198,7 +198,7 @@ space_of (const struct vhdx_layer *layer, uint64_t index)
 {
   if (!is_in_file (VHDX_BAT_STATE (layer->bat.entries[index])))
     return 0;
-  if (!is_bitmap (&layer->bat, index))
+  if (!vhdx_bat_is_bitmap (&layer->bat, index))
     return layer->metadata.block_size;
   return layer->metadata.has_parent ? VHDX_BITMAP_SIZE : 0;
 }
@@ -256,8 +256,9 @@ check_chunk (const struct vhdx_layer *layer, uint64_t first,
   if (r < 0 || !layer->metadata.has_parent)
     return r;
   if (VHDX_BAT_STATE (bat->entries[bitmap]) == VHDX_NOT_PRESENT)
-    return is_partial
-      ? no_bitmap (layer, first / (bat->chunk_ratio + UINT64_C (1)), err) : 0;
+    return !is_partial ? 0
+      : vhdx_bat_no_bitmap (layer, first / (bat->chunk_ratio + UINT64_C (1)),
+                            err);
   r = check_bitmap (layer, bitmap, bat->entries[bitmap], err);
   return r < 0 ? r : claim_entry (layer, bitmap, claims, err);
 }
@@ -325,7 +326,7 @@ vhdx_bat_measure (const struct vhdx_metadata *m, struct vhdx_bat *bat)
 }
 
 int
-vhdx_bat_open (struct vhdx_layer *layer, struct err *err)
+vhdx_bat_describe (struct vhdx_layer *layer, struct err *err)
 {
   const struct vhdx_metadata *m = &layer->metadata;
   const struct vhdx_region *region = &layer->regions.bat;
@@ -340,8 +341,16 @@ vhdx_bat_open (struct vhdx_layer *layer, struct err *err)
   if (block_size (layer->file) > MAX_FILE_SIZE)
     return err_set (err, -ENOTSUP, "the file has %" PRIu64 " bytes, expected "
                     "128 TiB at most", block_size (layer->file));
-  return bat->nr_entries <= VHDX_BAT_MAX_HELD ? read_entries (layer, err)
-                                              : 0;
+  return 0;
+}
+
+int
+vhdx_bat_open (struct vhdx_layer *layer, struct err *err)
+{
+  int r = vhdx_bat_describe (layer, err);
+
+  return r == 0 && layer->bat.nr_entries <= VHDX_BAT_MAX_HELD
+    ? read_entries (layer, err) : r;
 }
 
 void
@@ -371,7 +380,7 @@ get_entry (struct vhdx_layer *layer, uint64_t index, uint64_t *entry,
   if (r < 0)
     return r;
   found = get_le64 (bytes + off % SECTOR_CACHE_UNIT);
-  r = check_entry (layer, index, found, err);
+  r = vhdx_bat_check_entry (layer, index, found, err);
   if (r == 0)
     *entry = found;
   return r;
@@ -402,7 +411,7 @@ vhdx_bat_lookup_bitmap (struct vhdx_layer *layer, uint64_t chunk,
   if (r < 0)
     return r;
   if (VHDX_BAT_STATE (entry) != VHDX_PRESENT)
-    return no_bitmap (layer, chunk, err);
+    return vhdx_bat_no_bitmap (layer, chunk, err);
   *off = VHDX_BAT_OFFSET (entry);
   return 0;
 }
@@ -441,10 +450,10 @@ run_in_file (struct vhdx_layer *layer, uint64_t block, uint64_t max,
     if (r < 0)
       return r;
     for (size_t i = 0; i < n; ++i, ++index)
-      if (!is_bitmap (bat, index) &&
+      if (!vhdx_bat_is_bitmap (bat, index) &&
           !continues_run (layer, get_le64 (bytes + i * VHDX_BAT_ENTRY_SIZE),
                           parents)) {
-        *nr = block_of_index (bat, index) - block;
+        *nr = vhdx_bat_block_of (bat, index) - block;
         return 0;
       }
   }

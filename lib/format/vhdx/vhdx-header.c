@@ -231,9 +231,9 @@ read_headers (struct block *block, bool ignore_checksums,
 }
 
 int
-vhdx_header_read (struct block *block, bool ignore_checksums,
-                  struct vhdx_header *out, struct report *report,
-                  struct err *err)
+vhdx_header_choose (struct block *block, bool ignore_checksums,
+                    struct vhdx_header *out, struct report *report,
+                    struct err *err)
 {
   CLEANUP_FREE struct candidate *c = calloc (2, sizeof *c);
   struct vhdx_header h = { 0 };
@@ -241,14 +241,28 @@ vhdx_header_read (struct block *block, bool ignore_checksums,
 
   if (c == NULL)
     return err_nomem (err);
-  r = read_identifier (block, &h.creator, err);
+  r = read_headers (block, ignore_checksums, c, &h, report, err);
   if (r == 0)
-    r = read_headers (block, ignore_checksums, c, &h, report, err);
-  if (r < 0)
-    vhdx_header_free (&h);
-  else
     *out = h;
   return r;
+}
+
+int
+vhdx_header_read (struct block *block, bool ignore_checksums,
+                  struct vhdx_header *out, struct report *report,
+                  struct err *err)
+{
+  CLEANUP_FREE char *creator = NULL;
+  struct vhdx_header h;
+  int r = read_identifier (block, &creator, err);
+
+  if (r == 0)
+    r = vhdx_header_choose (block, ignore_checksums, &h, report, err);
+  if (r < 0)
+    return r;
+  h.creator = steal_ptr (&creator);
+  *out = h;
+  return 0;
 }
 
 void

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "lib/format/image-ops.h"
-#include "lib/format/vhdx/vhdx.h"
+#include "lib/format/vhdx/vhdx-check.h"
 
 static int
 vhdx_probe (const struct probe *p)
@@ -117,4 +117,5 @@ const struct image_ops vhdx_image_ops = {
   .cache = vhdx_cache,
   .info = vhdx_info,
   .create = vhdx_create,
+  .check = vhdx_check,
 };

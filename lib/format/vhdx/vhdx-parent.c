@@ -117,9 +117,10 @@ find_parent (struct vhdx_layer *leaf, struct vhdx_layer *child,
 /* A parent may be longer or shorter, when the child was resized: behind its
  * end there are zeros.  Sectors of another size would make another disk.
  */
-static int
-compare (const struct vhdx_layer *child, const struct vhdx_layer *parent,
-         struct report *report, struct err *err)
+int
+vhdx_parent_compare (const struct vhdx_layer *child,
+                     const struct vhdx_layer *parent, struct report *report,
+                     struct err *err)
 {
   const struct vhdx_metadata *c = &child->metadata, *p = &parent->metadata;
 
@@ -149,11 +150,11 @@ bound_tables (const struct vhdx_layer *leaf, struct vhdx_layer *parent)
     vhdx_bat_close (&parent->bat);
 }
 
-static int
-open_parent (struct vhdx_layer *leaf, struct vhdx_layer *child,
-             const struct folder_vector *path_folders,
-             const struct image_options *options, struct report *report,
-             struct err *err)
+int
+vhdx_parent_find (struct vhdx_layer *leaf, struct vhdx_layer *child,
+                  const struct folder_vector *path_folders,
+                  const struct image_options *options, struct report *report,
+                  struct err *err)
 {
   struct vhdx_layer *parent;
   int r;
@@ -162,18 +163,33 @@ open_parent (struct vhdx_layer *leaf, struct vhdx_layer *child,
     return err_set (err, -ENOTSUP, "the chain of parents is longer than %d "
                     "files", PARENT_MAX_LAYERS);
   r = find_parent (leaf, child, path_folders, options, &parent, report, err);
+  if (r < 0)
+    return r;
+  child->parent = parent;
+  parent->number = child->number + 1;
+  parent->cache = child->cache;
+  return 0;
+}
+
+static int
+open_parent (struct vhdx_layer *leaf, struct vhdx_layer *child,
+             const struct folder_vector *path_folders,
+             const struct image_options *options, struct report *report,
+             struct err *err)
+{
+  struct vhdx_layer *parent;
+  int r = vhdx_parent_find (leaf, child, path_folders, options, report, err);
+
   if (r < 0) {
     if (child->number > 0)
       err_in (err, "parent %s", block_name (child->block));
     return r;
   }
-  child->parent = parent;
-  parent->number = child->number + 1;
-  parent->cache = child->cache;
+  parent = child->parent;
   r = vhdx_layer_open (parent, options, report, err);
   bound_tables (leaf, parent);
   if (r == 0)
-    r = compare (child, parent, report, err);
+    r = vhdx_parent_compare (child, parent, report, err);
   if (r < 0)
     err_in (err, "parent %s", block_name (parent->block));
   return r;

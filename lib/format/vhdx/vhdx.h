@@ -64,6 +64,13 @@ int vhdx_header_read (struct block *block, bool ignore_checksums,
                       struct vhdx_header *out, struct report *report,
                       struct err *err);
 
+/* The same of a file whose identifier may be damaged: without the creator.
+ * It has the VHDX_UNIT bytes that the headers take.
+ */
+int vhdx_header_choose (struct block *block, bool ignore_checksums,
+                        struct vhdx_header *out, struct report *report,
+                        struct err *err);
+
 void vhdx_header_free (struct vhdx_header *header);
 
 /* CRC-32C of a structure whose own four bytes of it count as zeros. */
@@ -193,8 +200,31 @@ struct vhdx_layer;
 void vhdx_bat_measure (const struct vhdx_metadata *metadata,
                        struct vhdx_bat *bat);
 
-/* Fill layer->bat from what is known of the layer, read the table and check
- * every entry, if it is small enough to be held.
+/* Fill layer->bat from what is known of the layer, but read nothing.
+ * -EBADMSG if there are not as many entries as the disk needs.
+ */
+int vhdx_bat_describe (struct vhdx_layer *layer, struct err *err);
+
+/* Of a table that is described: is this the entry of a bitmap block?  And if
+ * not, of which block of the disk?
+ */
+bool vhdx_bat_is_bitmap (const struct vhdx_bat *bat, uint64_t index);
+uint64_t vhdx_bat_block_of (const struct vhdx_bat *bat, uint64_t index);
+
+/* Can this be entry number index?  Its state must be one that the disk can
+ * have, and the block lie in the file and over no region.  -EBADMSG.
+ */
+int vhdx_bat_check_entry (const struct vhdx_layer *layer, uint64_t index,
+                          uint64_t entry, struct err *err);
+
+/* A block of this chunk is there in part, and its bitmap is not: always
+ * -EBADMSG.
+ */
+int vhdx_bat_no_bitmap (const struct vhdx_layer *layer, uint64_t chunk,
+                        struct err *err);
+
+/* Describe it, read the table and check every entry, if it is small enough
+ * to be held.
  */
 int vhdx_bat_open (struct vhdx_layer *layer, struct err *err);
 
@@ -266,6 +296,22 @@ void vhdx_layer_free (struct vhdx_layer *layer);
 const char *vhdx_layer_type (const struct vhdx_layer *layer);
 
 /*--- vhdx-parent.c ----------------------------------------------------------*/
+
+/* Find the file that is the parent of child, whose locator was read, and give
+ * it to child as its parent; only its header is read.  Folders are those of
+ * leaf and child, and path_folders.
+ */
+int vhdx_parent_find (struct vhdx_layer *leaf, struct vhdx_layer *child,
+                      const struct folder_vector *path_folders,
+                      const struct image_options *options,
+                      struct report *report, struct err *err);
+
+/* Do a child and its parent, the metadata of both of which were read, fit?
+ * -EBADMSG.
+ */
+int vhdx_parent_compare (const struct vhdx_layer *child,
+                         const struct vhdx_layer *parent,
+                         struct report *report, struct err *err);
 
 /* Find and open the parents of leaf, up to the one that has none. */
 int vhdx_chain_open (struct vhdx_layer *leaf,

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* What was found wrong with an image, on stdout: for `check` and `repair`. */
+
+#ifndef NBDIMAGE_TOOLS_CHECK_OUTPUT_H
+#define NBDIMAGE_TOOLS_CHECK_OUTPUT_H
+
+#include <jansson.h>
+
+#include "lib/format/check.h"
+
+/* Every finding on a line or two, the worst first, for people. */
+void check_output_findings (const char *name, const struct check *check);
+
+/* One sentence about the whole of it. */
+void check_output_summary (const char *name, const struct check *check);
+
+/* An object with everything; NULL when out of memory. */
+json_t *check_output_json (const char *name, const struct check *check);
+
+/* STATUS_DONE, STATUS_DAMAGED, or STATUS_FAILED where nothing is known to be
+ * damaged and something could not be examined.
+ */
+int check_output_status (const struct check *check);
+
+#endif /* NBDIMAGE_TOOLS_CHECK_OUTPUT_H */
