@@ -21,7 +21,7 @@
 #include <cmocka.h>
 
 #include "lib/base/checked.h"
-#include "tests/support/powercut.h"
+#include "tests/model/offline-workloads.h"
 
 static uint64_t seed;
 static unsigned nr_states;
@@ -215,9 +215,8 @@ static const struct powercut_workload workloads[] = {
   { .name = "each with FUA", .run = each_with_fua },
   { .name = "opened again and again", .run = opened_again_and_again },
   { .name = "four threads", .run = four_threads },
+  { .name = NULL },
 };
-
-#define NR_WORKLOADS (sizeof workloads / sizeof workloads[0])
 
 /*--- The tests --------------------------------------------------------------*/
 
@@ -226,10 +225,11 @@ say (const struct subject *s, const struct powercut_workload *w,
      const struct powercut_result *result, uint64_t began)
 {
   print_message ("%s, %s, from seed %llu: %u states at %u moments, "
-                 "%u read-only, %u bad%s%s\n", s->name, w->name,
+                 "%u leaking, %u read-only, %u bad%s%s\n", s->name, w->name,
                  (unsigned long long) began, result->nr_states,
-                 result->nr_changes, result->nr_read_only, result->nr_bad,
-                 result->nr_bad ? "; first " : "", result->first);
+                 result->nr_changes, result->nr_leaks, result->nr_read_only,
+                 result->nr_bad, result->nr_bad ? "; first " : "",
+                 result->first);
 }
 
 /* Lives of about 60 states, so that many different ones are tried. */
@@ -242,38 +242,78 @@ try_workload (const struct subject_files *f,
     powercut_try (f, w, seed + n, 60, drop, result);
 }
 
+static unsigned
+count (const struct powercut_workload *w)
+{
+  unsigned nr = 0;
+
+  while (w[nr].name)
+    nr++;
+  return nr;
+}
+
 /* Returns how many states were tried. */
 static unsigned
-try_subject (const struct subject *s, unsigned nr, unsigned *nr_bad)
+try_all (const struct subject_files *f, const struct powercut_workload *w,
+         unsigned nr, unsigned *nr_bad)
 {
-  struct subject_files f;
   unsigned done = 0;
 
-  subject_make (s, 1, &f);
-  for (size_t i = 0; i < NR_WORKLOADS; ++i) {
+  for (; w->name; ++w) {
     struct powercut_result result = { .nr_states = 0 };
 
-    try_workload (&f, &workloads[i], nr / NR_WORKLOADS + 1,
-                  POWERCUT_DROP_NONE, &result);
-    say (s, &workloads[i], &result, seed);
+    try_workload (f, w, nr, POWERCUT_DROP_NONE, &result);
+    say (f->subject, w, &result, seed);
     done += result.nr_states;
     *nr_bad += result.nr_bad;
   }
-  subject_remove (&f);
   return done;
 }
 
 static void
 a_power_cut_loses_nothing_that_was_flushed (void **state)
 {
-  unsigned done = 0, nr_bad = 0, nr = nr_states / subject_count ();
+  unsigned nr = nr_states / subject_count () /
+    (count (workloads) + count (offline_workloads)) + 1;
+  unsigned done = 0, nr_bad = 0;
 
   (void) state;
-  FOR_EACH_SUBJECT (s)
-    done += try_subject (s, nr, &nr_bad);
+  FOR_EACH_SUBJECT (s) {
+    struct subject_files f;
+
+    subject_make (s, 1, &f);
+    done += try_all (&f, workloads, nr, &nr_bad);
+    done += try_all (&f, offline_workloads, nr, &nr_bad);
+    subject_remove (&f);
+  }
   print_message ("%u states\n", done);
   assert_true (done >= nr_states);
   assert_int_equal (nr_bad, 0);
+}
+
+/* On a file system that appends in order, what a power cut leaves can be
+ * written at once, without a repair.
+ */
+static void
+where_appends_are_ordered_nothing_needs_repair (void **state)
+{
+  const struct powercut_workload workload = {
+    .name = "anything, appends in order", .run = anything,
+    .ordered_appends = true,
+  };
+
+  (void) state;
+  FOR_EACH_SUBJECT (s) {
+    struct powercut_result result = { .nr_states = 0 };
+    struct subject_files f;
+
+    subject_make (s, 1, &f);
+    try_workload (&f, &workload, nr_states / 12, POWERCUT_DROP_NONE, &result);
+    say (s, &workload, &result, seed);
+    subject_remove (&f);
+    assert_int_equal (result.nr_read_only, 0);
+    assert_int_equal (result.nr_bad, 0);
+  }
 }
 
 /* The test of the test: without flushes every kind of image must fail it. */
@@ -305,7 +345,7 @@ without_our_own_flushes_it_loses_something (void **state)
     struct subject_files f;
 
     subject_make (s, 1, &f);
-    for (size_t i = 0; i < NR_WORKLOADS; ++i)
+    for (size_t i = 0; workloads[i].name; ++i)
       try_workload (&f, &workloads[i], result.nr_states + 150,
                     POWERCUT_DROP_INNER, &result);
     say (s, &workloads[0], &result, seed);
@@ -322,6 +362,7 @@ main (void)
 {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test (a_power_cut_loses_nothing_that_was_flushed),
+    cmocka_unit_test (where_appends_are_ordered_nothing_needs_repair),
     cmocka_unit_test (without_flushes_it_loses_something),
     cmocka_unit_test (without_our_own_flushes_it_loses_something),
   };

@@ -369,13 +369,15 @@ int
 disk_model_check (const struct disk_model *m, struct image *img,
                   bool after_crash, struct err *err)
 {
+  unsigned end = (unsigned) min_u64 (m->nr_sectors,
+                                     image_size (img) / DISK_SECTOR);
   uint8_t buf[CHUNK * DISK_SECTOR];
 
-  for (unsigned s = 0, nr; s < m->nr_sectors; s += nr) {
+  for (unsigned s = 0, nr; s < end; s += nr) {
     unsigned wrong;
     int r;
 
-    nr = m->nr_sectors - s < CHUNK ? m->nr_sectors - s : CHUNK;
+    nr = end - s < CHUNK ? end - s : CHUNK;
     r = image_pread (img, buf, nr * (size_t) DISK_SECTOR,
                      s * (uint64_t) DISK_SECTOR, err);
     if (r < 0)

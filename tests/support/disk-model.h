@@ -86,7 +86,9 @@ bool disk_model_allows (const struct disk_model *m, const uint8_t *bytes,
                         unsigned first, unsigned nr, bool after_crash,
                         unsigned *wrong);
 
-/* The same of the whole disk of an image, as a sentence in *err if not. */
+/* The same of the disk of an image, as a sentence in *err if not.  Where the
+ * disk is shorter or longer than the model, of what is in both.
+ */
 int disk_model_check (const struct disk_model *m, struct image *img,
                       bool after_crash, struct err *err);
 

@@ -30,7 +30,7 @@ struct history {
   pthread_mutex_t lock;
   struct history_items items;
   struct history_files files;
-  bool drop_flushes, stopped;
+  bool drop_flushes, stopped, ordered_appends;
 };
 
 /* Grow with zeros, or cut off.  Room stays for whole sectors. */

@@ -77,18 +77,19 @@ add_item (struct history *h, const struct history_item *item)
     history_must (vector_append (&h->items, item) == 0);
 }
 
-/* buf NULL: zeros. */
+/* buf NULL: zeros.  kind: HISTORY_WRITE or HISTORY_APPEND. */
 static void
-change_bytes (const struct block *b, const void *buf, uint64_t len,
-              uint64_t off)
+change_bytes (const struct block *b, enum history_kind kind, const void *buf,
+              uint64_t len, uint64_t off)
 {
   struct history_bytes *bytes = bytes_of (b);
   uint64_t first = round_down (off, HISTORY_SECTOR);
   struct history_item item = {
-    .kind = HISTORY_WRITE,
+    .kind = kind,
     .file = ((const struct history_block *) b)->file,
     .off = first,
     .len = round_up (off + len, HISTORY_SECTOR) - first,
+    .size = off + len,
   };
 
   if (buf)
@@ -111,7 +112,7 @@ change_size (const struct block *b, uint64_t size)
   struct history_item item = {
     .kind = HISTORY_SIZE,
     .file = ((const struct history_block *) b)->file,
-    .len = size,
+    .size = size,
   };
 
   history_bytes_resize (bytes_of (b), size);
@@ -148,7 +149,7 @@ history_pwrite (struct block *b, const void *buf, size_t len, uint64_t off,
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&history_of (b)->lock);
 
   (void) err;
-  change_bytes (b, buf, len, off);
+  change_bytes (b, HISTORY_WRITE, buf, len, off);
   if (flags & BLOCK_FUA)
     flush (b);
   return 0;
@@ -161,7 +162,7 @@ history_zero (struct block *b, uint64_t len, uint64_t off, unsigned flags,
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&history_of (b)->lock);
 
   (void) err;
-  change_bytes (b, NULL, len, off);
+  change_bytes (b, HISTORY_WRITE, NULL, len, off);
   if (flags & BLOCK_FUA)
     flush (b);
   return 0;
@@ -184,9 +185,12 @@ history_append (struct block *b, const void *buf, size_t len, uint64_t off,
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&history_of (b)->lock);
 
   (void) err;
-  if (off + len > bytes_of (b)->size)
-    change_size (b, off + len);
-  change_bytes (b, buf, len, off);
+  if (off + len > bytes_of (b)->size) {
+    history_bytes_resize (bytes_of (b), off + len);
+    change_bytes (b, HISTORY_APPEND, buf, len, off);
+  }
+  else
+    change_bytes (b, HISTORY_WRITE, buf, len, off);
   return 0;
 }
 
@@ -277,6 +281,12 @@ history_drop_flushes (struct history *h, bool drop)
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&h->lock);
 
   h->drop_flushes = drop;
+}
+
+void
+history_order_appends (struct history *h, bool ordered)
+{
+  h->ordered_appends = ordered;
 }
 
 void

@@ -44,6 +44,12 @@ void history_note (struct history *history, void *note);
 /* Take flushes for done without doing them: for the test of the test. */
 void history_drop_flushes (struct history *history, bool drop);
 
+/* A file system that writes what is appended to a file before it writes the
+ * file's new size (ext4 unless data=writeback, XFS, btrfs): no power cut leaves
+ * the size of an append without its data.  Otherwise it may.
+ */
+void history_order_appends (struct history *history, bool ordered);
+
 /* From now on nothing is remembered: for who wants files in memory. */
 void history_stop (struct history *history);
 
@@ -55,6 +61,7 @@ enum history_kind {
   HISTORY_WRITE,                /* of whole sectors */
   HISTORY_ZERO,                 /* the same */
   HISTORY_SIZE,
+  HISTORY_APPEND,               /* the data, and the size that ends with it */
   HISTORY_FLUSH,
   HISTORY_NOTE,
 };
@@ -62,8 +69,9 @@ enum history_kind {
 struct history_item {
   enum history_kind kind;
   unsigned file;
-  uint64_t off, len;            /* bytes; of HISTORY_SIZE, len is the size */
-  uint8_t *data;                /* of HISTORY_WRITE */
+  uint64_t off, len;            /* bytes */
+  uint64_t size;                /* of HISTORY_SIZE and HISTORY_APPEND */
+  uint8_t *data;                /* of HISTORY_WRITE and HISTORY_APPEND */
   void *note;                   /* of HISTORY_NOTE */
 };
 

@@ -9,6 +9,7 @@
 
 #include "lib/base/bytes.h"
 #include "lib/base/cleanup.h"
+#include "lib/format/check.h"
 #include "tests/support/powercut.h"
 
 /* What is told to the replay. */
@@ -139,6 +140,7 @@ record (struct powercut *pc, const struct powercut_workload *w)
   pc->history = history_new ();
   pc->block = history_file (pc->history, "recorded", f->data, f->len);
   history_drop_flushes (pc->history, pc->drop != POWERCUT_DROP_NONE);
+  history_order_appends (pc->history, w->ordered_appends);
   open_image (pc);
   w->run (pc);
   image_unref (pc->img);
@@ -195,27 +197,53 @@ open_and_read (const struct powercut_state *st, uint8_t **out,
 }
 
 /* The footer of a VHD at its end may be torn while the file grows, and its
- * copy at the start is good for reading: lib/format/vhd/vhd-space.c.
+ * copy at the start is good for reading: lib/format/vhd/vhd-space.c.  The copy
+ * may be an old one while the footer changes: vhd-edit.c.
  */
 static bool
-needs_repair (int r, const struct err *err)
+is_footer (const struct finding *f, struct powercut_found *found)
 {
-  return r == -EROFS && strstr (err->msg, "only the copy is whole");
+  bool torn = strcmp (f->kind, "vhd-footer-end") == 0;
+  bool behind = strcmp (f->kind, "vhd-footer-copy") == 0;
+
+  if (f->severity != FINDING_REPAIRABLE || (!torn && !behind))
+    return false;
+  found->torn |= torn;
+  found->behind |= behind;
+  return true;
+}
+
+int
+powercut_check_whole (const struct powercut_state *st,
+                      struct powercut_found *found, struct err *err)
+{
+  struct image_options options = { .parent_path = st->files->folder };
+  CLEANUP_CHECK struct check check = CHECK_INIT;
+  int r = image_check_block (st->block, &options, 0, &check, err);
+
+  if (r < 0)
+    return err_in (err, "check");
+  found->torn = found->behind = false;
+  found->leaks = check.nr[FINDING_LEAK] > 0;
+  for (size_t i = 0; i < check.findings.len; ++i) {
+    const struct finding *f = &check.findings.ptr[i];
+
+    if (!is_footer (f, found) && f->severity > FINDING_LEAK)
+      return err_set (err, -EBADMSG, "check finds %s: %s",
+                      finding_severity_to_string (f->severity), f->sentence);
+  }
+  return 0;
 }
 
 /* disk is changed like the disk. */
 static int
-write_into (const struct powercut_state *st, uint8_t *disk, bool *done,
-            struct err *err)
+write_into (const struct powercut_state *st, uint8_t *disk, struct err *err)
 {
   CLEANUP_IMAGE struct image *img = NULL;
   unsigned nr = disk_model_nr_sectors (st->model), s;
   struct rng rng = { st->seed ^ 77 };
   int r = subject_open (st->files, st->block, true, &img, err);
 
-  *done = r == 0;
-  if (needs_repair (r, err))
-    return 0;
   for (unsigned i = 0; r == 0 && i < 2; ++i) {
     s = rng_below (&rng, nr);
     disk_fill_sector (disk + s * (size_t) DISK_SECTOR, 0xC0FFEE + i);
@@ -223,6 +251,18 @@ write_into (const struct powercut_state *st, uint8_t *disk, bool *done,
                       s * (uint64_t) DISK_SECTOR, 0, err);
   }
   return r < 0 ? r : image_flush (img, err);
+}
+
+/* Until it is repaired it can't be written, and says so. */
+static int
+refuse_to_write (const struct powercut_state *st, struct err *err)
+{
+  CLEANUP_IMAGE struct image *img = NULL;
+  int r = subject_open (st->files, st->block, true, &img, err);
+
+  st->result->nr_read_only++;
+  return r == -EROFS ? 0
+    : err_set (err, -EBADMSG, "it can be written without its footer");
 }
 
 static int
@@ -246,19 +286,27 @@ int
 powercut_check_disk (struct powercut_state *st, struct err *err)
 {
   CLEANUP_FREE uint8_t *disk = NULL;
-  bool done;
+  struct powercut_found found;
   int r = open_and_read (st, &disk, err);
 
+  if (r == 0)
+    r = powercut_check_whole (st, &found, err);
   if (r < 0)
     return r;
-  r = write_into (st, disk, &done, err);
+  st->result->nr_leaks += found.leaks;
+  if (found.behind)
+    return err_set (err, -EBADMSG, "the copy of its footer is another");
+  if (found.torn)
+    return refuse_to_write (st, err);
+  r = write_into (st, disk, err);
   if (r < 0)
     return err_in (err, "writing");
-  if (!done) {
-    st->result->nr_read_only++;
-    return 0;
-  }
-  return is_the_same (st, disk, err);
+  r = is_the_same (st, disk, err);
+  if (r == 0)
+    r = powercut_check_whole (st, &found, err);
+  if (r == 0 && (found.torn || found.behind))
+    r = err_set (err, -EBADMSG, "it was closed, and a footer is damaged");
+  return r;
 }
 
 /*--- All states -------------------------------------------------------------*/
@@ -374,7 +422,7 @@ try_history (struct powercut *pc, const struct powercut_workload *w,
   struct share share = { nr_states, count_moments (pc->history) };
   struct powercut_state st = {
     .files = f, .replay = replay_new (pc->history), .model = m,
-    .result = result, .life = seed,
+    .result = result, .life = seed, .new_size = pc->new_size,
   };
   const struct history_item *item;
 

@@ -11,7 +11,8 @@
  *
  * Each such file must open for reading, and then for writing, and be written
  * into; hold what was flushed, and in each sector one of the states it had
- * since then (disk-model.h); and hold the same the next time.
+ * since then (disk-model.h); and hold the same the next time.  `check' may
+ * find leaked space in it, and nothing worse.
  */
 
 #ifndef NBDIMAGE_TESTS_POWERCUT_H
@@ -40,6 +41,7 @@ struct powercut {
   struct rng rng;
   uint32_t next_id;
   enum powercut_drop drop;
+  uint64_t new_size;            /* bytes of disk, that it gets: for check */
   pthread_mutex_t lock;         /* guards notes */
   struct powercut_note *notes;
 };
@@ -68,13 +70,15 @@ struct powercut_state {
   enum history_crash how;
   uint64_t seed;                /* of the crash */
   struct block *block;          /* file 0 */
+  uint64_t new_size;            /* as the workload left it */
   const struct disk_model *model;
   struct powercut_result *result;
 };
 
 struct powercut_workload {
-  const char *name;
+  const char *name;             /* NULL ends a table */
   void (*run) (struct powercut *pc);
+  bool ordered_appends;         /* as history_order_appends */
 
   /* Is it as it should be?  0, or a negative errno and what is wrong.  NULL:
    * powercut_check_disk.
@@ -84,10 +88,23 @@ struct powercut_workload {
 
 int powercut_check_disk (struct powercut_state *state, struct err *err);
 
+/* A part of that: `check' finds nothing worse than leaked space, or one of the
+ * two footers of a VHD that is not as the other.
+ */
+struct powercut_found {
+  bool leaks;
+  bool torn;                    /* the footer at the end */
+  bool behind;                  /* its copy */
+};
+
+int powercut_check_whole (const struct powercut_state *state,
+                          struct powercut_found *found, struct err *err);
+
 struct powercut_result {
   unsigned nr_changes;          /* of the history */
   unsigned nr_states;           /* that were tried */
   unsigned nr_read_only;        /* of these: only readable before a repair */
+  unsigned nr_leaks;            /* ... in which `check' found leaked space */
   unsigned nr_bad;
   char first[256];              /* what was wrong with the first bad one */
 };

@@ -251,6 +251,9 @@ static void
 apply (struct history_bytes *b, const struct history_item *item)
 {
   switch (item->kind) {
+  case HISTORY_APPEND:
+    history_bytes_resize (b, item->size);
+    /* fall through */
   case HISTORY_WRITE:
     memcpy (b->ptr + item->off, item->data, item->len);
     break;
@@ -258,7 +261,7 @@ apply (struct history_bytes *b, const struct history_item *item)
     memset (b->ptr + item->off, 0, item->len);
     break;
   case HISTORY_SIZE:
-    history_bytes_resize (b, item->len);
+    history_bytes_resize (b, item->size);
     break;
   case HISTORY_FLUSH:
   case HISTORY_NOTE:
@@ -384,11 +387,14 @@ put_choice (const struct replay *r, const struct replay_file *f,
     struct rng rng = { c->seed ^ n * UINT64_C (0x100000001B3) };
     unsigned eighths = density (c, n);
 
-    if (item->kind == HISTORY_SIZE) {
-      if (rng_below (&rng, 8) < eighths)
-        size = item->len;
+    if (item->kind == HISTORY_SIZE || item->kind == HISTORY_APPEND) {
+      bool taken = rng_below (&rng, 8) < eighths;
+
+      size = taken ? item->size : size;
+      if (taken && r->history->ordered_appends)
+        eighths = 8;
     }
-    else if (eighths > 0)
+    if (eighths > 0 && item->kind != HISTORY_SIZE)
       put_item (b, item, eighths, &rng);
   }
   b->base.size = size;
