@@ -30,6 +30,7 @@ static const struct command *const commands[] = {
   &command_create,
   &command_check,
   &command_resize,
+  &command_compact,
 };
 
 #define NR_COMMANDS (sizeof commands / sizeof commands[0])

@@ -19,6 +19,7 @@
 
 struct check;
 struct creation;
+struct image_compact_plan;
 struct image_resize_plan;
 struct job;
 struct offline;
@@ -119,6 +120,14 @@ struct image_ops {
                       struct err *err);
   int (*resize) (struct offline *o, const struct image_resize_plan *plan,
                  struct job *job, struct err *err);
+
+  /* What compact.h says; both or neither.  The disk is open in o->img, and
+   * the plan all zeros, for compact_plan.
+   */
+  int (*compact_plan) (struct offline *o, struct image_compact_plan *plan,
+                       struct job *job, struct err *err);
+  int (*compact) (struct offline *o, const struct image_compact_plan *plan,
+                  struct job *job, struct err *err);
 };
 
 struct image {

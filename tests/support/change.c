@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "lib/format/check.h"
 #include "tests/support/change.h"
 #include "tests/support/history.h"
 #include "tests/support/recorder.h"
@@ -24,12 +25,36 @@ must_run (const struct change *c, struct block *block)
     fail_msg ("%s: %s", c->name, err.msg);
 }
 
+static int
+examine (const struct change *c, struct block *block, bool done,
+         struct err *err)
+{
+  CLEANUP_CHECK struct check check = CHECK_INIT;
+  enum finding_severity worst = !done ? FINDING_REPAIRABLE
+    : c->leaks_nothing ? FINDING_NOTE : FINDING_LEAK;
+  int r = image_check_block (block, c->options, 0, &check, err);
+
+  for (size_t i = 0; r == 0 && i < check.findings.len; ++i)
+    if (check.findings.ptr[i].severity > worst)
+      r = err_set (err, -EBADMSG, "check: %s", check.findings.ptr[i].sentence);
+  return r;
+}
+
+static int
+is_good (const struct change *c, struct block *block, bool done,
+         struct err *err)
+{
+  int r = c->check (c, block, done, err);
+
+  return r < 0 ? r : examine (c, block, done, err);
+}
+
 static void
 must_be_good (const struct change *c, struct block *block, bool done)
 {
   struct err err = ERR_INIT;
 
-  if (c->check (c, block, done, &err) < 0)
+  if (is_good (c, block, done, &err) < 0)
     fail_msg ("%s: %s", c->name, err.msg);
 }
 
@@ -57,14 +82,14 @@ struct tally {
 static int
 try_state (const struct change *c, struct block *block, struct err *err)
 {
-  int r = c->check (c, block, false, err);
+  int r = is_good (c, block, false, err);
 
   if (r < 0)
     return r;
   r = c->run (c, block, NULL, err);
   if (r < 0)
     return err_in (err, "again");
-  r = c->check (c, block, true, err);
+  r = is_good (c, block, true, err);
   return r < 0 ? err_in (err, "after it was done again") : 0;
 }
 

@@ -14,18 +14,22 @@
 
 #include "lib/base/job.h"
 #include "lib/block/block.h"
+#include "lib/format/image.h"
 
 struct change {
   const char *name;
   const uint8_t *data;          /* the file before */
   size_t len;
+  const struct image_options *options;  /* to open it with */
+  bool leaks_nothing;           /* when it is done, no space is lost */
   const void *opaque;           /* the test's */
 
   int (*run) (const struct change *c, struct block *block, struct job *job,
               struct err *err);
 
   /* Is the image on the block as it may be?  done: after run succeeded.  0,
-   * or a negative errno and what is wrong with it.
+   * or a negative errno and what is wrong with it.  Besides, nobody finds
+   * damage (lib/format/check.h), and when it is done, nothing to repair.
    */
   int (*check) (const struct change *c, struct block *block, bool done,
                 struct err *err);

@@ -260,7 +260,8 @@ each_subject (void (*test) (const struct change *c))
     struct sizes sizes = { .new = s->size };
     bool grown_fixed = s->make == fixed_disk && s->size > SIZE;
     struct change c = {
-      .name = s->name, .data = m->data, .len = m->len, .opaque = &sizes,
+      .name = s->name, .data = m->data, .len = m->len, .options = &options,
+      .opaque = &sizes,
       .run = grown_fixed ? run_grown_fixed : run,
       .check = grown_fixed ? check_grown_fixed : check,
     };

@@ -15,6 +15,7 @@
 #include "lib/block/window.h"
 #include "lib/format/image-ops.h"
 #include "lib/format/vhd/vhd-check.h"
+#include "lib/format/vhd/vhd-compact.h"
 #include "lib/format/vhd/vhd-resize.h"
 #include "lib/format/vhd/vhd-write.h"
 
@@ -223,4 +224,6 @@ const struct image_ops vhd_image_ops = {
   .is_child = vhd_is_child,
   .resize_plan = vhd_resize_plan,
   .resize = vhd_resize,
+  .compact_plan = vhd_compact_plan,
+  .compact = vhd_compact,
 };

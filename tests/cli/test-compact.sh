@@ -1,0 +1,158 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+# compact: the file becomes as small as it can be, the disk stays, to us and to
+# other programs; and whatever ends it in between.
+
+. "$(dirname "$0")/../functions.sh"
+set -e
+set -x
+
+requires jq
+requires qemu-img
+requires qemu-io
+cd "$tmp"
+
+peers=$abs_top_srcdir/tests/peers
+
+# bytes FILE OUT: the disk in it
+bytes ()
+{
+    rm -f "$2"
+    nbdkit -r -U - image "$1" --run "nbdcopy \"\$uri\" $2"
+}
+
+# is_whole FILE: nothing is wrong with it, and no space lost
+is_whole ()
+{
+    nbdimage check --json "$1" >report
+    same "findings in $1" "$(jq '[.findings[] | select (.severity != "note")] |
+                                 length' report)" 0
+}
+
+# Blocks of zeros in between, and at the end.
+scatter ()
+{
+    local args=() i
+    for ((i = 0; i < 30; i++)); do
+        args+=(-c "write -P $((i % 3 ? i + 1 : 0)) $((i * 2))M 2M")
+    done
+    qemu-io -f vpc "${args[@]}" "$1" >io.log
+}
+
+nbdimage create ours.vhd 80M
+qemu-img create -q -f vpc -o force_size=on qemu.vhd 80M
+for file in ours.vhd qemu.vhd; do
+    scatter "$file"
+    bytes "$file" before
+    old=$(stat -c %s "$file")
+    nbdimage compact -n "$file" >out
+    contains out '20 MiB of 60 MiB are zeros and are dropped'
+    contains out "($old bytes) becomes"
+    same "file size" "$(stat -c %s "$file")" "$old"
+    refuses nbdimage compact "$file" </dev/null
+    contains "$tmp/refused" '--yes confirms it'
+    same "file size" "$(stat -c %s "$file")" "$old"
+    nbdimage compact --yes --json "$file" >out
+    new=$(stat -c %s "$file")
+    same "json" "$(jq -c '[.name, ."old-file-size", ."file-size", .dropped,
+                           .changed]' out)" \
+        "[\"$file\",$old,$new,20971520,true]"
+    # 20 blocks, with a bitmap and its padding each, and what is in front.
+    [ "$new" -le $((20 * (2097152 + 4096) + 8192)) ] || fail "it is large: $new"
+    [ "$new" -lt $((old - 20000000)) ] || fail "it is large: $new"
+    bytes "$file" after
+    same_bytes before after
+    qemu-img convert -f vpc -O raw "$file" theirs
+    same_bytes before theirs
+    is_whole "$file"
+    nbdimage compact "$file" 2>err
+    contains err 'nothing that it could do without'
+    same "file size" "$(stat -c %s "$file")" "$new"
+done
+
+# Trimmed, and what is written afterwards.
+nbdimage create t.vhd 80M
+scatter t.vhd
+qemu-io -f vpc -c 'write -P 0 10M 30M' t.vhd
+nbdimage compact -y t.vhd
+start_nbdkit image t.vhd
+qemu-io -f raw -c 'write -P 77 10M 10M' "$uri"
+stop_nbdkit
+bytes t.vhd after
+qemu-img convert -f vpc -O raw t.vhd theirs
+same_bytes after theirs
+mv after before
+nbdimage compact -y t.vhd
+is_whole t.vhd
+bytes t.vhd after
+same_bytes before after
+
+# Differencing: zeros over the parent's data stay.
+nbdimage create parent.vhd 20M
+qemu-io -f vpc -c 'write -P 1 0 4M' parent.vhd
+nbdimage create --parent=parent.vhd child.vhd >out
+cat >fill.py <<'END'
+# Blocks of zeros with all bits, as Windows writes them: 0 over data, 5 over
+# nothing; and data in 7.
+import struct
+f = open("child.vhd", "r+b")
+data = f.read()
+footer = data[-512:]
+table = struct.unpack(">Q", data[512 + 16:512 + 24])[0]
+end = len(data) - 512
+for index, byte in (5, 0), (0, 0), (7, 9):
+    f.seek(end)
+    f.write(b"\xff" * 512 + bytes([byte]) * 2097152)
+    f.seek(table + 4 * index)
+    f.write(struct.pack(">I", end // 512))
+    end += 2097152 + 4096
+f.seek(end)
+f.write(footer)
+END
+python3 fill.py
+bytes child.vhd before
+cp child.vhd again.vhd
+nbdimage compact -y child.vhd >out
+contains out '2 MiB of 6 MiB are zeros and are dropped'
+bytes child.vhd after
+same_bytes before after
+is_whole child.vhd
+PYTHONPATH=$peers python3 - <<'END' || fail "libvhdi reads something else"
+import libvhdi
+if libvhdi.available():
+    assert libvhdi.read(["child.vhd", "parent.vhd"]) == \
+        open("before", "rb").read()
+END
+
+# Killed, or interrupted, at any moment; then again.
+for ((i = 0; i < 8; i++)); do
+    nbdimage create "k$i.vhd" 80M
+    scatter "k$i.vhd"
+    [ "$i" -gt 0 ] || bytes k0.vhd before
+    signal=$((i % 2 ? 9 : 2))
+    status=0
+    nbdimage compact -y "k$i.vhd" >out 2>err &
+    sleep "0.0$((i * i))"
+    kill "-$signal" $! 2>/dev/null || true
+    wait $! || status=$?
+    case $status in
+        0|1|137) ;;
+        *) fail "it ended with $status" ;;
+    esac
+    bytes "k$i.vhd" after
+    same_bytes before after
+    nbdimage compact -y "k$i.vhd"
+    bytes "k$i.vhd" after
+    same_bytes before after
+    is_whole "k$i.vhd"
+    rm "k$i.vhd"
+done
+
+# Not for these.
+nbdimage create --fixed f.vhd 1M
+refuses nbdimage compact -y f.vhd
+contains "$tmp/refused" 'a fixed VHD has no blocks'
+nbdimage create -f raw r.img 1M
+refuses nbdimage compact -y r.img
+contains "$tmp/refused" "can't be compacted"
