@@ -94,6 +94,50 @@ new_file_open (const char *path, struct new_file *out, struct err *err)
   return 0;
 }
 
+/* The name says which file it becomes, so that it is found again. */
+static int
+open_kept (struct new_file *f, bool *found, struct err *err)
+{
+  const int flags = O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
+  struct stat st;
+
+  if (asprintf (&f->partial, ".%.200s.partial", f->name) < 0) {
+    f->partial = NULL;
+    return err_nomem (err);
+  }
+  f->kept = true;
+  *found = false;
+  f->fd = openat (f->folder, f->partial, flags | O_CREAT | O_EXCL, MODE);
+  if (f->fd < 0 && errno == EEXIST) {
+    *found = true;
+    f->fd = openat (f->folder, f->partial, flags);
+  }
+  if (f->fd < 0 || fstat (f->fd, &st) < 0)
+    return err_sys (err, "%s beside it can't be %s", f->partial,
+                    *found ? "opened" : "made");
+  if (!S_ISREG (st.st_mode))
+    return err_set (err, -ENOTSUP, "%s beside it is not a file", f->partial);
+  return 0;
+}
+
+int
+new_file_open_kept (const char *path, struct new_file *out, bool *found,
+                    struct err *err)
+{
+  CLEANUP_NEW_FILE struct new_file f = NEW_FILE_INIT;
+  int r = open_folder (path, &f, err);
+
+  if (r == 0)
+    r = refuse_existing (&f, err);
+  if (r == 0)
+    r = open_kept (&f, found, err);
+  if (r < 0)
+    return r;
+  *out = f;
+  f = (struct new_file) NEW_FILE_INIT;
+  return 0;
+}
+
 /* linkat refuses to replace, as does renameat2 with its flag. */
 static int
 give_name (struct new_file *f)
@@ -136,7 +180,7 @@ new_file_commit (struct new_file *f, struct err *err)
 void
 new_file_close (struct new_file *f)
 {
-  if (f->partial != NULL)
+  if (f->partial != NULL && !f->kept)
     unlinkat (f->folder, f->partial, 0);
   cleanup_close (&f->fd);
   cleanup_close (&f->folder);

@@ -94,29 +94,52 @@ check (const struct image_create_options *o, const struct image_ops *ops,
   return 0;
 }
 
+/* c->file is open already, or is opened when all else is right. */
+static int
+fill (struct creation *c, uint64_t *size, struct report *report,
+      struct err *err)
+{
+  const struct image_ops *ops = find_format (c->options->format);
+  int r = check (c->options, ops, err);
+
+  if (r == 0 && c->options->parent)
+    r = open_parent (c, report, err);
+  if (r == 0 && c->file.fd < 0)
+    r = new_file_open (c->path, &c->file, err);
+  if (r == 0)
+    r = ops->create (c, report, err);
+  if (r == 0)
+    *size = c->size;
+  image_unref (c->parent);
+  return r;
+}
+
+int
+image_create_in (struct new_file *file, const char *path,
+                 const struct image_create_options *options,
+                 uint64_t *size, struct report *report, struct err *err)
+{
+  struct creation c = { .options = options, .path = path, .file = *file };
+
+  return fill (&c, size, report, err);
+}
+
 int
 image_create (const char *path, const struct image_create_options *options,
               uint64_t *size, struct report *report, struct err *err)
 {
-  const struct image_ops *ops = find_format (options->format);
   struct creation c = {
     .options = options,
     .path = path,
     .file = NEW_FILE_INIT,
   };
-  int r = check (options, ops, err);
+  uint64_t made;
+  int r = fill (&c, &made, report, err);
 
-  if (r == 0 && options->parent)
-    r = open_parent (&c, report, err);
-  if (r == 0)
-    r = new_file_open (path, &c.file, err);
-  if (r == 0)
-    r = ops->create (&c, report, err);
   if (r == 0)
     r = new_file_commit (&c.file, err);
   if (r == 0)
-    *size = c.size;
+    *size = made;
   new_file_close (&c.file);
-  image_unref (c.parent);
   return r;
 }

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "lib/base/err.h"
+#include "lib/base/newfile.h"
 #include "lib/base/report.h"
 #include "lib/format/image.h"
 
@@ -46,6 +47,13 @@ struct image_create_options {
  */
 int image_create (const char *path, const struct image_create_options *options,
                   uint64_t *size, struct report *report, struct err *err);
+
+/* The same in a file that the caller opened, which is empty; the caller
+ * commits it when there is more in it.  path is where it will be.
+ */
+int image_create_in (struct new_file *file, const char *path,
+                     const struct image_create_options *options,
+                     uint64_t *size, struct report *report, struct err *err);
 
 /* "raw", "vhd" or "vhdx"?  -EINVAL: a format of which images can't be made. */
 int image_create_check_format (const char *format, struct err *err);
