@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -24,17 +25,25 @@ struct compare {
 
 /*--- A range ----------------------------------------------------------------*/
 
-/* Ends the comparison; several threads may find something at once. */
+/* Several threads may find something at once. */
+static void
+keep_least (uint64_t *least, uint64_t off)
+{
+  uint64_t old = __atomic_load_n (least, __ATOMIC_RELAXED);
+
+  while (off < old &&
+         !__atomic_compare_exchange_n (least, &old, off, false,
+                                       __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+    ;
+}
+
+/* Ends the comparison. */
 static int
 found (struct crew *crew, uint64_t off)
 {
   struct compare *c = crew->opaque;
-  uint64_t old = __atomic_load_n (&c->differs_at, __ATOMIC_RELAXED);
 
-  while (off < old &&
-         !__atomic_compare_exchange_n (&c->differs_at, &old, off, false,
-                                       __ATOMIC_RELAXED, __ATOMIC_RELAXED))
-    ;
+  keep_least (&c->differs_at, off);
   copy_ranges_stop (&crew->ranges);
   return 0;
 }
@@ -201,54 +210,108 @@ copy_compare (struct block *a, struct block *b, bool b_ends_in_zeros,
 /*--- Samples ----------------------------------------------------------------*/
 
 #define NR_SAMPLES 64
+#define SAMPLE_THREADS 8        /* they wait for a server, most of the time */
+
+struct samples {
+  struct block *a, *b;
+  uint64_t len, nr;             /* bytes, and granules of them */
+  uint64_t nr_samples, random;
+  uint64_t next;                /* atomic: number of the next sample */
+  uint64_t differs_at;          /* atomic */
+
+  pthread_mutex_t lock;         /* guards what follows */
+  struct err first;             /* error */
+};
+
+/* Each stands for as many granules, of which it is any; but the first is the
+ * first and the last the last.
+ */
+static uint64_t
+choose_granule (const struct samples *s, uint64_t i)
+{
+  uint64_t first = s->nr * i / s->nr_samples;
+  uint64_t end = s->nr * (i + 1) / s->nr_samples;
+
+  if (i == 0)
+    return 0;
+  if (i + 1 == s->nr_samples)
+    return s->nr - 1;
+  return first + (s->random >> i % 32) % (end - first);
+}
 
 static int
-compare_at (struct block *a, struct block *b, uint8_t *buf, uint64_t len,
-            uint64_t off, uint64_t *differs_at, struct err *err)
+compare_at (struct samples *s, uint8_t *buf, uint64_t off, struct err *err)
 {
-  uint64_t i;
-  int r = crew_read (a, buf, len, off, err);
+  uint64_t len = min_u64 (COPY_GRANULE, s->len - off), i;
+  int r = crew_read (s->a, buf, len, off, err);
 
   if (r == 0)
-    r = crew_read (b, buf + COPY_GRANULE, len, off, err);
+    r = crew_read (s->b, buf + COPY_GRANULE, len, off, err);
   if (r < 0)
     return r;
   i = first_difference (buf, buf + COPY_GRANULE, len);
   if (i < len)
-    *differs_at = off + i;
+    keep_least (&s->differs_at, off + i);
   return 0;
 }
 
-/* Of each 64th of the granules one, and the first and the last of all. */
+static int
+compare_some (struct samples *s, struct err *err)
+{
+  CLEANUP_FREE uint8_t *buf = malloc (2 * COPY_GRANULE);
+  uint64_t i;
+  int r = buf ? 0 : err_nomem (err);
+
+  while (r == 0 &&
+         __atomic_load_n (&s->differs_at, __ATOMIC_RELAXED) == COPY_SAME &&
+         (i = __atomic_fetch_add (&s->next, 1, __ATOMIC_RELAXED)) <
+         s->nr_samples)
+    r = compare_at (s, buf, choose_granule (s, i) * COPY_GRANULE, err);
+  return r;
+}
+
+static void *
+take_samples (void *opaque)
+{
+  struct samples *s = opaque;
+  struct err err = ERR_INIT;
+
+  if (compare_some (s, &err) < 0) {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&s->lock);
+
+    if (s->first.code == 0)
+      s->first = err;
+  }
+  return NULL;
+}
+
 int
 copy_compare_samples (struct block *a, struct block *b, uint64_t len,
                       uint64_t *differs_at, struct err *err)
 {
-  CLEANUP_FREE uint8_t *buf = malloc (2 * COPY_GRANULE);
-  uint64_t nr = div_round_up (len, COPY_GRANULE);
-  uint64_t random = 0;
+  struct samples s = {
+    .a = a, .b = b, .len = len, .nr = div_round_up (len, COPY_GRANULE),
+    .differs_at = COPY_SAME,
+  };
+  pthread_t threads[SAMPLE_THREADS];
+  unsigned nr = 0;
   int r = check_sizes (a, b, len, err);
 
   if (r < 0)
     return r;
-  if (buf == NULL)
-    return err_nomem (err);
-  if (getrandom (&random, sizeof random, 0) < 0)
+  if (getrandom (&s.random, sizeof s.random, 0) < 0)
     return err_sys (err, "getrandom");
-  *differs_at = COPY_SAME;
-  for (uint64_t i = 0; r == 0 && *differs_at == COPY_SAME &&
-         i < NR_SAMPLES && nr > 0; ++i) {
-    uint64_t first = nr / NR_SAMPLES * i;
-    uint64_t n = i + 1 < NR_SAMPLES ? nr / NR_SAMPLES : nr - first;
-    uint64_t which = i == 0 || n == 0 ? first : first + random % n;
-    uint64_t off;
-
-    if (i + 1 == NR_SAMPLES)
-      which = nr - 1;
-    off = min_u64 (which, nr - 1) * COPY_GRANULE;
-    r = compare_at (a, b, buf, min_u64 (COPY_GRANULE, len - off), off,
-                    differs_at, err);
-    random = random * UINT64_C (6364136223846793005) + 1442695040888963407;
-  }
-  return r;
+  s.nr_samples = min_u64 (s.nr, NR_SAMPLES);
+  pthread_mutex_init (&s.lock, NULL);
+  while (nr < SAMPLE_THREADS - 1 &&
+         pthread_create (&threads[nr], NULL, take_samples, &s) == 0)
+    nr++;
+  take_samples (&s);
+  while (nr > 0)
+    pthread_join (threads[--nr], NULL);
+  pthread_mutex_destroy (&s.lock);
+  if (s.first.code != 0)
+    return err_set (err, s.first.code, "%s", s.first.msg);
+  *differs_at = s.differs_at;
+  return 0;
 }

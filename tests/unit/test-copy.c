@@ -282,10 +282,17 @@ samples_are_of_both_ends_and_between (void **state)
   }
   assert_true (a->bytes_read < 64 * 20 * 2 * MB / 10);
   /* Of a short one, all. */
-  b->data[5 * COPY_GRANULE] = 1;
-  assert_int_equal (copy_compare_samples (&a->base, &b->base,
-                                          6 * COPY_GRANULE, &at, NULL), 0);
-  assert_int_equal (at, 5 * COPY_GRANULE);
+  for (uint64_t off = 0; off < 64 * COPY_GRANULE; off += COPY_GRANULE / 2) {
+    b->data[off] = 1;
+    assert_int_equal (copy_compare_samples (&a->base, &b->base,
+                                            64 * COPY_GRANULE - 5, &at,
+                                            NULL), 0);
+    assert_int_equal (at, off);
+    b->data[off] = 0;
+  }
+  a->fail_read = a->reads + 3;
+  assert_int_equal (copy_compare_samples (&a->base, &b->base, 64 * MB, &at,
+                                          NULL), -EIO);
   done_with (a, b);
 }
 
@@ -585,7 +592,8 @@ what_a_checkpoint_says_is_on_the_disk (void **state)
     assert_int_equal (copy_disk (&from->base, &to->base, &options, &result,
                                  NULL), 0);
     assert_int_equal (watcher.told, 30 * MB + 5);
-    assert_true (watcher.times >= 2);
+    /* Many threads may all be at their last range when one looks. */
+    assert_true (watcher.times >= (threads <= 4 ? 2 : 1));
     /* A second, and four times what the last one took. */
     assert_true (watcher.times <= 8);
     done_with (from, to);
