@@ -57,6 +57,10 @@ struct image_option_values {
   { "format", 'f', OPTION_STRING, "FORMAT",                             \
     "the format of the image, instead of finding out",                  \
     offsetof (type, member.format) },                                   \
+  IMAGE_OPTIONS_BUT_FORMAT (type, member)
+
+/* For those in which it has another name. */
+#define IMAGE_OPTIONS_BUT_FORMAT(type, member)                          \
   { "parent-path", 0, OPTION_STRING, "FOLDER[:FOLDER…]",                \
     "where parents of differencing disks may lie besides",              \
     offsetof (type, member.parent_path) },                              \

@@ -31,6 +31,7 @@ static const struct command *const commands[] = {
   &command_check,
   &command_resize,
   &command_compact,
+  &command_convert,
 };
 
 #define NR_COMMANDS (sizeof commands / sizeof commands[0])

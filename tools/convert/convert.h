@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* The parts of `nbdimage convert`:
+ *
+ *   ../cmd-convert.c   the command line; copying, verifying, the result
+ *   file.c             a new file as the target, and going on with one
+ *   export.c           an NBD export as the target, and asking for it
+ *   source.c           what the source is made of, and when it was changed
+ */
+
+#ifndef NBDIMAGE_TOOLS_CONVERT_CONVERT_H
+#define NBDIMAGE_TOOLS_CONVERT_CONVERT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lib/base/newfile.h"
+#include "lib/copy/state.h"
+#include "lib/format/create.h"
+#include "lib/format/image.h"
+#include "tools/command.h"
+#include "tools/progress.h"
+
+/* What was asked for. */
+struct convert {
+  struct image_option_values from;
+  const char *format;           /* of the target */
+  const char *geometry;
+  const char *progress;
+  uint64_t block_size, sector_size;
+  unsigned threads;
+  bool fixed, azure, preallocate, resume, verify, yes, json;
+
+  const char *source, *target;
+  struct image_options source_options;
+  struct image_create_options create;   /* without size until it is known */
+  enum progress_mode mode;
+};
+
+/* What is converted. */
+struct convert_source {
+  struct image *img;
+  struct block *disk;
+};
+
+/* Where to. */
+struct convert_target {
+  struct block *disk;           /* writable */
+  uint64_t size;                /* bytes of it */
+  uint64_t unit;                /* in which it allocates; 0: not known */
+  uint64_t start;               /* what lies in front of it is there already */
+  bool is_zero;                 /* behind start */
+
+  /* Of a file. */
+  struct new_file file;
+  struct copy_state *state;     /* NULL: what is interrupted is gone */
+};
+
+/*--- source.c --------------------------------------------------------------*/
+
+/* -EINVAL, with a sentence about the target, if that is one of the files
+ * that the source is made of, by another name perhaps.
+ */
+int convert_check_not_same (const struct convert *c,
+                            const struct convert_source *from,
+                            struct err *err);
+
+/* What changes when the source does: sizes, times, numbers of its files.  Of
+ * an export, its size.  The caller frees it; NULL: see err.
+ */
+char *convert_describe_source (const struct convert_source *from,
+                               struct err *err);
+
+/* What has to be the same for a file to be gone on with, as text for the
+ * state.
+ */
+char *convert_describe_how (const struct convert *c, struct err *err);
+
+/*--- file.c ----------------------------------------------------------------*/
+
+/* Make the file, or find how far it is and say so. */
+int convert_file_open (const struct convert *c,
+                       const struct convert_source *from,
+                       struct convert_target *to, struct err *err);
+
+/* The disk that was written, anew and for reading. */
+int convert_file_reopen (const struct convert *c, struct convert_target *to,
+                         struct err *err);
+
+/* It gets its name. */
+int convert_file_commit (struct convert_target *to, struct err *err);
+
+/* It is not worth going on with. */
+void convert_file_discard (struct convert_target *to);
+
+/*--- export.c --------------------------------------------------------------*/
+
+/* Open it, and ask before anything in it is lost. */
+int convert_export_open (const struct convert *c,
+                         const struct convert_source *from,
+                         struct convert_target *to, struct err *err);
+
+#endif /* NBDIMAGE_TOOLS_CONVERT_CONVERT_H */

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* An NBD export as the target.  What is in it is lost, so that unless it is
+ * empty, which its server has to say or we to see, someone has to agree.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/base/cleanup.h"
+#include "lib/base/size.h"
+#include "lib/block/nbd.h"
+#include "lib/fsmap/identify.h"
+#include "lib/part/part.h"
+#include "tools/convert/convert.h"
+#include "tools/report.h"
+
+/*--- What is in it ----------------------------------------------------------*/
+
+/* Does the server say that all of it reads as zeros? */
+static bool
+is_empty (struct block *disk)
+{
+  uint64_t size = block_size (disk), off = 0;
+
+  while (off < size) {
+    CLEANUP_EXTENT_LIST struct extent_list list = { .limit = 1 };
+
+    if (block_extents (disk, size - off, off, &list, NULL) < 0 ||
+        list.v.len == 0)
+      return false;
+    for (size_t i = 0; i < list.v.len; ++i)
+      if (list.v.ptr[i].kind != EXTENT_HOLE &&
+          list.v.ptr[i].kind != EXTENT_ZERO)
+        return false;
+    off = extent_list_end (&list, size);
+  }
+  return true;
+}
+
+/* "a GPT with 3 partitions", "ext4 ‘root’" */
+static int
+describe_contents (struct block *disk, char **text, struct err *err)
+{
+  CLEANUP_PART_TABLE struct part_table table = { .scheme = PART_NONE };
+  CLEANUP_FS_IDENTITY struct fs_identity fs = { .type = NULL };
+  struct block_sizes sizes;
+  int r;
+
+  block_get_sizes (disk, &sizes);
+  r = part_read (disk, sizes.logical, &table, NULL, err);
+  if (r == 0 && table.scheme == PART_NONE)
+    r = fs_identify (disk, &fs, err);
+  if (r < 0)
+    return r;
+  if (table.scheme != PART_NONE)
+    r = asprintf (text, "a partition table (%s) with %zu partition%s",
+                  table.scheme == PART_GPT ? "GPT" : "MBR", table.parts.len,
+                  table.parts.len == 1 ? "" : "s");
+  else if (fs.type)
+    r = asprintf (text, "%s%s%s%s", fs.type, fs.label ? " ‘" : "",
+                  fs.label ? fs.label : "", fs.label ? "’" : "");
+  else
+    r = asprintf (text, "%s", fs.usage ? "several file systems at once"
+                  : "something that is not known");
+  if (r < 0) {
+    *text = NULL;
+    return err_nomem (err);
+  }
+  return 0;
+}
+
+/*--- Asking -----------------------------------------------------------------*/
+
+static bool
+ask (void)
+{
+  char answer[16];
+
+  fprintf (stderr, "Overwrite it?  Type ‘yes’: ");
+  fflush (stderr);
+  return fgets (answer, sizeof answer, stdin) != NULL &&
+    strcmp (answer, "yes\n") == 0;
+}
+
+static int
+confirm (const struct convert *c, const struct convert_source *from,
+         struct block *disk, struct err *err)
+{
+  CLEANUP_FREE char *contents = NULL;
+  char size[SIZE_STRING_SIZE];
+  int r;
+
+  if (is_empty (disk))
+    return 0;
+  r = describe_contents (disk, &contents, err);
+  if (r < 0)
+    return r;
+  tool_note ("%s: holds %s; its first %s (%" PRIu64 " bytes) are overwritten "
+             "with the disk of %s", c->target, contents,
+             size_to_string (block_size (from->disk), size),
+             block_size (from->disk), c->source);
+  if (c->yes)
+    return 0;
+  if (!isatty (STDIN_FILENO) || !isatty (STDERR_FILENO))
+    return err_set (err, -EPERM, "nothing was written; --yes agrees to that");
+  return ask () ? 0 : err_set (err, -ECANCELED, "nothing was written");
+}
+
+/*--- Opening ----------------------------------------------------------------*/
+
+static int
+check_size (const struct convert *c, const struct convert_source *from,
+            struct block *disk, struct err *err)
+{
+  uint64_t size = block_size (disk), needed = block_size (from->disk);
+
+  if (size < needed)
+    return err_set (err, -ENOSPC, "has %" PRIu64 " bytes, and the disk of %s "
+                    "has %" PRIu64, size, c->source, needed);
+  if (size > needed)
+    tool_note ("%s: has %" PRIu64 " bytes, %" PRIu64 " more than the disk of "
+               "%s; they are left as they are", c->target, size,
+               size - needed, c->source);
+  return 0;
+}
+
+int
+convert_export_open (const struct convert *c,
+                     const struct convert_source *from,
+                     struct convert_target *to, struct err *err)
+{
+  int r = block_nbd_open (c->target, BLOCK_NBD_WRITE, &to->disk, err);
+
+  if (r == 0)
+    r = check_size (c, from, to->disk, err);
+  if (r < 0)
+    return r;
+  to->size = block_size (to->disk);
+  return confirm (c, from, to->disk, err);
+}
