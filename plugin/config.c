@@ -17,6 +17,7 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/text.h"
+#include "lib/format/backup-folder.h"
 #include "plugin/config.h"
 #include "plugin/report.h"
 
@@ -176,6 +177,19 @@ config_set (const char *key, const char *value)
                        "name is given as file=NAME)", key);
 }
 
+/* By what is in it. */
+static int
+look_at_folder (void)
+{
+  struct err err = ERR_INIT;
+  int r = backup_folder_is_one (config.folder, &err);
+
+  if (r < 0)
+    return plugin_fail (config.folder, &err);
+  config.is_backup = r == 1;
+  return 0;
+}
+
 int
 config_complete (void)
 {
@@ -187,7 +201,7 @@ config_complete (void)
   if (config.folder && config.options.format)
     return plugin_error ("format= is for a FILE; the images in a folder are "
                          "recognised by their contents");
-  return 0;
+  return config.folder ? look_at_folder () : 0;
 }
 
 void

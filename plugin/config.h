@@ -16,6 +16,8 @@ DEFINE_VECTOR (source_vector, struct source);
 struct config {
   struct source_vector files;   /* FILE…, in the order given */
   char *folder;                 /* dir=, absolute; NULL: not given */
+  bool is_backup;               /* it is a backup of Windows, which has a
+                                   disk and volumes rather than images */
 
   /* The defaults for opening; writable and lock are set by who opens.  The
    * strings are owned by this struct.
@@ -33,7 +35,8 @@ void config_free (void);
 #define CONFIG_HELP                                                     \
   "[file=]<FILE>              Image to serve: a path or an NBD URI; may be\n" \
   "                           repeated, each is an export.\n"           \
-  "dir=<FOLDER>               Serve the images in this folder.\n"       \
+  "dir=<FOLDER>               Serve the images in this folder, or the disk\n" \
+  "                           and volumes of a WindowsImageBackup.\n"   \
   "format=<FORMAT>            The format of FILE, instead of finding out.\n" \
   "parent-path=<FOLDER>[:...] Where parents of differencing disks may lie\n" \
   "                           besides.\n"                               \

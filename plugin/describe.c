@@ -3,6 +3,7 @@
 #include <config.h>
 
 #include <ctype.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,12 +12,18 @@
 #include "lib/base/text.h"
 #include "plugin/describe.h"
 
-/* "vhd" is written VHD, but raw is a word. */
+/* "vhd" is written VHD, but raw is a word, and winbackup two. */
 static void
 format_for_people (const char *format, char *buf, size_t size)
 {
+  bool is_word = strcmp (format, "raw") == 0;
+
+  if (strcmp (format, "winbackup") == 0) {
+    format = "Windows backup,";
+    is_word = true;
+  }
   snprintf (buf, size, "%s", format);
-  if (strcmp (format, "raw") != 0)
+  if (!is_word)
     for (char *p = buf; *p; ++p)
       *p = (char) toupper ((unsigned char) *p);
 }
@@ -46,7 +53,7 @@ char *
 describe_image (struct image *img)
 {
   CLEANUP_IMAGE_INFO struct image_info info = { .created = -1 };
-  char format[16], size[SIZE_STRING_SIZE];
+  char format[24], size[SIZE_STRING_SIZE];
   char line[DESCRIPTION_SIZE], clean[DESCRIPTION_SIZE];
 
   format_for_people (image_format (img), format, sizeof format);

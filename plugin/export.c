@@ -376,11 +376,30 @@ keep_only (void *opaque, const char *name, const char *description)
   return *only ? 0 : -ENOMEM;
 }
 
+/* Stops at the first. */
+static int
+keep_disk (void *opaque, const char *name, const char *description)
+{
+  char **disk = opaque;
+
+  (void) description;
+  if (strcmp (name, "disk") == 0)
+    *disk = strdup (name);
+  return 1;
+}
+
 char *
 exports_only_name (void)
 {
   char *only = NULL;
 
+  /* A backup's disk comes first, if there is one; "disk" if it is the only
+   * one.
+   */
+  if (config.is_backup) {
+    exports_list (keep_disk, &only, NULL);
+    return only;
+  }
   if (exports_list (keep_only, &only, NULL) != 0)
     return NULL;
   return only;

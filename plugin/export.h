@@ -43,8 +43,8 @@ typedef int (*export_fn) (void *opaque, const char *name,
                           const char *description);
 int exports_list (export_fn fn, void *opaque, struct err *err);
 
-/* The name of the only export, for the caller to free; NULL when there are
- * none or several.
+/* The name of the only export, or of a backup's disk, for the caller to free;
+ * NULL when there are none or several.
  */
 char *exports_only_name (void);
 

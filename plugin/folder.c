@@ -20,6 +20,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/text.h"
 #include "lib/block/file.h"
+#include "lib/format/backup-folder.h"
 #include "lib/fsmap/identify.h"
 #include "plugin/config.h"
 #include "plugin/describe.h"
@@ -118,12 +119,13 @@ compare_entries (const void *a, const void *b)
 }
 
 /* From the last look, if it still holds: 1; 0 if it does not; -ENOMEM.  What
- * could not be opened is tried again: its parent may be there now.
+ * could not be opened is tried again: its parent may be there now.  Members of
+ * a backup are always looked at.
  */
 static int
 describe_from_known (struct entry *e, struct err *err)
 {
-  const struct entry *old = known.len == 0 ? NULL :
+  const struct entry *old = known.len == 0 || config.is_backup ? NULL :
     bsearch (e, known.ptr, known.len, sizeof *e, compare_entries);
 
   if (old == NULL || old->is_bad || !identity_same_state (&old->id, &e->id))
@@ -225,6 +227,40 @@ read_names (DIR *dir, struct entry_vector *found, struct err *err)
   return 0;
 }
 
+/* A backup has other names than those of its files. */
+static int
+read_members (struct entry_vector *found, struct err *err)
+{
+  struct backup_member_vector members = VECTOR_INIT;
+  int r = backup_folder_members (config.folder, &members, NULL, err);
+
+  for (size_t i = 0; r == 0 && i < members.len; ++i) {
+    struct entry e = { .name = members.ptr[i].name };
+
+    if (vector_append (found, &e) < 0)
+      r = err_nomem (err);
+    else
+      members.ptr[i].name = NULL;
+  }
+  backup_members_free (&members);
+  return r;
+}
+
+static int
+read_folder (struct entry_vector *found, struct err *err)
+{
+  DIR *dir = opendir (config.folder);
+  int r;
+
+  if (dir == NULL)
+    return err_sys (err, "the folder can't be opened");
+  r = read_names (dir, found, err);
+  closedir (dir);
+  if (found->len > 0)
+    qsort (found->ptr, found->len, sizeof *found->ptr, compare_entries);
+  return r;
+}
+
 /* 0, or -ENOMEM. */
 static int
 describe_entry (struct entry *e, struct err *err)
@@ -244,15 +280,9 @@ static int
 look (struct err *err)
 {
   struct entry_vector found = VECTOR_INIT;
-  DIR *dir = opendir (config.folder);
-  int r;
+  int r = config.is_backup ? read_members (&found, err)
+                           : read_folder (&found, err);
 
-  if (dir == NULL)
-    return err_sys (err, "the folder can't be opened");
-  r = read_names (dir, &found, err);
-  closedir (dir);
-  if (found.len > 0)
-    qsort (found.ptr, found.len, sizeof *found.ptr, compare_entries);
   for (size_t i = 0; r == 0 && i < found.len; ++i)
     r = describe_entry (&found.ptr[i], err);
   if (r < 0) {

@@ -8,6 +8,9 @@
  * size is a multiple of 512 bytes and there is a boot sector, a partition
  * table or a file system on it, or when its name ends in .img or .raw.
  * Sub-folders are not entered, symbolic links not followed.
+ *
+ * If the folder is a backup of Windows (lib/format/backup-folder.h), its disk
+ * and volumes are served instead.
  */
 
 #ifndef NBDIMAGE_PLUGIN_FOLDER_H

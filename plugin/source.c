@@ -17,6 +17,7 @@
 #include "lib/base/uri.h"
 #include "lib/block/file.h"
 #include "lib/block/nbd.h"
+#include "lib/format/backup-folder.h"
 #include "plugin/config.h"
 #include "plugin/folder.h"
 #include "plugin/source.h"
@@ -59,12 +60,17 @@ name_of_uri (const char *uri)
   return strdup (slash && slash[1] ? slash + 1 : "nbd");
 }
 
+/* Slashes at the end are not part of it. */
 static char *
 name_of_path (const char *path)
 {
-  const char *slash = strrchr (path, '/');
+  size_t len = strlen (path), start;
 
-  return strdup (slash ? slash + 1 : path);
+  while (len > 0 && path[len - 1] == '/')
+    len--;
+  for (start = len; start > 0 && path[start - 1] != '/'; --start)
+    ;
+  return strndup (path + start, len - start);
 }
 
 /* Symbolic links are resolved, so that parents of a differencing disk are
@@ -85,7 +91,7 @@ static int
 check_name (const struct source *source, struct err *err)
 {
   if (source->name[0] == '\0')
-    return err_set (err, -EINVAL, "is the name of a folder, not of a file");
+    return err_set (err, -EINVAL, "is no name of a file");
   if (!text_is_clean (source->name))
     return err_set (err, -EINVAL, "the name of the export must be UTF-8 "
                     "without control characters");
@@ -191,6 +197,9 @@ open_as (const struct source *source, bool writable, bool lock,
 
   options.writable = writable;
   options.lock = lock;
+  if (source->in_folder && config.is_backup)
+    return backup_folder_open (config.folder, source->name, source->path,
+                               &options, out, report, err);
   if (source->in_folder)
     return open_in_folder (source, &options, out, report, err);
   return image_open (source->path, &options, out, report, err);

@@ -28,7 +28,9 @@ struct source {
  */
 int source_new (const char *file, struct source *source, struct err *err);
 
-/* The file `name` in a folder, which need not exist. */
+/* The file `name` in a folder, or the member of a backup; it need not
+ * exist.
+ */
 int source_in_folder (const char *folder, const char *name,
                       struct source *source, struct err *err);
 

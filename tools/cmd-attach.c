@@ -22,6 +22,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/size.h"
 #include "lib/block/nbd.h"
+#include "lib/format/backup-folder.h"
 #include "tools/attach/connect.h"
 #include "tools/attach/device.h"
 #include "tools/attach/holders.h"
@@ -189,7 +190,7 @@ check_image (struct attach *a, struct err *err)
     return err_set (err, -ENOTSUP, "the kernel's NBD client does not speak "
                     "TLS");
   a->source = is_uri ? connection_uri_absolute (a->name)
-    : realpath (a->name, NULL);
+    : backup_folder_absolute (a->name);
   if (a->source == NULL)
     return err_set (err, -errno, "%s", strerror (errno));
   if (a->image.parent_path != NULL) {

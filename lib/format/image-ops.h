@@ -148,6 +148,13 @@ struct image {
   void *state;                  /* the driver's */
 };
 
+/* A new image on a block, which gets referenced, for a driver that opens by
+ * itself what is no block: with one reference, the block's sizes and a state
+ * of zeros.  The rest is the driver's.
+ */
+int image_new (const struct image_ops *ops, struct block *block,
+               struct image **out, struct err *err);
+
 /* All drivers in the order in which they are asked; ends with NULL. */
 extern const struct image_ops *const image_formats[];
 

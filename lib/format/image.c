@@ -16,6 +16,7 @@
 #include "lib/base/uri.h"
 #include "lib/block/file.h"
 #include "lib/block/nbd.h"
+#include "lib/format/backup-folder.h"
 #include "lib/format/probe.h"
 
 const char *image_option_dashes = "";
@@ -92,12 +93,37 @@ image_open (const char *name, const struct image_options *options,
 
   if (options == NULL)
     options = &default_options;
+  r = block_nbd_is_uri (name) ? 0
+    : backup_folder_open_name (name, options, out, report, err);
+  if (r != 0)
+    return r < 0 ? r : 0;
   r = image_open_file (name, options, &block, report, err);
   if (r == -EBUSY && options->writable)
     return refuse_busy (name, options, err);
   if (r < 0)
     return r;
   return image_open_block (block, options, out, report, err);
+}
+
+int
+image_new (const struct image_ops *ops, struct block *block,
+           struct image **out, struct err *err)
+{
+  struct image *img = calloc (1, sizeof *img);
+
+  if (img == NULL)
+    return err_nomem (err);
+  img->ops = ops;
+  img->refs = 1;
+  img->block = block_ref (block);
+  block_get_sizes (block, &img->sizes);
+  img->state = calloc (1, ops->state_size > 0 ? ops->state_size : 1);
+  if (img->state == NULL) {
+    image_unref (img);
+    return err_nomem (err);
+  }
+  *out = img;
+  return 0;
 }
 
 int
@@ -113,17 +139,10 @@ image_open_block (struct block *block, const struct image_options *options,
   r = probe_format (block, options->format, &ops, err);
   if (r < 0)
     return r;
-  img = calloc (1, sizeof *img);
-  if (img == NULL)
-    return err_nomem (err);
-  img->ops = ops;
-  img->refs = 1;
-  img->block = block_ref (block);
+  r = image_new (ops, block, &img, err);
+  if (r < 0)
+    return r;
   img->writable = options->writable;
-  block_get_sizes (block, &img->sizes);
-  img->state = calloc (1, ops->state_size > 0 ? ops->state_size : 1);
-  if (img->state == NULL)
-    return err_nomem (err);
   if (options->writable && !block_writable (block))
     return err_set (err, -EROFS, "is open for reading only");
   if (options->writable && options->ignore_checksums)

@@ -70,9 +70,9 @@ struct image_options {
   bool lock;                    /* hold files against others: block/file.h */
 };
 
-/* Open an image: a path, or an NBD URI whose bytes are an image.  The name
- * of the image is the path or URI as given.  NULL options: defaults, reading
- * only.  Warnings go to report.  -EINVAL for "".
+/* Open an image: a path, an NBD URI whose bytes are an image, or a backup of
+ * Windows (backup-folder.h).  The name of the image is what is given.  NULL
+ * options: defaults, reading only.  Warnings go to report.  -EINVAL for "".
  */
 int image_open (const char *name, const struct image_options *options,
                 struct image **out, struct report *report, struct err *err);
@@ -178,6 +178,8 @@ struct image_info {
   uint64_t file_size;           /* bytes of the block the image lies on */
   uint64_t allocation_size;     /* bytes in a unit of allocation; 0: none */
   bool is_optical;              /* presents itself as a CD or DVD */
+  bool is_assembled;            /* layers are the files it is put together
+                                   of, not a chain of parents */
   struct image_layer_vector layers;
   struct image_property_vector properties;
   struct image_boot_vector boot;

@@ -80,8 +80,8 @@ put_slot (uint8_t *p, const struct mbr_slot *s, unsigned number,
     return 0;
   if (s->start == 0 || s->start > UINT32_MAX || s->sectors == 0 ||
       s->sectors > UINT32_MAX)
-    return err_set (err, -EINVAL, "partition %u, %" PRIu64 " sectors at sector %"
-                    PRIu64 ", can't be said in an MBR", number, s->sectors,
+    return err_set (err, -EINVAL, "partition %u, %" PRIu64 " sectors at sector "
+                    "%" PRIu64 ", can't be said in an MBR", number, s->sectors,
                     s->start);
   p[0] = s->active ? 0x80 : 0;
   put_chs (p + 1, s->start, geometry);

@@ -88,7 +88,8 @@ will_not "parent-path=missing: No such file" image one.img \
 will_not "boolean (perhaps)" image one.img ignore-checksums=perhaps
 will_not "unknown parameter ‘sizes’" image one.img sizes=auto
 will_not "file: is empty, expected the name of a file" image file=
-will_not "sub/: is the name of a folder" image sub/
+will_not "sub/: is a folder; serve the images in it with dir=sub/" image sub/
+will_not "/: is no name of a file" image /
 will_not "a?b.img: the name of the export must be UTF-8 without control" \
     image $'a\nb.img'
 

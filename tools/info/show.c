@@ -87,7 +87,7 @@ show_chain (const struct info *info)
 
   if (layers->len < 2)
     return;
-  printf ("  Chain:\n");
+  printf ("  %s:\n", info->image.is_assembled ? "Files" : "Chain");
   for (size_t i = 0; i < layers->len; ++i) {
     const struct image_layer *l = &layers->ptr[i];
 
