@@ -109,26 +109,37 @@ add_entry (struct listing *l, const char *name, mode_t mode, struct err *err)
   return r < 0 ? r : 0;
 }
 
-/* Of many folders with the same beginning nothing is asked twice; a folder
- * that is too long is none of ours.
+/* What is it?  Nothing that is mounted there is asked, because a server that is
+ * gone would not answer, and nobody may have meant that folder: 0.
  */
+static mode_t
+mode_of (DIR *dir, const char *name)
+{
+  struct statx st;
+
+  if (statx (dirfd (dir), name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT |
+             AT_STATX_DONT_SYNC, STATX_TYPE, &st) < 0 ||
+      (st.stx_attributes & STATX_ATTR_MOUNT_ROOT))
+    return 0;
+  return st.stx_mode;
+}
+
+/* A folder that is too long is none of ours. */
 static int
 read_entries (DIR *dir, struct listing *l, struct err *err)
 {
   struct dirent *d;
-  struct stat st;
   size_t nr = 0;
   int r = 0;
 
   while (r == 0 && (errno = 0, d = readdir (dir)) != NULL) {
-    if (d->d_name[0] == '.' ||
-        fstatat (dirfd (dir), d->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+    if (d->d_name[0] == '.')
       continue;
     if (++nr > MAX_ENTRIES) {
       l->is_too_long = true;
       return 0;
     }
-    r = add_entry (l, d->d_name, st.st_mode, err);
+    r = add_entry (l, d->d_name, mode_of (dir, d->d_name), err);
   }
   if (r == 0 && errno != 0)
     return err_sys (err, "the folder can't be read");
