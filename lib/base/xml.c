@@ -21,6 +21,9 @@ struct reading {
   const struct xml_handler *handler;
   void *opaque;
   unsigned depth;
+  char *text;                   /* since the last tag; as large as all of the
+                                   document.  NULL: not wanted */
+  size_t text_len;
   int r;                        /* of the handler, or our own refusal */
   struct err err;
 };
@@ -70,12 +73,37 @@ stop (struct reading *d, int r)
 }
 
 static void XMLCALL
+on_text (void *opaque, const XML_Char *text, int len)
+{
+  struct reading *d = opaque;
+
+  memcpy (d->text + d->text_len, text, (size_t) len);
+  d->text_len += (size_t) len;
+}
+
+/* False when the handler refused. */
+static bool
+end_text (struct reading *d)
+{
+  int r;
+
+  if (d->r < 0 || d->text_len == 0)
+    return d->r >= 0;
+  d->text[d->text_len] = '\0';
+  d->text_len = 0;
+  r = d->handler->text (d->opaque, d->text, &d->err);
+  if (r < 0)
+    stop (d, r);
+  return r >= 0;
+}
+
+static void XMLCALL
 on_start (void *opaque, const XML_Char *element, const XML_Char **attributes)
 {
   struct reading *d = opaque;
   int r;
 
-  if (d->r < 0)
+  if (!end_text (d))
     return;
   if (d->depth >= XML_MAX_DEPTH) {
     stop (d, err_set (&d->err, -EBADMSG, "elements nest deeper than %d",
@@ -93,7 +121,7 @@ on_end (void *opaque, const XML_Char *element)
 {
   struct reading *d = opaque;
 
-  if (d->r < 0)
+  if (!end_text (d))
     return;
   d->depth--;
   if (d->handler->end)
@@ -158,6 +186,8 @@ parse (struct reading *d, const char *text, struct err *err)
   XML_SetUserData (d->parser, d);
   XML_SetElementHandler (d->parser, on_start, on_end);
   XML_SetStartDoctypeDeclHandler (d->parser, on_doctype);
+  if (d->text)
+    XML_SetCharacterDataHandler (d->parser, on_text);
   if (XML_Parse (d->parser, text, (int) strlen (text), XML_TRUE) ==
       XML_STATUS_OK)
     return 0;
@@ -179,7 +209,7 @@ xml_parse (const void *document, size_t len,
 {
   struct reading d = { .handler = handler, .opaque = opaque,
                        .err = ERR_INIT };
-  CLEANUP_FREE char *text = NULL;
+  CLEANUP_FREE char *text = NULL, *between = NULL;
   int r;
 
   if (len > INT_MAX / 4)
@@ -187,6 +217,12 @@ xml_parse (const void *document, size_t len,
   r = to_utf8 (document, len, &text, err);
   if (r < 0)
     return r;
+  /* What an entity of XML itself stands for is shorter than it is. */
+  if (handler->text) {
+    d.text = between = malloc (strlen (text) + 1);
+    if (between == NULL)
+      return err_nomem (err);
+  }
   /* Whatever it says of its encoding, it is UTF-8 now. */
   d.parser = XML_ParserCreate ("UTF-8");
   if (d.parser == NULL)

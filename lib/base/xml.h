@@ -30,6 +30,11 @@ struct xml_handler {
   int (*start) (void *opaque, const char *element, xml_attributes attributes,
                 unsigned depth, struct err *err);
   void (*end) (void *opaque, const char *element, unsigned depth);  /* NULL */
+
+  /* The text between two tags, with entities and CDATA resolved.  NULL: it is
+   * of no interest.
+   */
+  int (*text) (void *opaque, const char *text, struct err *err);
 };
 
 /* Read a whole document.  -EBADMSG with the line when it is not well-formed

@@ -12,7 +12,7 @@ tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 export PATH=$PATH:/usr/sbin:/sbin
 encode=tests/fuzz/encode
-mkdir -p "$to"/{iso,part,vhd,vhdx,locator}
+mkdir -p "$to"/{asr,iso,part,vhd,vhdx,locator}
 
 # ------------------------------------------------------------------ VHD
 
@@ -193,3 +193,35 @@ utf16 ()
     printf 'c:\\..'
     printf '\\x\\.'
 } >"$to/locator/dots"
+
+# ----------------------------------------------------- layouts of backups
+
+mbr='<AsrSif><Disks NumMbrDisks="1" NumGptDisks="0"><MbrDisk NumPartitions="2"
+DeviceNumber="0" MbrSignature="0x8ae9dbe5" BytesPerSector="512"
+SectorsPerTrack="63" TracksPerCylinder="255" DiskSize="16106127360">
+<MbrPartition PartitionIndex="0" BootFlag="1" PartitionType="0x7"
+PartitionOffset="1048576" PartitionLength="104857600" IsCritical="1">
+<VolumeMountPoint SymbolicName="\??\Volume{9b9cfbc3-369e-11e9-a17c-806e6f6e6963}"/>
+</MbrPartition><MbrPartition PartitionIndex="1" BootFlag="0"
+PartitionType="0x7" PartitionOffset="105906176" PartitionLength="15999172608"
+IsCritical="1"><VolumeMountPoint SymbolicName="\DosDevices\C:"/>
+<VolumeMountPoint SymbolicName="\??\Volume{9b9cfbc4-369e-11e9-a17c-806e6f6e6963}"/>
+</MbrPartition></MbrDisk></Disks><FixedVolumes NumVolumeNames="1"><VolumeName
+VolumeGuid="\??\Volume{9b9cfbc4-369e-11e9-a17c-806e6f6e6963}"
+DosPath="\DosDevices\C:" FsName="NTFS" Label="x"/></FixedVolumes></AsrSif>'
+gpt='<AsrSif><Disks NumMbrDisks="0" NumGptDisks="1"><GptDisk NumPartitions="1"
+DeviceNumber="0" GptDiskId="{0f0e0d0c-1122-4433-8844-5566778899aa}"
+BytesPerSector="4096" DiskSize="1073741824"><GptPartition PartitionIndex="0"
+PartitionType="{ebd0a0a2-b9e5-4433-87c0-68b6b72699c7}"
+PartitionId="{a1000000-0000-4000-8000-000000000001}" Attributes="0x1"
+GptName="n" PartitionOffset="1048576" PartitionLength="1048576"
+IsCritical="0"/></GptDisk></Disks></AsrSif>'
+printf '%s' "$mbr" >"$to/asr/mbr"
+printf '%s' "$gpt" >"$to/asr/gpt"
+printf '<a>%s%s</a>' "$mbr" "$gpt" >"$to/asr/two"
+printf '%s' "$mbr" | iconv -t UTF-16LE >"$to/asr/utf16"
+printf '%s' "$gpt" | iconv -t UTF-16 >"$to/asr/marked"
+printf '<C m="%s"/>' "$(sed 's/</\&lt;/g; s/"/\&quot;/g' <<<"$mbr")" \
+       >"$to/asr/attribute"
+printf '<!DOCTYPE a [<!ENTITY b "bb">]><a>&b;</a>' >"$to/asr/doctype"
+printf '<a>%.0s' {1..40} >"$to/asr/deep"

@@ -107,19 +107,26 @@ changed (const char *document, const char *old, const char *new)
   return copy;
 }
 
-/* In an attribute, and quotes in it. */
+/* As text behind something: in an attribute, or an element. */
 static char *
-in_attribute (const char *document)
+as_text (const char *document, const char *before, const char *behind)
 {
   char *text = calloc (1, 6 * strlen (document) + 128), *p = text;
 
   assert_non_null (text);
-  p += sprintf (p, "<BACKUP_COMPONENTS><C a='x'/><C backupMetadata=\"");
+  p += sprintf (p, "%s", before);
   for (; *document; ++document)
     p += sprintf (p, *document == '<' ? "&lt;" : *document == '"' ? "&quot;"
                   : *document == '&' ? "&amp;" : "%c", *document);
-  strcpy (p, "\"/></BACKUP_COMPONENTS>");
+  strcpy (p, behind);
   return text;
+}
+
+static char *
+in_attribute (const char *document)
+{
+  return as_text (document, "<BACKUP_COMPONENTS><C a='x'/><C m=\"",
+                  "\"/></BACKUP_COMPONENTS>");
 }
 
 static void
@@ -161,14 +168,19 @@ what_windows_7_wrote_is_read (void **state)
 }
 
 static void
-text_in_an_attribute_is_read (void **state)
+text_that_is_a_document_is_read (void **state)
 {
   struct asr asr = { .found = false };
   char *text = in_attribute (WINDOWS_7);
+  char *other = as_text (WINDOWS_7, "<a>\n <b>\n <![CDATA[ ]]>",
+                         "\n</b></a>");
 
   (void) state;
   read_well (text, &asr);
   check_windows_7 (&asr);
+  read_well (other, &asr);
+  check_windows_7 (&asr);
+  free (other);
   /* The same again changes nothing. */
   read_well (WINDOWS_7, &asr);
   check_windows_7 (&asr);
@@ -373,7 +385,7 @@ a_gpt_that_is_not_understood_is_refused (void **state)
       "PartitionId=", "GptPartition has two GUIDs, Other and PartitionId" },
     { "GptDiskId=\"{0f0e0d0c-1122-4433-8844-5566778899aa}\"", "",
       "GptDisk has no GUID" },
-    { "Attributes=\"0x", "Attributes=\"x", "Attributes is ‘x8000000000000001’" },
+    { "Attributes=\"0x", "Attributes=\"x", "Attributes is ‘x80000000000000" },
   };
 
   (void) state;
@@ -449,7 +461,7 @@ main (void)
 {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test (what_windows_7_wrote_is_read),
-    cmocka_unit_test (text_in_an_attribute_is_read),
+    cmocka_unit_test (text_that_is_a_document_is_read),
     cmocka_unit_test (a_gpt_disk_is_read),
     cmocka_unit_test (a_document_without_a_layout_has_none),
     cmocka_unit_test (records_that_can_not_be_read_are_refused),

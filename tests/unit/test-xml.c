@@ -53,7 +53,21 @@ end (void *opaque, const char *element, unsigned depth)
   snprintf (h->text + len, sizeof h->text - len, "/%u%s", depth, element);
 }
 
-static const struct xml_handler handler = { start, end };
+static const struct xml_handler handler = { start, end, NULL };
+
+static int
+hear_text (void *opaque, const char *text, struct err *err)
+{
+  struct heard *h = opaque;
+  size_t len = strlen (h->text);
+
+  if (strcmp (text, "bad") == 0)
+    return err_set (err, -ENOTSUP, "bad text");
+  snprintf (h->text + len, sizeof h->text - len, "[%s]", text);
+  return 0;
+}
+
+static const struct xml_handler with_text = { start, end, hear_text };
 
 static void
 reads (const void *document, size_t len, const char *expected)
@@ -198,6 +212,23 @@ refusals_of_the_handler_come_through (void **state)
 }
 
 static void
+text_is_heard_between_tags (void **state)
+{
+  static const char document[] =
+    "<a>1&lt;2<b>x<![CDATA[<&y]]>&#228;</b>\n<c/><!-- n -->z</a>";
+  struct heard h = { .nr = 0 };
+  struct err err = ERR_INIT;
+
+  (void) state;
+  assert_int_equal (xml_parse (document, strlen (document), &with_text, &h,
+                               &err), 0);
+  assert_string_equal (h.text, "0a()[1<2]1b()[x<&yä]/1b[\n]1c()/1c[z]/0a");
+  assert_int_equal (xml_parse ("<a>bad<b/></a>", 14, &with_text, &h, &err),
+                    -ENOTSUP);
+  assert_string_equal (err.msg, "bad text");
+}
+
+static void
 numbers_are_numbers (void **state)
 {
   static const char *const a[] = {
@@ -242,6 +273,7 @@ main (void)
     cmocka_unit_test (elements_nest_only_so_deep),
     cmocka_unit_test (what_is_not_xml_is_said_with_its_line),
     cmocka_unit_test (refusals_of_the_handler_come_through),
+    cmocka_unit_test (text_is_heard_between_tags),
     cmocka_unit_test (numbers_are_numbers),
   };
 

@@ -43,7 +43,7 @@ struct reading {
   struct asr first;             /* one that was there before */
   bool inside;                  /* an AsrSif */
   unsigned depth;               /* of it */
-  bool in_attribute;            /* the text of an attribute is read */
+  bool in_text;                 /* what is read is text in a document */
   struct asr_disk *disk;        /* the element we are in; NULL: none */
   struct asr_partition *part;
 };
@@ -409,7 +409,11 @@ static int start_element (void *opaque, const char *element,
                           struct err *err);
 static void end_element (void *opaque, const char *element, unsigned depth);
 
-static const struct xml_handler handler = { start_element, end_element };
+static int read_text (void *opaque, const char *text, struct err *err);
+
+static const struct xml_handler handler = {
+  start_element, end_element, read_text
+};
 
 /* The layout of another AsrSif is put aside, to be compared at the end. */
 static int
@@ -428,17 +432,31 @@ start_layout (struct reading *d, unsigned depth, struct err *err)
   return 0;
 }
 
+/* Text that is a document itself, if it has a layout.  Not in one of these. */
+static int
+read_text (void *opaque, const char *text, struct err *err)
+{
+  struct reading *d = opaque;
+  int r;
+
+  if (d->in_text || d->inside || strstr (text, "<AsrSif") == NULL)
+    return 0;
+  text += strspn (text, " \t\r\n");
+  if (text[0] != '<')
+    return 0;
+  d->in_text = true;
+  r = xml_parse (text, strlen (text), &handler, d, err);
+  d->in_text = false;
+  return r;
+}
+
 static int
 read_attributes (struct reading *d, xml_attributes a, struct err *err)
 {
   int r = 0;
 
   for (; r == 0 && a[0] != NULL; a += 2) {
-    if (d->in_attribute || a[1][0] != '<' || strstr (a[1], "<AsrSif") == NULL)
-      continue;
-    d->in_attribute = true;
-    r = xml_parse (a[1], strlen (a[1]), &handler, d, err);
-    d->in_attribute = false;
+    r = read_text (d, a[1], err);
     if (r < 0)
       err_in (err, "in the attribute %.60s", a[0]);
   }

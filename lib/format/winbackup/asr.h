@@ -64,8 +64,8 @@ struct asr {
 
 void asr_free (struct asr *asr);
 
-/* Read the AsrSif in a document: the root, an element within it, or text in
- * an attribute, as the document of a backup's components has it.  None at
+/* Read the AsrSif in a document: the root, an element within it, or text, in
+ * an attribute or an element, that is XML itself.  None at
  * all leaves asr->found false.  -EBADMSG names the element; two that differ
  * are -EBADMSG, too.  If asr has one already, from another document, it is
  * compared with that.
