@@ -12,7 +12,7 @@ tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 export PATH=$PATH:/usr/sbin:/sbin
 encode=tests/fuzz/encode
-mkdir -p "$to"/{asr,iso,part,vhd,vhdx,locator}
+mkdir -p "$to"/{asr,iso,part,vhd,vhdx,locator,used}
 
 # ------------------------------------------------------------------ VHD
 
@@ -225,3 +225,57 @@ printf '<C m="%s"/>' "$(sed 's/</\&lt;/g; s/"/\&quot;/g' <<<"$mbr")" \
        >"$to/asr/attribute"
 printf '<!DOCTYPE a [<!ENTITY b "bb">]><a>&b;</a>' >"$to/asr/doctype"
 printf '<a>%.0s' {1..40} >"$to/asr/deep"
+
+# -------------------------------------------------- what file systems use
+
+# A file system of SIZE by COMMAND..., as the input NAME.
+fs ()
+{
+    local name=$1 size=$2
+    shift 2
+    rm -f "$tmp/fs"
+    truncate -s "$size" "$tmp/fs"
+    "$@" "$tmp/fs" >/dev/null 2>&1
+    $encode "$tmp/fs" >"$to/used/$name"
+}
+mkdir "$tmp/few"
+echo hello >"$tmp/few/hello"
+fs ext2 1M mke2fs -F -t ext2 -N 16 -d "$tmp/few"
+fs ext4 64M mke2fs -F -t ext4 -N 64 -O ^has_journal
+fs meta-bg 64M mke2fs -F -t ext4 -b 1024 -N 64 \
+    -O ^has_journal,meta_bg,^resize_inode,^metadata_csum
+fs bigalloc 64M mke2fs -F -t ext4 -N 64 -O ^has_journal,bigalloc
+fs fat12 1M mkfs.fat -F 12
+fs fat16 16M mkfs.fat -F 16
+fs fat32 64M mkfs.fat -F 32
+fs exfat 8M mkfs.exfat
+fs xfs 300M mkfs.xfs -f -d agcount=2
+fs xfs4 300M mkfs.xfs -f -m crc=0 -d agcount=2
+fs btrfs 120M mkfs.btrfs -f
+# Without all but the superblock and the tree of chunks, which is tree 3.
+python3 - "$tmp/fs" <<'END'
+import sys
+with open(sys.argv[1], "r+b") as f:
+    for off in range(1 << 20, 120 << 20, 16384):
+        f.seek(off)
+        node = f.read(16384)
+        if any(node) and node[88] != 3:
+            f.seek(off)
+            f.write(bytes(16384))
+END
+$encode "$tmp/fs" >"$to/used/btrfs"
+fs swap 1M mkswap
+# Without most of what is in $UpCase and $AttrDef, and with a log of Windows.
+fs ntfs 2M mkntfs -F -Q -c 4096
+python3 "$(dirname "$0")/../support/used.py" ntfs-log "$tmp/fs" clean clean
+python3 - "$tmp/fs" <<'END'
+import sys
+with open(sys.argv[1], "r+b") as f:
+    data = f.read()
+    for off in range(65536, len(data), 4096):
+        page = data[off:off + 4096]
+        if page[:4] not in (b"FILE", b"RSTR", b"INDX") and any(page[2048:]):
+            f.seek(off)
+            f.write(bytes(4096))
+END
+$encode "$tmp/fs" >"$to/used/ntfs"

@@ -6,8 +6,8 @@
  *   the reason, or an empty line
  *   offset length               of each run
  *
- * With -z everything else in IMAGE is overwritten with 0xa5 too: whoever needs
- * it, sees.
+ * With -z everything else in IMAGE is overwritten too, with 0xa5, or with zeros
+ * in the middle of what is long: whoever needs it, sees.
  */
 
 #include <config.h>
@@ -26,10 +26,8 @@
 #include "lib/block/file.h"
 #include "lib/fsmap/used.h"
 
-/* Overwriting more of a gap than this at both ends would make sparse files
- * big.
- */
-#define SPOIL_ENDS (8 * 1024 * 1024)
+/* More than this at both ends would make sparse files big. */
+#define SPOIL_ENDS (1024 * 1024)
 
 static void
 die (const struct err *err)
@@ -60,6 +58,10 @@ spoil (const char *path, const struct used_map *map)
   CLEANUP_CLOSE int fd = open (path, O_WRONLY);
   uint64_t off = 0;
 
+  if (fd < 0) {
+    perror (path);
+    exit (1);
+  }
   while (off < map->size) {
     uint64_t end;
     bool used;
@@ -70,6 +72,12 @@ spoil (const char *path, const struct used_map *map)
     else if (!used) {
       spoil_range (fd, off, off + SPOIL_ENDS);
       spoil_range (fd, end - SPOIL_ENDS, end);
+      if (fallocate (fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                     (off_t) (off + SPOIL_ENDS),
+                     (off_t) (end - off - 2 * SPOIL_ENDS)) < 0) {
+        perror (path);
+        exit (1);
+      }
     }
     off = end;
   }

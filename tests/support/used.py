@@ -10,6 +10,7 @@ used.py exfat OURS IMAGE            an own reading of the bitmap
 used.py freesp OURS NR-BLOCKS SIZE  so many blocks are free of SIZE bytes
 used.py exfat-fill IMAGE SEED       files, some of them in pieces
 used.py exfat-list IMAGE            their names and hashes
+used.py ntfs-log IMAGE STATE...     restart pages of Windows in $LogFile
 used.py xfs-list OURS IMAGE         the same, and their extents are used
 
 OURS is the output of used-dump.  Exits with 1 when they differ.
@@ -272,6 +273,48 @@ def exfat_list(image):
         print(name, hashlib.sha256(data).hexdigest())
 
 
+RESTART = {"clean": (1, 0xffff, 0), "flag": (1, 0, 2), "dirty": (1, 0, 0),
+           "fast": (2, 0xffff, 2)}
+
+
+def restart_page(state, lsn):
+    """A restart page: open clients, flags, and which version of the log."""
+    page = bytearray(4096)
+    if state == "zeros":
+        return page
+    major, clients, flags = RESTART[state.removeprefix("torn-")]
+    struct.pack_into("<4sHHQIIHHH", page, 0, b"RSTR", 30, 9, 0, 4096, 4096,
+                     48, 1 if major == 1 else 0, major)
+    struct.pack_into("<QHHHH", page, 48, lsn, 1, 0xffff, clients, flags)
+    for i in range(1, 9):
+        struct.pack_into("<H", page, i * 512 - 2, 7)
+    struct.pack_into("<H", page, 30, 8 if state.startswith("torn-") else 7)
+    return page
+
+
+def ntfs_log(image, *states):
+    """The state of each page; the second is newer if there is a third word,
+    whatever it is."""
+    with open(image, "r+b") as f:
+        boot = f.read(512)
+        sector, per = struct.unpack_from("<HB", boot, 11)
+        cluster = sector * (per if per <= 128 else 1 << 256 - per)
+        mft, = struct.unpack_from("<Q", boot, 48)
+        f.seek(mft * cluster + 2 * 1024)
+        record = f.read(1024)
+        at, = struct.unpack_from("<H", record, 20)
+        while struct.unpack_from("<I", record, at)[0] != 0x80:
+            at += struct.unpack_from("<I", record, at + 4)[0]
+        runs = at + struct.unpack_from("<H", record, at + 32)[0]
+        n, o = record[runs] & 15, record[runs] >> 4
+        nr = int.from_bytes(record[runs + 1:runs + 1 + n], "little")
+        lcn = int.from_bytes(record[runs + 1 + n:runs + 1 + n + o], "little")
+        f.seek(lcn * cluster)
+        f.write(restart_page(states[0], 100))
+        f.write(restart_page(states[1], 200 if len(states) > 2 else 50))
+        f.write(bytes(nr * cluster - 8192))
+
+
 def xfs_list(ours, image):
     """Files of the folder /many, through xfs_db."""
     runs = clip(Ours(ours).runs, 0, 1 << 63)
@@ -310,6 +353,7 @@ def freesp(ours, nr, size):
 
 COMMANDS = {"log": log, "dumpe2fs": dumpe2fs, "fat": fat, "exfat": exfat,
             "freesp": freesp, "exfat-fill": exfat_fill,
-            "exfat-list": exfat_list, "xfs-list": xfs_list}
+            "exfat-list": exfat_list, "ntfs-log": ntfs_log,
+            "xfs-list": xfs_list}
 
 COMMANDS[sys.argv[1]](*sys.argv[2:])

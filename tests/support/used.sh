@@ -37,6 +37,12 @@ spoil ()
     "$abs_top_builddir/tests/support/used-dump" -z "$disk" >/dev/null
 }
 
+# damage COUNT [FROM]: one wrong byte, so often (used-damage.c).
+damage ()
+{
+    "$abs_top_builddir/tests/support/used-damage" "$disk" "$@"
+}
+
 # refused KIND SENTENCE: all of the disk is used, because.
 refused ()
 {

@@ -30,6 +30,7 @@ btrfs_fs ()
 btrfs_fs 400M
 btrfs_fs 400M -M -n 4096
 btrfs_fs 3G -m single -n 65536
+damage 2000 0
 same "checksums of another kind" 0 "$(fresh 400M
     mkfs.btrfs -q --csum xxhash "$disk" >/dev/null 2>&1; echo $?)"
 refused btrfs "checksums of kind 1"

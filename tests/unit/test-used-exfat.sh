@@ -32,6 +32,7 @@ exfat ()
 
 exfat 20M -c 4096
 exfat 300M
+damage 1000
 # A bitmap of several clusters.
 exfat 600M -c 4096
 fresh 4T

@@ -52,6 +52,13 @@ dump ext4 exact
 same "the last run" "734003200 1048576" "$(tail -1 "$ours")"
 truncate -s -2M "$disk"
 refused ext4 "longer than the partition"
+# With checksums nothing may get lost; without, it must just end.
+fresh 300M
+mke2fs -q -F -t ext4 -b 1024 -d "$files" "$disk"
+damage 2000 0
+mke2fs -q -F -t ext2 -b 1024 -d "$files" "$disk"
+damage 1000
+
 # A very big one.
 fresh 15T
 mke2fs -q -F -t ext4 -O 64bit -E lazy_itable_init=1,nodiscard -N 100000 \

@@ -42,6 +42,12 @@ fat 16 300M -s 32 -f 2
 fat 32 60M -s 1
 fat 32 300M -S 4096
 fat 32 5G
+# The boot sector has neither a checksum nor always a copy.
+fat 32 60M -s 1
+damage 1000 512
+fat 12 8M -s 8
+damage 1000 512
+
 # The tables differ in one entry, the second says that it is free.
 fat 16 30M
 poke $((512 * (1 + $(od -An -tu2 -j22 -N2 "$disk")) + 200)) '\0'

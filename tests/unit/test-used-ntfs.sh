@@ -63,3 +63,73 @@ ntfscp "$disk" "$tmp/hibr" HiberFil.sys
 refused ntfs hibernates
 truncate -s -2M "$disk"
 refused ntfs "longer than the partition"
+
+# As Windows leaves its log: two restart pages, of which one is newer.
+fresh 100M
+mkntfs -F -Q -q "$disk" >/dev/null 2>&1
+used ntfs-log "$disk" clean clean
+dump ntfs exact
+damage 1000
+used ntfs-log "$disk" flag dirty
+dump ntfs exact
+used ntfs-log "$disk" dirty clean newer
+dump ntfs exact
+used ntfs-log "$disk" dirty clean
+refused ntfs "not unmounted"
+used ntfs-log "$disk" clean dirty newer
+refused ntfs "not unmounted"
+used ntfs-log "$disk" fast fast
+refused ntfs "fast startup"
+used ntfs-log "$disk" clean torn-clean
+refused ntfs "second restart page"
+used ntfs-log "$disk" clean zeros
+refused ntfs "second restart page"
+used ntfs-log "$disk" torn-clean clean
+refused ntfs "can't be read"
+used ntfs-log "$disk" zeros zeros
+refused ntfs "can't be read"
+
+# A check is due: ntfsfix says so.
+fresh 100M
+mkntfs -F -Q -q "$disk" >/dev/null 2>&1
+dump ntfs exact
+ntfsfix "$disk"
+refused ntfs "a check by Windows is due"
+ntfsfix -d "$disk"
+dump ntfs exact
+
+# Many pieces: of a file of which every other cluster is free, the bitmap
+# itself, and the $MFT with a list of attributes, by the driver if it can be
+# mounted.
+fresh 40M
+mkntfs -F -Q -q -c 512 "$disk" >/dev/null 2>&1
+mkdir "$tmp/mnt"
+if [ -w /dev/fuse ] && ntfs-3g "$disk" "$tmp/mnt" 2>/dev/null; then
+    cleanup_fn umount -q "$tmp/mnt"
+    python3 - "$tmp/mnt" <<'END'
+import os, sys
+for i in range(9000):
+    with open(f"{sys.argv[1]}/{i}", "wb") as f:
+        f.write(b"x" * 1500)
+for i in range(0, 9000, 2):
+    os.unlink(f"{sys.argv[1]}/{i}")
+END
+    umount "$tmp/mnt"
+    dump ntfs exact
+    [ "$(wc -l <"$ours")" -gt 1000 ]
+    by_partclone ntfs exact
+    damage 500
+    spoil
+    ntfs-3g -o ro "$disk" "$tmp/mnt"
+    python3 - "$tmp/mnt" <<'END'
+import os, sys
+names = sorted(os.listdir(sys.argv[1]), key=int)
+assert names == [str(i) for i in range(1, 9000, 2)]
+for name in names:
+    with open(f"{sys.argv[1]}/{name}", "rb") as f:
+        assert f.read() == b"x" * 1500, name
+END
+    umount "$tmp/mnt"
+else
+    echo "without FUSE: no NTFS in pieces"
+fi

@@ -59,6 +59,12 @@ fresh 15T
 mkfs.xfs -q "$disk"
 dump xfs exact
 
+fresh 400M
+mkfs.xfs -q "$disk"
+damage 2000 0
+mkfs.xfs -q -f -m crc=0 "$disk"
+damage 1000
+
 # The unmount record is not one.
 fresh 400M
 mkfs.xfs -q "$disk"
