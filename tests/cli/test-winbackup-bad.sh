@@ -204,6 +204,9 @@ no_disk 3 "are not within the disk of 83886080 bytes"
 fresh
 edit "$writer" 's/PartitionType="0x7"/PartitionType="0x42"/'
 no_disk 1 "it is of a dynamic disk, which is not put together"
+fresh                           # a critical partition without a volume
+edit "$writer" 's/<VolumeMountPoint SymbolicName="[^"]*9b9cfbc2[^"]*"\/>//'
+no_disk 3 "the partition with index 1 is critical, but has no volume"
 fresh                           # of other volumes
 edit "$writer" 's/Volume{9b/Volume{9c/g'
 volumes=$guids

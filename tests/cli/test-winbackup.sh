@@ -135,6 +135,43 @@ nbdcopy "nbd+unix:///C?socket=$tmp/sock" copy
 same_bytes copy <(range mbr.img 43008 81920)
 stop_pid "$serve_pid"
 
+# Volumes of two disks: D: is alone on the second.
+cp -r WIB two
+python3 - "two/PC/${backup##*/}"/*_Components.xml <<'END'
+import sys
+name = sys.argv[1]
+text = open(name, encoding="utf-16-le").read()
+at = text.index("&lt;MbrPartition PartitionIndex=\"2\"")
+end = text.index("&lt;/MbrDisk")
+first = text[text.index("&lt;MbrDisk "):at]
+disk = first[:first.index("&gt;") + 4]
+second = disk.replace("DeviceNumber=\"0", "DeviceNumber=\"5") \
+    .replace("NumPartitions=\"3", "NumPartitions=\"1") \
+    .replace("0x8ae9dbe5", "0x12345678")
+text = text[:at] + "&lt;/MbrDisk&gt;" + second + text[at:end] + text[end:]
+text = text.replace("NumPartitions=\"3", "NumPartitions=\"2", 1) \
+    .replace("NumMbrDisks=\"1", "NumMbrDisks=\"2")
+open(name, "w", encoding="utf-16-le").write(text)
+END
+start_nbdkit -r image dir=two
+same "the exports" "$(exports)" '["disk-0","disk-5","System Reserved","C","D"]'
+nbdcopy "$(export_uri disk-5)" copy
+same "its table" "$(sfdisk -d copy | grep -E '^label-id|start')" \
+     "label-id: 0x12345678
+copy3 : start=      124928, size=       71680, type=7"
+same_bytes <(tail -c +$((124928 * 512 + 1)) copy) <(range mbr.img 124928 71680)
+nbdcopy "$(export_uri disk-0)" copy
+same_bytes <(head -c $((124928 * 512)) copy | tail -c +512) \
+           <({ head -c 494 mbr.img; head -c 16 /dev/zero; tail -c +511 mbr.img
+             } | head -c $((124928 * 512)) | tail -c +512)
+refuses nbdinfo "$uri"
+stop_nbdkit
+refuses nbdimage info two
+contains "$tmp/refused" "the backup has several disks: add the name of one, or \
+of a volume, behind a slash: disk-0, disk-5, System"
+nbdimage info two/DISK-5 >out
+contains out "MBR 0x12345678"
+
 # Nothing of it was written to.
 same "the files" "$(find WIB -type f -exec sha256sum {} + | sort)" "$before"
 

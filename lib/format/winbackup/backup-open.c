@@ -217,6 +217,19 @@ read_layout (struct backup *b, const struct name_list *documents,
   return r;
 }
 
+/* Is it the partition's?  A partition of a GPT that names no volume has the
+ * one of its own GUID: that is how Windows names them.
+ */
+static bool
+is_volume_of (const struct asr_disk *disk, const struct asr_partition *p,
+              const struct backup_volume *v)
+{
+  const uint8_t *guid = p->has_volume ? p->volume
+    : disk->is_gpt ? p->guid : NULL;
+
+  return guid && memcmp (guid, v->guid, UUID_SIZE) == 0;
+}
+
 /* Where each volume lies; one that two partitions claim is a contradiction. */
 static int
 place_volume (struct backup *b, struct backup_volume *v, struct err *err)
@@ -225,9 +238,7 @@ place_volume (struct backup *b, struct backup_volume *v, struct err *err)
     const struct asr_disk *disk = &b->asr.disks.ptr[d];
 
     for (size_t i = 0; i < disk->parts.len; ++i) {
-      const struct asr_partition *p = &disk->parts.ptr[i];
-
-      if (!p->has_volume || memcmp (p->volume, v->guid, UUID_SIZE) != 0)
+      if (!is_volume_of (disk, &disk->parts.ptr[i], v))
         continue;
       if (v->placed && v->disk != d)
         return err_set (err, -EBADMSG, "AsrSif has the volume of %s on the "

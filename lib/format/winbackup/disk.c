@@ -178,6 +178,9 @@ check_absent (struct building *d, const struct asr_partition *p,
 
   if (d->disk->is_gpt && memcmp (p->type, reserved_type, UUID_SIZE) == 0)
     return 0;                   /* nobody's data */
+  if (!p->has_volume && p->critical)
+    return err_set (err, -EBADMSG, "the partition with index %u is critical, "
+                    "but has no volume", p->index);
   if (!p->has_volume) {
     report_warn (d->report, "%s: the partition with index %u has no volume "
                  "and is empty on the disk", d->backup->place.path, p->index);
