@@ -29,6 +29,7 @@ static const struct command *const commands[] = {
   &command_boot,
   &command_create,
   &command_check,
+  &command_repair,
   &command_resize,
   &command_compact,
   &command_convert,

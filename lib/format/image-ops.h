@@ -23,6 +23,7 @@ struct image_compact_plan;
 struct image_resize_plan;
 struct job;
 struct offline;
+struct repair_plan;
 
 /* Both ends of a block, read once and shown to every driver's probe. */
 #define PROBE_HEAD_SIZE (288 * 1024)    /* the descriptors of an ISO's first
@@ -101,6 +102,12 @@ struct image_ops {
    */
   int (*check) (struct block *block, const struct image_options *options,
                 struct check *c, struct err *err); /* NULL: only open it */
+
+  /* Examine the image without its parents and fill the plan (repair.h). */
+  int (*plan_repair) (struct block *block,
+                      const struct image_options *options, unsigned flags,
+                      struct check *c, struct repair_plan *plan,
+                      struct err *err);            /* NULL: can't */
 
   /* The same for what opening only warns of; without check, its warnings
    * become notes afterwards.

@@ -42,4 +42,11 @@ int vhd_examine (struct block *block, const struct image_options *options,
 int vhd_check (struct block *block, const struct image_options *options,
                struct check *check, struct err *err);
 
+struct repair_plan;
+
+/* vhd-repair.c: what lib/format/image-ops.h has as plan_repair. */
+int vhd_plan_repair (struct block *block, const struct image_options *options,
+                     unsigned flags, struct check *check,
+                     struct repair_plan *plan, struct err *err);
+
 #endif /* NBDIMAGE_FORMAT_VHD_CHECK_H */

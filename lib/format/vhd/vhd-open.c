@@ -226,4 +226,5 @@ const struct image_ops vhd_image_ops = {
   .resize = vhd_resize,
   .compact_plan = vhd_compact_plan,
   .compact = vhd_compact,
+  .plan_repair = vhd_plan_repair,
 };

@@ -50,4 +50,12 @@ int vhdx_examine (struct block *block, struct check *check,
 int vhdx_check (struct block *block, const struct image_options *options,
                 struct check *check, struct err *err);
 
+struct repair_plan;
+
+/* vhdx-repair.c: what lib/format/image-ops.h has as plan_repair. */
+int vhdx_plan_repair (struct block *block,
+                      const struct image_options *options, unsigned flags,
+                      struct check *check, struct repair_plan *plan,
+                      struct err *err);
+
 #endif /* NBDIMAGE_FORMAT_VHDX_CHECK_H */

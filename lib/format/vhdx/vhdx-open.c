@@ -118,4 +118,5 @@ const struct image_ops vhdx_image_ops = {
   .info = vhdx_info,
   .create = vhdx_create,
   .check = vhdx_check,
+  .plan_repair = vhdx_plan_repair,
 };
