@@ -101,7 +101,8 @@ nbdimage info WIB >out
 contains out "Format:            winbackup, disk"
 contains out "Disk size:         96 MiB (100663296 bytes)"
 contains out "Computer:          PC"
-contains out "System Reserved ‘System Reserved’, 9b9cfbc1-369e-11e9-a17c"
+contains out "Volume:            System Reserved, 9b9cfbc1-369e-11e9-a17c"
+contains out "Volume:            D ‘Data’, 9b9cfbc3-369e-11e9-a17c"
 contains out "MBR 0x8ae9dbe5, sectors of 512 bytes"
 contains out "ntfs ‘Data’"
 nbdimage info --json "$backup" >json
@@ -120,6 +121,14 @@ refuses nbdimage info --format=raw WIB
 contains "$tmp/refused" "--format= is for files"
 refuses nbdimage boot --write WIB
 contains "$tmp/refused" "backups of Windows are read-only"
+
+# convert: one image of it.
+nbdimage convert --verify WIB whole.vhd
+qemu-img convert -f vpc -O raw whole.vhd copy
+same_bytes <(tail -c +441 copy) <(tail -c +441 mbr.img)
+nbdimage convert WIB/D data.img
+same_bytes data.img <(range mbr.img 124928 71680)
+rm whole.vhd data.img
 
 # serve: a folder or its members.
 nbdimage serve --json -u sock WIB >serve.json 2>serve.err &

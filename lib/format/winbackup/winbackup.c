@@ -83,12 +83,14 @@ add_volume_property (const struct backup_volume *v, struct image_info *info,
                      struct err *err)
 {
   char key[96], guid[UUID_STRING_SIZE];
+  bool has_other_label = v->label && strcmp (v->label, v->name) != 0;
 
   guid_to_string (v->guid, guid);
   snprintf (key, sizeof key, "volume-%s", guid);
   return image_info_add (info, key, "Volume", err, "%s%s%s%s, %s", v->name,
-                         v->label ? " ‘" : "", v->label ? v->label : "",
-                         v->label ? "’" : "", v->file);
+                         has_other_label ? " ‘" : "",
+                         has_other_label ? v->label : "",
+                         has_other_label ? "’" : "", v->file);
 }
 
 static uint64_t
