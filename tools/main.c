@@ -33,6 +33,7 @@ static const struct command *const commands[] = {
   &command_resize,
   &command_compact,
   &command_convert,
+  &command_rebase,
 };
 
 #define NR_COMMANDS (sizeof commands / sizeof commands[0])

@@ -20,6 +20,7 @@
 struct check;
 struct creation;
 struct image_compact_plan;
+struct image_rebase_plan;
 struct image_resize_plan;
 struct job;
 struct offline;
@@ -127,6 +128,15 @@ struct image_ops {
                       struct err *err);
   int (*resize) (struct offline *o, const struct image_resize_plan *plan,
                  struct job *job, struct err *err);
+
+  /* For rebase.h; both or neither.  relink_plan: can plan->parent be the
+   * parent?  Sets is_same, is_done (without differs) and, if it is NULL,
+   * old_parent.  relink: it becomes the parent.
+   */
+  int (*relink_plan) (struct offline *o, struct image_rebase_plan *plan,
+                      struct report *report, struct err *err);
+  int (*relink) (struct offline *o, const struct image_rebase_plan *plan,
+                 struct err *err);
 
   /* What compact.h says; both or neither.  The disk is open in o->img, and
    * the plan all zeros, for compact_plan.

@@ -20,25 +20,17 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 
 #include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/size.h"
-#include "lib/block/file.h"
 #include "lib/format/create-ops.h"
 #include "lib/format/vhd/vhd.h"
 
 #define DEFAULT_BLOCK_SIZE VHD_MAX_NEW_BLOCK_SIZE
 #define ALIGNMENT 4096
 #define AZURE_UNIT (UINT64_C (1) << 20)
-
-static uint32_t
-vhd_time (time_t t)
-{
-  return t < VHD_EPOCH ? 0 : (uint32_t) (t - VHD_EPOCH);
-}
 
 /* The leaf of the parent, which is a VHD. */
 static const struct vhd_layer *
@@ -160,7 +152,7 @@ make_footer (struct creation *c, struct vhd_footer *f, struct err *err)
   f->type = is_fixed (o) ? VHD_FIXED
     : c->parent ? VHD_DIFFERENCING : VHD_DYNAMIC;
   f->data_offset = is_fixed (o) ? UINT64_MAX : VHD_FOOTER_SIZE;
-  f->timestamp = vhd_time (time (NULL));
+  f->timestamp = vhd_link_stamp (time (NULL));
   memcpy (f->creator, VHD_OUR_CREATOR, sizeof f->creator);
   f->creator_version = major << 16 | minor;
   memcpy (f->creator_os, VHD_OUR_CREATOR_OS, sizeof f->creator_os);
@@ -183,18 +175,6 @@ create_fixed (struct creation *c, const struct vhd_footer *footer,
   if (r == 0)
     r = creation_write (c, bytes, sizeof bytes, c->size, err);
   return r;
-}
-
-/* When the file of the parent was changed last; 0, "not said", if it has no
- * such time.
- */
-static uint32_t
-parent_time (const struct creation *c)
-{
-  struct stat st;
-  int fd = block_file_fd (image_block (c->parent));
-
-  return fd >= 0 && fstat (fd, &st) == 0 ? vhd_time (st.st_mtime) : 0;
 }
 
 /* Give the locators their places from *end on, which moves behind them. */
@@ -272,7 +252,7 @@ create_with_blocks (struct creation *c, const struct vhd_footer *footer,
   end = h.table_offset + table_size;
   if (c->parent) {
     memcpy (h.parent_id, parent_layer (c)->footers.footer.id, UUID_SIZE);
-    h.parent_timestamp = parent_time (c);
+    h.parent_timestamp = vhd_link_time (image_block (c->parent));
     end = round_up (end, ALIGNMENT);
     place_locators (&h, link, &end);
   }

@@ -230,16 +230,24 @@ vhd_edit_end_at_least (struct vhd_edit *e, uint64_t end, struct err *err)
   return end <= e->layer->footers.end ? 0 : append_footer (e, end, err);
 }
 
+static uint64_t
+least_end (const struct vhd_edit *e)
+{
+  return vhd_place_align (&e->layer->bat,
+                          vhd_place_end_of_data (&e->layer->bat));
+}
+
 /* Where the two footers would overlap, it stays. */
+bool
+vhd_edit_is_cut (const struct vhd_edit *e)
+{
+  return least_end (e) + VHD_FOOTER_SIZE > e->layer->footers.end;
+}
+
 int
 vhd_edit_cut (struct vhd_edit *e, struct err *err)
 {
-  uint64_t end = vhd_place_align (&e->layer->bat,
-                                  vhd_place_end_of_data (&e->layer->bat));
-
-  if (end + VHD_FOOTER_SIZE > e->layer->footers.end)
-    return 0;
-  return move_back (e, end, err);
+  return vhd_edit_is_cut (e) ? 0 : move_back (e, least_end (e), err);
 }
 
 /*--- Mending ----------------------------------------------------------------*/
@@ -250,8 +258,7 @@ vhd_edit_cut (struct vhd_edit *e, struct err *err)
 static int
 write_missing_footer (struct vhd_edit *e, struct err *err)
 {
-  uint64_t end = vhd_place_align (&e->layer->bat,
-                                  vhd_place_end_of_data (&e->layer->bat));
+  uint64_t end = least_end (e);
 
   return end + VHD_FOOTER_SIZE > block_size (e->block)
     ? append_footer (e, end, err) : move_back (e, end, err);

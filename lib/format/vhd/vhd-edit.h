@@ -87,6 +87,7 @@ void vhd_edit_put_size (uint8_t footer[VHD_FOOTER_SIZE], uint64_t size);
 int vhd_edit_end_at_least (struct vhd_edit *e, uint64_t end,
                            struct err *err);
 int vhd_edit_cut (struct vhd_edit *e, struct err *err);
+bool vhd_edit_is_cut (const struct vhd_edit *e);
 
 /* A block that goes to another place, which is free and in front of the
  * footer.
@@ -129,6 +130,10 @@ int vhd_relink_max_entries (struct vhd_edit *e, uint32_t max_entries,
  */
 int vhd_relink (struct vhd_edit *e, const struct vhd_link *link,
                 uint64_t off, uint64_t len, struct err *err);
+
+/* Are these the locators and the name that there are? */
+int vhd_relink_compare (struct vhd_edit *e, const struct vhd_link *link,
+                        bool *same, struct err *err);
 
 /* Is the header where such a change, which was interrupted, left it?  Bring
  * it back.

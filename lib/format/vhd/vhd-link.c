@@ -17,11 +17,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/uri.h"
 #include "lib/base/utf16.h"
+#include "lib/block/file.h"
 #include "lib/format/vhd/vhd.h"
 
 /* Room for a locator's text: one can be written over by a longer one. */
@@ -114,4 +116,19 @@ vhd_link_free (struct vhd_link *link)
 {
   for (size_t i = 0; i < VHD_NR_LOCATORS; ++i)
     free (steal_ptr (&link->texts[i]));
+}
+
+uint32_t
+vhd_link_stamp (time_t t)
+{
+  return t < VHD_EPOCH ? 0 : (uint32_t) (t - VHD_EPOCH);
+}
+
+uint32_t
+vhd_link_time (const struct block *parent)
+{
+  struct stat st;
+  int fd = block_file_fd (parent);
+
+  return fd >= 0 && fstat (fd, &st) == 0 ? vhd_link_stamp (st.st_mtime) : 0;
 }

@@ -16,6 +16,7 @@
 #include "lib/format/image-ops.h"
 #include "lib/format/vhd/vhd-check.h"
 #include "lib/format/vhd/vhd-compact.h"
+#include "lib/format/vhd/vhd-rebase.h"
 #include "lib/format/vhd/vhd-resize.h"
 #include "lib/format/vhd/vhd-write.h"
 
@@ -224,6 +225,8 @@ const struct image_ops vhd_image_ops = {
   .is_child = vhd_is_child,
   .resize_plan = vhd_resize_plan,
   .resize = vhd_resize,
+  .relink_plan = vhd_relink_plan,
+  .relink = vhd_relink_image,
   .compact_plan = vhd_compact_plan,
   .compact = vhd_compact,
   .plan_repair = vhd_plan_repair,

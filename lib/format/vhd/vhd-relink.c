@@ -18,8 +18,8 @@
  *   · footer
  *
  *   3. Nothing speaks of the old ones any more.  The new texts are written
- *      in front of the first block, where they fit, and the new header at its
- *      usual place, naming them there.  fdatasync.
+ *      in front of the first block, if they fit there, and the new header at
+ *      its usual place, naming them there.  fdatasync.
  *   4. The footers say that the header is at its usual place.
  *   5. The end of the file moves back.
  *
@@ -48,10 +48,13 @@ struct range {
 
 DEFINE_VECTOR (ranges, struct range);
 
-/* Where header and texts are or will be; 0: there is no such text. */
+/* Where header and texts are or will be, and the room that a text has; 0:
+ * there is no such text.
+ */
 struct placement {
   uint64_t header;
   uint64_t texts[VHD_NR_LOCATORS];
+  uint32_t rooms[VHD_NR_LOCATORS];
 };
 
 static void
@@ -111,27 +114,11 @@ read_link (struct vhd_edit *e, struct vhd_link *link, struct err *err)
 
 /*--- Where they go ----------------------------------------------------------*/
 
-/* Room for a text: it can be written over by a longer one. */
-static uint64_t
-room (const struct vhd_link *link, size_t i)
+/* With room for a longer text, as others leave it. */
+static uint32_t
+usual_room (const struct vhd_link *link, size_t i)
 {
-  return round_up (link->locators[i].len, VHD_ALIGNMENT);
-}
-
-/* One behind the other from off on; returns where they end. */
-static uint64_t
-place_at_end (const struct vhd_link *link, uint64_t off,
-              struct placement *to)
-{
-  memset (to, 0, sizeof *to);
-  to->header = off;
-  off += round_up (VHD_HEADER_SIZE, VHD_ALIGNMENT);
-  for (size_t i = 0; i < VHD_NR_LOCATORS; ++i)
-    if (link->texts[i]) {
-      to->texts[i] = off;
-      off += room (link, i);
-    }
-  return off;
+  return (uint32_t) round_up (link->locators[i].len, VHD_ALIGNMENT);
 }
 
 /* What stands in the way of [off, off+len)?  0, or where that ends. */
@@ -147,21 +134,50 @@ obstacle (const struct ranges *used, uint64_t off, uint64_t len)
   return 0;
 }
 
-/* Room for len bytes in front of limit, which it then uses; 0: none. */
-static int
-find_room (struct ranges *used, uint64_t len, uint64_t limit, uint64_t *out,
-           struct err *err)
+/* Room for len bytes in the range, at a multiple of unit; 0: none. */
+static uint64_t
+find_room (const struct ranges *used, uint64_t len, uint64_t unit,
+           const struct range *in)
 {
-  struct range found = { 0, len };
-  uint64_t next;
+  uint64_t off = round_up (in->off, unit), next;
 
-  *out = 0;
-  while ((next = obstacle (used, found.off, len)) != 0)
-    found.off = round_up (next, VHD_ALIGNMENT);
-  if (found.off + len > limit)
+  while ((next = obstacle (used, off, len)) != 0)
+    off = round_up (next, unit);
+  return off + len <= in->off + in->len ? off : 0;
+}
+
+/* The usual room in one of the two ranges for text i, or less, or none. */
+static int
+place_text (const struct vhd_link *link, size_t i, const struct range in[2],
+            struct ranges *used, struct placement *to, struct err *err)
+{
+  struct range text = { 0, 0 };
+
+  for (unsigned n = 0; text.off == 0 && n < 2; ++n) {
+    text.len = usual_room (link, i);
+    text.off = find_room (used, text.len, VHD_ALIGNMENT, &in[n]);
+    if (text.off != 0)
+      break;
+    text.len = round_up (link->locators[i].len, VHD_SECTOR_SIZE);
+    text.off = find_room (used, text.len, VHD_SECTOR_SIZE, &in[n]);
+  }
+  if (text.off == 0)
     return 0;
-  *out = found.off;
-  return vector_append (used, &found) < 0 ? err_nomem (err) : 0;
+  to->texts[i] = text.off;
+  to->rooms[i] = (uint32_t) text.len;
+  return vector_append (used, &text) < 0 ? err_nomem (err) : 0;
+}
+
+static uint64_t
+end_of_blocks (const struct vhd_edit *e)
+{
+  const struct vhd_bat *bat = &e->layer->bat;
+  uint64_t end = 0;
+
+  for (uint64_t i = 0; i < bat->nr_entries; ++i)
+    if (bat->entries[i] != VHD_BAT_HELD_ABSENT)
+      end = max_u64 (end, vhd_edit_block_off (e, i) + vhd_place_size (bat));
+  return end;
 }
 
 static uint64_t
@@ -186,14 +202,14 @@ usual_place_is_free (const struct vhd_edit *e)
      h->table_offset + vhd_header_table_size (h) <= USUAL_PLACE);
 }
 
-/* In front of the first block, as far as there is room; what is left stays
- * where it is, at the end.  Nothing of it goes where the caller does not want
- * it.
+/* In front of the first block, as far as there is room, or else between the
+ * last one and start; 0 where there is none.  Nothing of it goes where the
+ * caller does not want it.
  */
 static int
 place_usually (const struct vhd_edit *e, const struct vhd_link *link,
-               const struct range *avoid, struct placement *to,
-               struct err *err)
+               const struct range *avoid, uint64_t start,
+               struct placement *to, struct err *err)
 {
   const struct vhd_header *h = &e->layer->header;
   const struct range fixed[] = {
@@ -202,26 +218,54 @@ place_usually (const struct vhd_edit *e, const struct vhd_link *link,
                                  VHD_SECTOR_SIZE) },
     *avoid,
   };
-  uint64_t limit = min_u64 (first_block (e), to->header);
+  uint64_t behind = min_u64 (end_of_blocks (e), start);
+  const struct range in[] = {
+    { 0, min_u64 (first_block (e), start) }, { behind, start - behind },
+  };
   struct ranges used = VECTOR_INIT;
   int r = 0;
 
+  memset (to, 0, sizeof *to);
   if (usual_place_is_free (e) &&
       !(avoid->off < USUAL_PLACE + VHD_HEADER_SIZE && avoid->len > 0))
     to->header = USUAL_PLACE;
   for (size_t i = 0; r == 0 && i < sizeof fixed / sizeof fixed[0]; ++i)
     if (fixed[i].len > 0 && vector_append (&used, &fixed[i]) < 0)
       r = err_nomem (err);
-  for (size_t i = 0; r == 0 && i < VHD_NR_LOCATORS; ++i) {
-    uint64_t off = 0;
-
+  for (size_t i = 0; r == 0 && i < VHD_NR_LOCATORS; ++i)
     if (link->texts[i])
-      r = find_room (&used, room (link, i), limit, &off, err);
-    if (off != 0)
-      to->texts[i] = off;
-  }
+      r = place_text (link, i, in, &used, to, err);
   vector_free (&used);
   return r;
+}
+
+/* One behind the other from start on, those first that will stay there: to
+ * becomes complete.  Returns where all of it ends.
+ */
+static uint64_t
+place_at_end (const struct vhd_link *link, uint64_t start,
+              struct placement *to, struct placement *at_end)
+{
+  uint64_t off = start;
+
+  memset (at_end, 0, sizeof *at_end);
+  for (int placed = 0; placed < 2; ++placed)
+    for (size_t i = 0; i < VHD_NR_LOCATORS; ++i) {
+      if (link->texts[i] == NULL || at_end->texts[i] != 0 ||
+          (placed == 0 && to->texts[i] != 0))
+        continue;
+      at_end->texts[i] = off;
+      at_end->rooms[i] = usual_room (link, i);
+      off += at_end->rooms[i];
+      if (to->texts[i] == 0) {
+        to->texts[i] = at_end->texts[i];
+        to->rooms[i] = at_end->rooms[i];
+      }
+    }
+  at_end->header = off;
+  if (to->header == 0)
+    to->header = off;
+  return off + VHD_HEADER_SIZE;
 }
 
 /*--- Writing ----------------------------------------------------------------*/
@@ -239,7 +283,7 @@ put_locators (uint8_t header[VHD_HEADER_SIZE], const struct vhd_link *link,
 
     put_be32 (p + VHD_LOCATOR_CODE, l->code);
     put_be32 (p + VHD_LOCATOR_DATA_SPACE,
-              has ? (uint32_t) room (link, i) : l->space);
+              has ? at->rooms[i] : l->space);
     put_be32 (p + VHD_LOCATOR_DATA_LENGTH, l->len);
     put_be64 (p + VHD_LOCATOR_DATA_OFFSET, has ? at->texts[i] : l->off);
   }
@@ -275,32 +319,40 @@ say_where (struct vhd_edit *e, const struct placement *at, struct err *err)
   return vhd_edit_set_footer (e, footer, err);
 }
 
+/* The whole of it; places are chosen. */
 static int
-relink (struct vhd_edit *e, const struct vhd_link *link,
-        const struct range *avoid, struct err *err)
+take_steps (struct vhd_edit *e, const struct vhd_link *link, uint64_t end,
+            const struct placement *at_end, const struct placement *to,
+            struct err *err)
 {
-  uint64_t start = max_u64 (vhd_place_end_of_data (&e->layer->bat),
-                            avoid->off + avoid->len);
-  struct placement at_end, to;
-  uint64_t end = place_at_end (link, round_up (start, VHD_ALIGNMENT),
-                               &at_end);
   int r = vhd_edit_end_at_least (e, vhd_place_align (&e->layer->bat, end),
                                  err);
 
   if (r == 0)
-    r = write_out (e, link, &at_end, err);
+    r = write_out (e, link, at_end, err);
   if (r == 0)
-    r = say_where (e, &at_end, err);
-  to = at_end;
-  if (r == 0)
-    r = place_usually (e, link, avoid, &to, err);
+    r = say_where (e, at_end, err);
+  if (r < 0 || to->header == at_end->header)
+    return r;
+  r = write_out (e, link, to, err);
+  return r < 0 ? r : say_where (e, to, err);
+}
+
+static int
+relink (struct vhd_edit *e, const struct vhd_link *link,
+        const struct range *avoid, struct err *err)
+{
+  uint64_t start = round_up (max_u64 (vhd_place_end_of_data (&e->layer->bat),
+                                      avoid->off + avoid->len),
+                             VHD_ALIGNMENT);
+  struct placement at_end, to;
+  uint64_t end;
+  int r = place_usually (e, link, avoid, start, &to, err);
+
   if (r < 0)
     return r;
-  if (to.header != at_end.header) {
-    r = write_out (e, link, &to, err);
-    if (r == 0)
-      r = say_where (e, &to, err);
-  }
+  end = place_at_end (link, start, &to, &at_end);
+  r = take_steps (e, link, end, &at_end, &to, err);
   if (r == 0)
     r = vhd_edit_reload (e, err);
   return r < 0 ? r : vhd_edit_cut (e, err);
@@ -319,6 +371,30 @@ vhd_relink (struct vhd_edit *e, const struct vhd_link *link, uint64_t off,
   r = read_link (e, &own, err);
   if (r == 0)
     r = relink (e, &own, &avoid, err);
+  vhd_link_free (&own);
+  return r;
+}
+
+static bool
+is_same_locator (const struct vhd_link *a, const struct vhd_link *b, size_t i)
+{
+  return a->locators[i].code == b->locators[i].code &&
+    a->locators[i].len == b->locators[i].len &&
+    (a->texts[i] == NULL) == (b->texts[i] == NULL) &&
+    (a->texts[i] == NULL ||
+     memcmp (a->texts[i], b->texts[i], a->locators[i].len) == 0);
+}
+
+int
+vhd_relink_compare (struct vhd_edit *e, const struct vhd_link *link,
+                    bool *same, struct err *err)
+{
+  struct vhd_link own;
+  int r = read_link (e, &own, err);
+
+  *same = r == 0 && memcmp (own.name, link->name, sizeof own.name) == 0;
+  for (size_t i = 0; i < VHD_NR_LOCATORS; ++i)
+    *same = *same && is_same_locator (&own, link, i);
   vhd_link_free (&own);
   return r;
 }

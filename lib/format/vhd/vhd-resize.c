@@ -327,6 +327,7 @@ plan_with_blocks (struct vhd_edit *e, struct image_resize_plan *plan,
   int r = 0;
 
   plan->is_done = plan->size == disk_size (e) && vhd_edit_is_mended (e) &&
+    vhd_edit_is_cut (e) &&
     e->layer->header.max_entries == entries_for (e, plan->size);
   if (plan->size > disk_size (e))
     r = list_moves (e, plan->size, &moves, err);

@@ -31,6 +31,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <time.h>
 
 #include "lib/base/uuid.h"
 #include "lib/block/block.h"
@@ -424,6 +425,14 @@ int vhd_link_make (const char *child, const char *parent,
                    struct vhd_link *link, struct report *report,
                    struct err *err);
 void vhd_link_free (struct vhd_link *link);
+
+/* A time as footers and headers have it; 0 for what is before VHD_EPOCH. */
+uint32_t vhd_link_stamp (time_t t);
+
+/* When the file of a parent was changed last; 0, "not said", if it has no
+ * such time.
+ */
+uint32_t vhd_link_time (const struct block *parent);
 
 /*--- vhd-create.c -----------------------------------------------------------*/
 

@@ -1,0 +1,124 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+# rebase: a differencing disk has the parent that was asked for, to us and to
+# libvhdi, and is the disk that it was.
+
+. "$(dirname "$0")/../functions.sh"
+set -e
+set -x
+
+requires jq
+requires qemu-io
+requires vhdiinfo
+cd "$tmp"
+
+peers=$abs_top_srcdir/tests/peers
+
+# bytes FILE OUT: the disk in it
+bytes ()
+{
+    rm -f "$2"
+    nbdkit -r -U - image "$1" --run "nbdcopy \"\$uri\" $2"
+}
+
+# parent_is FILE PARENT
+parent_is ()
+{
+    same "parent" "$(nbdimage info --json "$1" | jq -r '.chain[1].name' |
+                         sed 's,^\./,,')" "$2"
+    vhdiinfo "$1" >theirs
+    contains theirs "$(basename "$2")"
+    nbdimage check "$1"
+}
+
+# libvhdi_reads FILE... EXPECTED
+libvhdi_reads ()
+{
+    PYTHONPATH=$peers python3 - "$@" <<'END' || fail "libvhdi reads something else"
+import sys
+import libvhdi
+if libvhdi.available():
+    assert libvhdi.read(sys.argv[1:-1]) == open(sys.argv[-1], "rb").read()
+END
+}
+
+nbdimage create golden.vhd 20M
+qemu-io -f vpc -c 'write -P 1 0 6M' -c 'write -P 2 11M 1M' golden.vhd
+nbdimage create --parent=golden.vhd child.vhd >out
+bytes child.vhd before
+
+# Moved: into a folder, out of it, renamed to a long name.
+mkdir sub
+mv golden.vhd sub
+refuses nbdimage info child.vhd
+refuses nbdimage rebase child.vhd --parent=sub/golden.vhd
+contains "$tmp/refused" 'the parent ‘golden.vhd’'
+refuses nbdimage rebase --unsafe child.vhd --parent=sub/golden.vhd </dev/null
+contains "$tmp/refused" '--yes confirms it'
+refuses nbdimage info child.vhd
+nbdimage rebase --unsafe -n child.vhd --parent=sub/golden.vhd >out
+contains out 'the same disk by its unique id'
+refuses nbdimage info child.vhd
+nbdimage rebase --unsafe -y child.vhd --parent=sub/golden.vhd
+parent_is child.vhd sub/golden.vhd
+bytes child.vhd after
+same_bytes before after
+libvhdi_reads child.vhd sub/golden.vhd before
+name=$(printf 'x%.0s' {1..200}).vhd
+mv sub/golden.vhd "$name"
+nbdimage rebase --unsafe -y --json child.vhd --parent="$name" >out
+same "json" "$(jq -c . out)" "$(jq -nc --arg n "$name" '{name: "child.vhd",
+    "old-parent": "sub/golden.vhd", parent: $n, "same-id": true, copied: 0,
+    changed: true}')"
+parent_is child.vhd "$name"
+nbdimage rebase --unsafe child.vhd --parent="$name" 2>err
+contains err 'has this parent already'
+mv "$name" golden.vhd
+nbdimage rebase --unsafe -y child.vhd --parent=golden.vhd
+parent_is child.vhd golden.vhd
+bytes child.vhd after
+same_bytes before after
+
+# A copy, safely: nothing differs.  And back, which only its name says.
+cp golden.vhd copy.vhd
+nbdimage rebase -y child.vhd --parent=copy.vhd >out
+contains out 'nothing: both read the same'
+parent_is child.vhd copy.vhd
+nbdimage rebase -y child.vhd --parent=golden.vhd
+parent_is child.vhd golden.vhd
+
+# Another disk.
+nbdimage create other.vhd 20M
+qemu-io -f vpc -c 'write -P 3 2M 6M' other.vhd
+refuses nbdimage rebase --unsafe -y child.vhd --parent=other.vhd
+contains "$tmp/refused" 'its unique id is another'
+parent_is child.vhd golden.vhd
+nbdimage rebase -n child.vhd --parent=other.vhd >out
+# 0-2M, 2-6M, 6-8M and 11-12M.
+contains out '9 MiB (9437184 bytes) that differ'
+cp child.vhd forced.vhd
+nbdimage rebase --unsafe --force -y forced.vhd --parent=other.vhd >out
+contains out 'Lost'
+parent_is forced.vhd other.vhd
+bytes forced.vhd after
+bytes other.vhd expected
+same_bytes after expected
+
+# What can't be.
+refuses nbdimage rebase -y golden.vhd --parent=other.vhd
+contains "$tmp/refused" 'is not differencing'
+refuses nbdimage rebase -y child.vhd --parent=child.vhd
+nbdimage create --parent=child.vhd grandchild.vhd >out
+refuses nbdimage rebase -y --unsafe --force child.vhd --parent=grandchild.vhd
+refuses nbdimage rebase -y child.vhd --parent=none.vhd
+contains "$tmp/refused" 'parent none.vhd'
+nbdimage create -f raw r.img 20M
+refuses nbdimage rebase -y child.vhd --parent=r.img
+refuses nbdimage rebase -y r.img --parent=golden.vhd
+contains "$tmp/refused" 'have no parents'
+refuses nbdimage rebase --unsafe child.vhd
+contains "$tmp/refused" '--unsafe needs --parent'
+parent_is child.vhd golden.vhd
+bytes child.vhd after
+same_bytes before after
