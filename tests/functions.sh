@@ -246,6 +246,26 @@ same_bytes ()
     cmp "$1" "$2" >&2 || fail "$1 and $2 differ"
 }
 
+# make_saved_state FILE
+# A dynamic VHD becomes one that is not written to: by its footers it belongs
+# to the saved state of a virtual machine.
+make_saved_state ()
+{
+    local at byte sum bytes
+    for at in 0 $(($(stat -c %s "$1") - 512)); do
+        read -ra bytes < <(od -An -v -tu1 -j $((at + 64)) -N 4 "$1")
+        sum=0
+        for byte in "${bytes[@]}"; do
+            sum=$((sum * 256 + byte))
+        done
+        bytes=$(printf '\\x%s' $(printf '%08x' $((sum - 1)) | fold -w 2))
+        printf "$bytes" | dd of="$1" bs=1 seek=$((at + 64)) conv=notrunc \
+                             status=none
+        printf '\x01' | dd of="$1" bs=1 seek=$((at + 84)) conv=notrunc \
+                             status=none
+    done
+}
+
 # contains FILE STRING
 contains ()
 {

@@ -63,8 +63,10 @@ struct image_ops {
   int (*probe) (const struct probe *probe);
 
   /* Decode and validate everything that reading relies on; set img->size,
-   * sizes, readonly_reason.  Must not write.  A driver that can't write this
-   * image and is asked to (img->writable) fails with -EROFS and the reason.
+   * sizes, readonly_reason.  Must not write, unless img->writable, and then
+   * nothing but what finishes what a crash has left undone.  A driver that
+   * can't write this image and is asked to (img->writable) fails with -EROFS
+   * and the reason.
    */
   int (*open) (struct image *img, const struct image_options *options,
                struct report *report, struct err *err);

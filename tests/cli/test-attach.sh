@@ -81,8 +81,9 @@ refused ()
 }
 refused 1 "missing.vhd: No such file" missing.vhd
 refused 1 "--parent-path: " --parent-path="$tmp/nowhere" disk.vhd
-nbdimage create --parent disk.vhd child.vhd
-refused 1 "it is a differencing VHD, which can only be read" --write child.vhd
+nbdimage create saved.vhd 1M
+make_saved_state saved.vhd
+refused 1 "it belongs to the saved state" --write saved.vhd
 cp disk.vhd damaged.vhd
 printf 'XX' | dd of=damaged.vhd bs=1 seek=$((512 + 600)) conv=notrunc \
                  status=none
@@ -103,9 +104,9 @@ nbdimage info "$tmp/cut.vhd" >"$tmp/out" 2>"$tmp/err.info"
 contains "$tmp/err.info" "nbdimage: warning: $tmp/cut.vhd: there is no VHD"
 
 # The reason that lasts comes before the one that passes: in use.
-start_nbdkit -r image child.vhd
+start_nbdkit -r image saved.vhd
 nbdinfo --size "$uri"
-refused 1 "it is a differencing VHD, which can only be read" --write child.vhd
+refused 1 "it belongs to the saved state" --write saved.vhd
 stop_nbdkit
 
 # Why there is no kernel client: modprobe's own reason, once.

@@ -103,10 +103,11 @@ nothing_left
 
 # Refused before anything starts.
 status=0
-nbdimage create --parent "$tmp/disk.vhd" "$tmp/child.vhd"
-boot --write "$tmp/child.vhd" 2>"$tmp/err" || status=$?
-same "status of --write on a differencing VHD" "$status" 1
-contains "$tmp/err" differencing
+nbdimage create "$tmp/saved.vhd" 1M
+make_saved_state "$tmp/saved.vhd"
+boot --write "$tmp/saved.vhd" 2>"$tmp/err" || status=$?
+same "status of --write on a saved state" "$status" 1
+contains "$tmp/err" "saved state"
 status=0
 boot "$tmp/nothing" 2>"$tmp/err" || status=$?
 same "status for a missing image" "$status" 1

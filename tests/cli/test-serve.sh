@@ -216,11 +216,12 @@ nbdimage serve -u "$sock" "$tmp/disk.vhd" "$tmp/nothing" 2>"$tmp/err" ||
     status=$?
 same "status for a missing image" "$status" 1
 contains "$tmp/err" "nbdimage: $tmp/nothing: "
-nbdimage create --parent="$tmp/disk.vhd" "$tmp/child.vhd"
+nbdimage create "$tmp/saved.vhd" 1M
+make_saved_state "$tmp/saved.vhd"
 status=0
-nbdimage serve -u "$sock" --write "$tmp/child.vhd" 2>"$tmp/err" || status=$?
-same "status for --write on a differencing VHD" "$status" 1
-contains "$tmp/err" "differencing"
+nbdimage serve -u "$sock" --write "$tmp/saved.vhd" 2>"$tmp/err" || status=$?
+same "status for --write on a saved state" "$status" 1
+contains "$tmp/err" "saved state"
 printf '\x7f' | dd of="$tmp/disk.vhd" bs=1 seek=63 conv=notrunc status=none
 printf '\x7f' | dd of="$tmp/disk.vhd" bs=1 conv=notrunc status=none \
                    seek=$(($(stat -c %s "$tmp/disk.vhd") - 512 + 63))

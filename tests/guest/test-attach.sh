@@ -199,8 +199,9 @@ nothing_left
 step "refusals leave nothing"
 refused 3 "damaged.vhd" nbdimage attach damaged.vhd
 refused 1 "No such file" nbdimage attach missing.vhd
-nbdimage create --parent mbr.vhd child.vhd
-refused 1 "it is a differencing VHD" nbdimage attach --write child.vhd
+nbdimage create saved.vhd 1M
+make_saved_state saved.vhd
+refused 1 "saved state" nbdimage attach --write saved.vhd
 refused 2 "not a format" nbdimage attach mbr.vhd --format nonsense
 refused 2 "is a partition" nbdimage attach mbr.vhd /dev/nbd0p1
 refused 2 "is not the name" nbdimage attach mbr.vhd /dev/sda

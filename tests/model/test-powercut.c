@@ -225,9 +225,9 @@ say (const struct subject *s, const struct powercut_workload *w,
      const struct powercut_result *result, uint64_t began)
 {
   print_message ("%s, %s, from seed %llu: %u states at %u moments, "
-                 "%u leaking, %u read-only, %u bad%s%s\n", s->name, w->name,
+                 "%u leaking, %u torn, %u bad%s%s\n", s->name, w->name,
                  (unsigned long long) began, result->nr_states,
-                 result->nr_changes, result->nr_leaks, result->nr_read_only,
+                 result->nr_changes, result->nr_leaks, result->nr_torn,
                  result->nr_bad, result->nr_bad ? "; first " : "",
                  result->first);
 }
@@ -311,7 +311,7 @@ where_appends_are_ordered_nothing_needs_repair (void **state)
     try_workload (&f, &workload, nr_states / 12, POWERCUT_DROP_NONE, &result);
     say (s, &workload, &result, seed);
     subject_remove (&f);
-    assert_int_equal (result.nr_read_only, 0);
+    assert_int_equal (result.nr_torn, 0);
     assert_int_equal (result.nr_bad, 0);
   }
 }

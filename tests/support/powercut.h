@@ -103,7 +103,7 @@ int powercut_check_whole (const struct powercut_state *state,
 struct powercut_result {
   unsigned nr_changes;          /* of the history */
   unsigned nr_states;           /* that were tried */
-  unsigned nr_read_only;        /* of these: only readable before a repair */
+  unsigned nr_torn;             /* of these: without the footer at the end */
   unsigned nr_leaks;            /* ... in which `check' found leaked space */
   unsigned nr_bad;
   char first[256];              /* what was wrong with the first bad one */

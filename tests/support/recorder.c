@@ -31,7 +31,7 @@ struct recorder {
   uint8_t *now, *stable;        /* RECORDER_MAX_SIZE of each */
   uint64_t size, stable_size;
   struct changes log;           /* since the last flush */
-  bool drop_flushes;
+  bool drop_flushes, drop_next;
   unsigned nr_changes, nr_flushes, fail_nth, fail_count;
 };
 
@@ -132,8 +132,10 @@ flush (struct recorder *r, struct err *err)
   r->nr_flushes++;
   if (fails (r))
     return err_set (err, -EIO, "the flush failed");
-  if (r->drop_flushes)
+  if (r->drop_flushes || r->drop_next) {
+    r->drop_next = false;
     return 0;
+  }
   memcpy (r->stable, r->now, max_u64 (r->size, r->stable_size));
   r->stable_size = r->size;
   forget (r);
@@ -284,6 +286,18 @@ void
 recorder_drop_flushes (struct block *b, bool drop)
 {
   recorder (b)->drop_flushes = drop;
+}
+
+void
+recorder_drop_next (struct block *b, bool drop)
+{
+  recorder (b)->drop_next = drop;
+}
+
+size_t
+recorder_stable_size (const struct block *b)
+{
+  return recorder (b)->stable_size;
 }
 
 void

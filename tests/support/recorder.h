@@ -31,6 +31,12 @@ uint8_t *recorder_crash (struct block *recorder, unsigned seed, size_t *len);
 /* Take flushes for done without doing them: for the test of the test. */
 void recorder_drop_flushes (struct block *recorder, bool drop);
 
+/* The same with the next one, and no other. */
+void recorder_drop_next (struct block *recorder, bool drop);
+
+/* Of the file on stable storage. */
+size_t recorder_stable_size (const struct block *recorder);
+
 /* Changes are counted from 1: writes, zeros, trims, changes of size and
  * flushes.  Number `nth` fails, and `count` in all: writes with -ENOSPC after
  * half of their sectors, others with -EIO.  nth 0: none.

@@ -157,6 +157,8 @@ const struct subject subjects[] = {
   { .name = "vhd-dynamic-of-others", .format = "vhd", .kind = IMAGE_DYNAMIC,
     .depth = 1, .size = 64 * 4 * KB - 3 * 512, .block_size = 4 * KB,
     .make = make_vhd_of_others },
+  { .name = "vhd-differencing", .format = "vhd", .kind = IMAGE_DYNAMIC,
+    .depth = 3, .size = 7 * 512 * KB - 3 * 512, .block_size = 512 * KB },
   { .name = NULL },
 };
 

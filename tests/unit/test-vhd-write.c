@@ -2,11 +2,6 @@
 
 /* Writing into dynamic VHDs: what is written is there, in an image that
  * opens from scratch; after faults and power cuts too; from many threads.
- *
- * Disks are of whole sectors with a number in each: 0 for zeros, otherwise
- * bytes made of the number.  Blocks are small so that many states can be
- * tried.  NBDIMAGE_TEST_STATES is how many power cuts (2000 by default),
- * NBDIMAGE_TEST_SEED what the random numbers begin with.
  */
 
 #include <config.h>
@@ -25,36 +20,19 @@
 
 #include "lib/base/bytes.h"
 #include "lib/base/cleanup.h"
-#include "lib/block/memory.h"
 #include "lib/format/image-ops.h"
 #include "lib/format/image.h"
 #include "lib/format/vhd/vhd-write.h"
 #include "tests/support/recorder.h"
 #include "tests/support/vhd-maker.h"
+#include "tests/support/vhd-model.h"
 
-#define BLOCK 4096U
-#define PER_BLOCK (BLOCK / 512)
-#define NR_BLOCKS 64U
-/* The last block is cut off. */
-#define NR_SECTORS (NR_BLOCKS * PER_BLOCK - 3)
-#define MOST_STATES 64          /* of a sector between two flushes */
+#define BLOCK MODEL_BLOCK
+#define PER_BLOCK MODEL_PER_BLOCK
+#define NR_BLOCKS MODEL_BLOCKS
+#define NR_SECTORS MODEL_SECTORS
 
 static const struct image_options to_write = { .writable = true };
-
-static unsigned
-number_from (const char *name, unsigned usual)
-{
-  const char *value = getenv (name);
-
-  return value ? (unsigned) strtoul (value, NULL, 10) : usual;
-}
-
-static void
-fill_sector (uint8_t p[512], uint32_t id)
-{
-  for (unsigned i = 0; i < 512; i += 4)
-    put_be32 (p + i, id == 0 ? 0 : id * 2654435761U + i);
-}
 
 /* A disk with blocks of others: 3 has bits that are 0 over bytes that are
  * not, 5 is full, 7 has no bit, the last one has some.
@@ -71,7 +49,7 @@ foreign_disk (const struct vhd_spec *more)
   spec.block_size = BLOCK;
   m = vhd_maker_new (&spec);
   for (unsigned s = 0; s < PER_BLOCK; ++s)
-    fill_sector (data + s * 512, 1 + s);
+    model_fill_sector (data + s * 512, 1 + s);
   bits[0] = 0xA7;
   vhd_maker_add_block (m, 3, bits, data);
   vhd_maker_add_block (m, 5, NULL, data);
@@ -94,204 +72,16 @@ new_recorder (void)
   return block;
 }
 
-/*--- What the disk may hold -------------------------------------------------*/
-
-/* For each sector the numbers it had since the last flush; the last of them
- * is what it has now.
- */
-struct model {
-  uint32_t ids[NR_SECTORS][MOST_STATES];
-  unsigned nr[NR_SECTORS];
-  uint32_t next_id;
-};
-
 static void
-model_init (struct model *m)
+init (uint32_t ids[NR_SECTORS])
 {
   static const uint8_t bits[NR_BLOCKS] = {
     [3] = 0xA7, [5] = 0xFF, [NR_BLOCKS - 1] = 0xF0,
   };
 
-  memset (m, 0, sizeof *m);
-  m->next_id = 1000;
-  for (unsigned s = 0; s < NR_SECTORS; ++s) {
-    m->nr[s] = 1;
-    if (bits[s / PER_BLOCK] & 0x80 >> s % PER_BLOCK)
-      m->ids[s][0] = 1 + s % PER_BLOCK;
-  }
-}
-
-static uint32_t
-model_now (const struct model *m, unsigned s)
-{
-  return m->ids[s][m->nr[s] - 1];
-}
-
-static void
-model_set (struct model *m, unsigned s, uint32_t id)
-{
-  assert_true (m->nr[s] < MOST_STATES);
-  m->ids[s][m->nr[s]++] = id;
-}
-
-static void
-model_flushed (struct model *m)
-{
-  for (unsigned s = 0; s < NR_SECTORS; ++s) {
-    m->ids[s][0] = model_now (m, s);
-    m->nr[s] = 1;
-  }
-}
-
-/* Is what was read one of the last `max` states?  *id: which. */
-static bool
-model_allows (const struct model *m, unsigned s, const uint8_t *bytes,
-              unsigned max, uint32_t *id)
-{
-  uint8_t expected[512];
-
-  for (unsigned i = m->nr[s]; i-- > 0 && max-- > 0;) {
-    fill_sector (expected, m->ids[s][i]);
-    *id = m->ids[s][i];
-    if (memcmp (bytes, expected, 512) == 0)
-      return true;
-  }
-  return false;
-}
-
-static bool
-same_as_model (struct image *img, const struct model *m, unsigned max)
-{
-  static __thread uint8_t buf[NR_SECTORS * 512];
-  uint32_t id;
-
-  if (image_size (img) != sizeof buf ||
-      image_pread (img, buf, sizeof buf, 0, NULL) < 0)
-    return false;
   for (unsigned s = 0; s < NR_SECTORS; ++s)
-    if (!model_allows (m, s, buf + s * 512, max, &id))
-      return false;
-  return true;
-}
-
-/* Does the file open, from scratch, and hold what it may hold? */
-static bool
-file_is_good (const uint8_t *data, size_t len, const struct model *m,
-              unsigned max)
-{
-  CLEANUP_BLOCK struct block *block = NULL;
-  CLEANUP_IMAGE struct image *img = NULL;
-
-  assert_int_equal (block_memory_new ("cut.vhd", data, len, &block, NULL), 0);
-  return image_open_block (block, NULL, &img, NULL, NULL) == 0 &&
-    strcmp (image_format (img), "vhd") == 0 && same_as_model (img, m, max);
-}
-
-static bool
-recorder_is_good (struct block *block, const struct model *m)
-{
-  size_t len;
-  const uint8_t *data = recorder_data (block, &len);
-
-  return file_is_good (data, len, m, 1);
-}
-
-/*--- Random operations ------------------------------------------------------*/
-
-static unsigned random_state;
-
-static unsigned
-random_below (unsigned n)
-{
-  return (unsigned) rand_r (&random_state) % n;
-}
-
-enum kind { WRITE, ZERO, TRIM };
-
-struct operation {
-  enum kind kind;
-  unsigned first, nr;           /* sectors */
-  unsigned flags;
-};
-
-static struct operation
-random_operation (void)
-{
-  struct operation o = { .kind = WRITE };
-  unsigned i = random_below (8);
-
-  o.first = random_below (NR_SECTORS);
-  o.nr = 1 + random_below (random_below (3) ? 4 : 24);
-  if (i >= 5)
-    o.kind = i >= 7 ? TRIM : ZERO;
-  if (o.kind != WRITE && random_below (3)) {
-    o.first -= o.first % PER_BLOCK;
-    o.nr = PER_BLOCK * (1 + random_below (3));
-  }
-  if (o.nr > NR_SECTORS - o.first)
-    o.nr = NR_SECTORS - o.first;
-  if (random_below (16) == 0)
-    o.flags |= BLOCK_FUA;
-  if (o.kind == ZERO && random_below (4) == 0)
-    o.flags |= BLOCK_NO_HOLE;
-  return o;
-}
-
-static int
-run_operation (struct image *img, const struct operation *o, uint32_t id)
-{
-  uint64_t off = o->first * UINT64_C (512), len = o->nr * UINT64_C (512);
-  uint8_t data[NR_SECTORS * 512];
-
-  if (o->kind == ZERO)
-    return image_zero (img, len, off, o->flags, NULL);
-  if (o->kind == TRIM)
-    return image_trim (img, len, off, o->flags, NULL);
-  for (unsigned i = 0; i < o->nr; ++i)
-    fill_sector (data + i * 512, id + i);
-  return image_pwrite (img, data, len, off, o->flags, NULL);
-}
-
-/* What failed may have been done in part: it is read what of it. */
-static void
-learn (struct image *img, struct model *m, const struct operation *o)
-{
-  for (unsigned i = 0; i < o->nr; ++i) {
-    unsigned s = o->first + i;
-    uint8_t bytes[512];
-    uint32_t id = 0;
-
-    assert_int_equal (image_pread (img, bytes, 512, s * UINT64_C (512), NULL),
-                      0);
-    if (!model_allows (m, s, bytes, 2, &id))
-      fail_msg ("sector %u is neither old nor new", s);
-    model_set (m, s, id);
-  }
-}
-
-static int
-do_operation (struct image *img, struct model *m, const struct operation *o)
-{
-  uint32_t id = m->next_id;
-  int r = run_operation (img, o, id);
-
-  m->next_id += o->nr;
-  for (unsigned i = 0; i < o->nr; ++i)
-    model_set (m, o->first + i, o->kind == WRITE ? id + i : 0);
-  if (r == 0 && o->flags & BLOCK_FUA)
-    model_flushed (m);
-  return r;
-}
-
-static struct image *
-open_to_write (struct block *block)
-{
-  struct image *img = NULL;
-  struct err err = ERR_INIT;
-
-  if (image_open_block (block, &to_write, &img, NULL, &err) < 0)
-    fail_msg ("%s", err.msg);
-  return img;
+    if (bits[s / PER_BLOCK] & 0x80 >> s % PER_BLOCK)
+      ids[s] = 1 + s % PER_BLOCK;
 }
 
 static void
@@ -299,28 +89,28 @@ what_is_written_is_there (void **state)
 {
   struct block *block = new_recorder ();
   struct model *m = malloc (sizeof *m);
-  struct image *img = open_to_write (block);
+  struct image *img = model_open (block, true);
 
   (void) state;
   model_init (m);
-  assert_true (same_as_model (img, m, 1));
+  assert_true (model_is (img, m, 1));
   for (unsigned n = 0; n < 4000; ++n) {
-    struct operation o = random_operation ();
+    struct model_operation o = model_random_operation ();
 
-    assert_int_equal (do_operation (img, m, &o), 0);
-    assert_true (same_as_model (img, m, 1));
+    assert_int_equal (model_do (img, m, &o), 0);
+    assert_true (model_is (img, m, 1));
     if (n % 16 == 15) {
       assert_int_equal (image_flush (img, NULL), 0);
       model_flushed (m);
     }
     if (n % 100 == 99) {
       image_unref (img);
-      assert_true (recorder_is_good (block, m));
-      img = open_to_write (block);
+      assert_true (model_recorder_is_good (block, m));
+      img = model_open (block, true);
     }
   }
   image_unref (img);
-  assert_true (recorder_is_good (block, m));
+  assert_true (model_recorder_is_good (block, m));
   block_unref (block);
   free (m);
 }
@@ -330,118 +120,48 @@ any_alignment_will_do (void **state)
 {
   static uint8_t shadow[NR_SECTORS * 512], buf[NR_SECTORS * 512];
   struct block *block = new_recorder ();
-  struct image *img = open_to_write (block);
+  struct image *img = model_open (block, true);
 
   (void) state;
   assert_int_equal (image_pread (img, shadow, sizeof shadow, 0, NULL), 0);
   for (unsigned n = 0; n < 3000; ++n) {
-    unsigned off = random_below (sizeof shadow);
-    unsigned len = 1 + random_below (random_below (2) ? 700 : 9000);
+    unsigned off = model_random_below (sizeof shadow);
+    unsigned len = 1 + model_random_below (model_random_below (2) ? 700 : 9000);
 
     if (len > sizeof shadow - off)
       len = (unsigned) sizeof shadow - off;
-    if (random_below (4) == 0) {
+    if (model_random_below (4) == 0) {
       memset (shadow + off, 0, len);
       assert_int_equal (image_zero (img, len, off, 0, NULL), 0);
     }
     else {
       for (unsigned i = 0; i < len; ++i)
-        shadow[off + i] = (uint8_t) random_below (256);
+        shadow[off + i] = (uint8_t) model_random_below (256);
       assert_int_equal (image_pwrite (img, shadow + off, len, off, 0, NULL),
                         0);
     }
-    if (random_below (10) == 0)
+    if (model_random_below (10) == 0)
       assert_int_equal (image_flush (img, NULL), 0);
     assert_int_equal (image_pread (img, buf, sizeof buf, 0, NULL), 0);
     assert_memory_equal (buf, shadow, sizeof buf);
   }
   image_unref (img);
-  img = open_to_write (block);
+  img = model_open (block, true);
   assert_int_equal (image_pread (img, buf, sizeof buf, 0, NULL), 0);
   assert_memory_equal (buf, shadow, sizeof buf);
   image_unref (img);
   block_unref (block);
 }
 
-/*--- Power cuts -------------------------------------------------------------*/
-
-enum dropped { NONE, INNER, ALL };
-
-/* Flushes of the client, and those that are done for other reasons. */
-static void
-flush_client (struct image *img, struct block *block, struct model *m,
-              enum dropped dropped)
-{
-  recorder_drop_flushes (block, dropped == ALL);
-  if (image_flush (img, NULL) == 0)
-    model_flushed (m);
-  recorder_drop_flushes (block, dropped != NONE);
-}
-
-static unsigned
-count_bad_states (struct block *block, const struct model *m, unsigned nr)
-{
-  unsigned bad = 0;
-
-  for (unsigned i = 0; i < nr; ++i) {
-    size_t len;
-    uint8_t *data = recorder_crash (block, i < 2 ? i
-                                    : 2 + random_below (1000000), &len);
-
-    if (!file_is_good (data, len, m, MOST_STATES))
-      bad++;
-    free (data);
-  }
-  return bad;
-}
-
-/* An image lives through some operations, and at one of its changes the
- * power fails: that one is done in part, the following not at all, and of
- * those since the last flush any part.
- */
-static unsigned
-one_life (unsigned nr_states, enum dropped dropped)
-{
-  struct block *block = new_recorder ();
-  struct model *m = malloc (sizeof *m);
-  struct image *img = open_to_write (block);
-  unsigned nr_operations = 1 + random_below (40), bad;
-
-  model_init (m);
-  recorder_drop_flushes (block, dropped != NONE);
-  recorder_fail (block, 1 + random_below (4 * nr_operations), 1000000);
-  for (unsigned n = 0; n < nr_operations; ++n) {
-    struct operation o = random_operation ();
-
-    if (dropped == INNER)
-      o.flags &= ~BLOCK_FUA;
-    do_operation (img, m, &o);
-    if (random_below (5) == 0)
-      flush_client (img, block, m, dropped);
-  }
-  image_unref (img);
-  bad = count_bad_states (block, m, nr_states);
-  block_unref (block);
-  free (m);
-  return bad;
-}
-
-static unsigned
-many_lives (unsigned nr_states, enum dropped dropped)
-{
-  unsigned bad = 0;
-
-  for (unsigned n = 0; n < nr_states; n += 8)
-    bad += one_life (8, dropped);
-  return bad;
-}
+/*--- Power cuts and faults --------------------------------------------------*/
 
 static void
 a_power_cut_loses_nothing_that_was_flushed (void **state)
 {
   (void) state;
-  assert_int_equal (many_lives (number_from ("NBDIMAGE_TEST_STATES", 2000),
-                                NONE), 0);
+  assert_int_equal (model_count_bad (model_number_from
+                                     ("NBDIMAGE_TEST_STATES", 2000),
+                                     DROPPED_NONE), 0);
 }
 
 /* Without flushes, or without those that keep the order of what is written,
@@ -451,46 +171,8 @@ static void
 the_test_of_power_cuts_finds_damage (void **state)
 {
   (void) state;
-  assert_true (many_lives (800, ALL) > 0);
-  assert_true (many_lives (800, INNER) > 0);
-}
-
-/*--- Faults -----------------------------------------------------------------*/
-
-/* A change fails, or some do, and the image goes on.  Returns how many
- * operations failed.
- */
-static unsigned
-life_with_faults (unsigned nth, unsigned count)
-{
-  struct block *block = new_recorder ();
-  struct model *m = malloc (sizeof *m);
-  struct image *img = open_to_write (block);
-  unsigned failed = 0;
-
-  model_init (m);
-  recorder_fail (block, nth, count);
-  for (unsigned n = 0; n < 50; ++n) {
-    struct operation o = random_operation ();
-
-    if (do_operation (img, m, &o) < 0) {
-      failed++;
-      learn (img, m, &o);
-    }
-    assert_true (same_as_model (img, m, 1));
-    assert_true (recorder_is_good (block, m));
-    if (n % 7 == 6 && image_flush (img, NULL) == 0)
-      model_flushed (m);
-  }
-  assert_true (recorder_changes (block) >= nth);
-  image_unref (img);
-  assert_true (recorder_is_good (block, m));
-  img = open_to_write (block);
-  image_unref (img);
-  assert_true (recorder_is_good (block, m));
-  block_unref (block);
-  free (m);
-  return failed;
+  assert_true (model_count_bad (800, DROPPED_ALL) > 0);
+  assert_true (model_count_bad (800, DROPPED_INNER) > 0);
 }
 
 static void
@@ -500,7 +182,7 @@ a_fault_is_told_and_harms_nothing_else (void **state)
 
   (void) state;
   for (unsigned nth = 1; nth < 60; ++nth)
-    failed += life_with_faults (nth, 1 + nth % 4);
+    failed += model_life_with_faults (nth, 1 + nth % 4);
   assert_true (failed > 40);
 }
 
@@ -511,7 +193,7 @@ write_sector (struct image *img, unsigned s, uint32_t id)
 {
   uint8_t data[512];
 
-  fill_sector (data, id);
+  model_fill_sector (data, id);
   assert_int_equal (image_pwrite (img, data, 512, s * UINT64_C (512), 0, NULL),
                     0);
 }
@@ -544,7 +226,7 @@ a_new_block_looks_like_this (void **state)
 {
   enum { SIZE = 512 * 1024 };
   struct block *block = empty_disk (SIZE, 3);
-  struct image *img = open_to_write (block);
+  struct image *img = model_open (block, true);
   static uint8_t expected[4096 + SIZE];
   const uint8_t *data;
   size_t len;
@@ -555,7 +237,7 @@ a_new_block_looks_like_this (void **state)
   memcpy (expected, data, 2048);
   put_be32 (expected + 1536 + 4, (4096 - 512) / 512);
   memset (expected + 4096 - 512, 0xFF, 512);
-  fill_sector (expected + 4096 + 7 * 512, 42);
+  model_fill_sector (expected + 4096 + 7 * 512, 42);
   /* What was the footer at the end lies between the BAT and the place. */
   memcpy (expected + 2048, data, 512);
   write_sector (img, SIZE / 512 + 7, 42);
@@ -574,7 +256,7 @@ static void
 who_writes_nothing_changes_nothing (void **state)
 {
   struct block *block = new_recorder ();
-  struct image *img = open_to_write (block);
+  struct image *img = model_open (block, true);
   uint8_t buf[512];
 
   (void) state;
@@ -591,7 +273,7 @@ static void
 a_present_block_is_written_in_place (void **state)
 {
   struct block *block = new_recorder ();
-  struct image *img = open_to_write (block);
+  struct image *img = model_open (block, true);
   uint32_t entry = bat_entry (block, 5);
 
   (void) state;
@@ -607,7 +289,7 @@ static void
 places_are_made_in_batches (void **state)
 {
   struct block *block = empty_disk (BLOCK, 512);
-  struct image *img = open_to_write (block);
+  struct image *img = model_open (block, true);
 
   (void) state;
   for (unsigned i = 0; i < 512; ++i)
@@ -624,7 +306,7 @@ static void
 what_became_zero_is_used_again (void **state)
 {
   struct block *block = empty_disk (BLOCK, 64);
-  struct image *img = open_to_write (block);
+  struct image *img = model_open (block, true);
   size_t len, most = 0;
 
   (void) state;
@@ -648,12 +330,147 @@ what_became_zero_is_used_again (void **state)
   block_unref (block);
 }
 
+static void
+check_refused (struct vhd_maker *m, const char *reason)
+{
+  CLEANUP_BLOCK struct block *block = recorder_new (m->data, m->len);
+  CLEANUP_IMAGE struct image *img = NULL;
+  struct err err = ERR_INIT;
+
+  assert_int_equal (image_open_block (block, &to_write, &img, NULL, &err),
+                    -EROFS);
+  if (strstr (err.msg, reason) == NULL)
+    fail_msg ("“%s” does not say “%s”", err.msg, reason);
+  assert_int_equal (image_open_block (block, NULL, &img, NULL, NULL), 0);
+  assert_non_null (strstr (err.msg, image_readonly_reason (img)));
+  vhd_maker_free (m);
+}
+
+/* But for what stays for the next blocks; and it is a hole where it does. */
+static void
+the_file_becomes_shorter_at_a_flush (void **state)
+{
+  struct block *block = empty_disk (BLOCK, 256);
+  struct image *img = model_open (block, true);
+  size_t len, full;
+
+  (void) state;
+  for (unsigned i = 0; i < 256; ++i)
+    write_sector (img, i * PER_BLOCK, i + 1);
+  assert_int_equal (image_flush (img, NULL), 0);
+  recorder_data (block, &full);
+  /* In front of what is used nothing can go, but holes come. */
+  assert_int_equal (image_trim (img, 100 * BLOCK, 0, 0, NULL), 0);
+  assert_int_equal (image_flush (img, NULL), 0);
+  recorder_data (block, &len);
+  assert_int_equal (len, full);
+  assert_int_equal (image_zero (img, 156 * BLOCK, 100 * BLOCK, 0, NULL), 0);
+  assert_int_equal (image_flush (img, NULL), 0);
+  recorder_data (block, &len);
+  assert_true (len < full / 2);
+  assert_memory_equal (recorder_data (block, &len) + len - 512,
+                       recorder_data (block, &len), 512);
+  for (unsigned i = 0; i < 256; ++i)
+    write_sector (img, i * PER_BLOCK, i + 7);
+  image_unref (img);
+  img = model_open (block, true);
+  for (unsigned i = 0; i < 256; ++i) {
+    uint8_t found[512], expected[512];
+
+    model_fill_sector (expected, i + 7);
+    assert_int_equal (image_pread (img, found, 512, i * BLOCK, NULL), 0);
+    assert_memory_equal (found, expected, 512);
+  }
+  image_unref (img);
+  block_unref (block);
+}
+
+/* A foreign disk with some zeros at its end, where the footer was, or with
+ * what `patch` makes of them.
+ */
+static struct vhd_maker *
+without_its_end (size_t more)
+{
+  static const struct vhd_spec plain;
+  struct vhd_maker *m = foreign_disk (&plain);
+
+  memset (m->data + m->footer_off, 0, 512);
+  m->data = realloc (m->data, m->len + more);
+  assert_non_null (m->data);
+  memset (m->data + m->len, 0, more);
+  m->len += more;
+  return m;
+}
+
+static void
+a_file_that_lacks_only_its_end_can_be_written (void **state)
+{
+  CLEANUP_REPORT struct report report = REPORT_INIT;
+  struct model *model = malloc (sizeof *model);
+
+  (void) state;
+  model_init (model);
+  for (size_t more = 0; more <= 8192; more += 4096) {
+    struct vhd_maker *m = without_its_end (more);
+    struct block *block = recorder_new (m->data, m->len);
+    struct image *img = NULL;
+    const uint8_t *data;
+    size_t len;
+
+    /* Reading changes nothing, and knows that it could be written. */
+    assert_int_equal (image_open_block (block, NULL, &img, NULL, NULL), 0);
+    assert_null (image_readonly_reason (img));
+    image_unref (img);
+    assert_int_equal (recorder_flushes (block), 0);
+    assert_int_equal (image_open_block (block, &to_write, &img, &report, NULL),
+                      0);
+    assert_true (model_is (img, model, 1));
+    data = recorder_data (block, &len);
+    assert_int_equal (len, m->len);
+    assert_memory_equal (data + len - 512, data, 512);
+    assert_int_equal (recorder_flushes (block), 1);
+    image_unref (img);
+    block_unref (block);
+    vhd_maker_free (m);
+  }
+  assert_int_equal (report.lines.len, 4);
+  assert_non_null (strstr (report.lines.ptr[1], "was written there"));
+  free (model);
+}
+
+static void
+what_lacks_more_than_its_end_is_not_written (void **state)
+{
+  static const struct vhd_spec plain;
+  struct vhd_maker *m = without_its_end (4096);
+
+  (void) state;
+  /* Something is there. */
+  m->data[m->len - 1] = 1;
+  check_refused (m, "only the copy is whole");
+  /* The last block ends where the file does. */
+  m = foreign_disk (&plain);
+  m->len = m->footer_off;
+  memset (m->data + m->len - 512, 0, 512);
+  check_refused (m, "only the copy is whole");
+  /* No whole sector. */
+  m = without_its_end (4096);
+  m->len -= 100;
+  check_refused (m, "does not begin at a whole sector");
+  /* Another thing is wrong. */
+  m = without_its_end (4096);
+  m->data[84] = 1;
+  vhd_maker_sum_footers (m);
+  memset (m->data + m->footer_off, 0, 512);
+  check_refused (m, "saved state");
+}
+
 /* Until a flush the BAT on stable storage may name it. */
 static void
 a_place_is_not_used_again_before_a_flush (void **state)
 {
   struct block *block = empty_disk (BLOCK, 64);
-  struct image *img = open_to_write (block);
+  struct image *img = model_open (block, true);
   uint8_t expected[512];
   unsigned nr_reused = 0;
   uint32_t entry;
@@ -662,7 +479,7 @@ a_place_is_not_used_again_before_a_flush (void **state)
   write_sector (img, 0, 1);
   assert_int_equal (image_flush (img, NULL), 0);
   entry = bat_entry (block, 0);
-  fill_sector (expected, 1);
+  model_fill_sector (expected, 1);
   assert_int_equal (image_zero (img, BLOCK, 0, 0, NULL), 0);
   for (unsigned i = 1; i < 60; ++i) {
     size_t len;
@@ -685,7 +502,7 @@ static void
 a_place_is_not_used_again_before_operations_end (void **state)
 {
   struct block *block = empty_disk (BLOCK, 64);
-  struct image *img = open_to_write (block);
+  struct image *img = model_open (block, true);
   struct vhd *vhd = img->state;
   unsigned epoch, nr_reused = 0;
   uint32_t entry;
@@ -708,22 +525,6 @@ a_place_is_not_used_again_before_operations_end (void **state)
   assert_int_equal (nr_reused, 1);
   image_unref (img);
   block_unref (block);
-}
-
-static void
-check_refused (struct vhd_maker *m, const char *reason)
-{
-  CLEANUP_BLOCK struct block *block = recorder_new (m->data, m->len);
-  CLEANUP_IMAGE struct image *img = NULL;
-  struct err err = ERR_INIT;
-
-  assert_int_equal (image_open_block (block, &to_write, &img, NULL, &err),
-                    -EROFS);
-  if (strstr (err.msg, reason) == NULL)
-    fail_msg ("“%s” does not say “%s”", err.msg, reason);
-  assert_int_equal (image_open_block (block, NULL, &img, NULL, NULL), 0);
-  assert_non_null (strstr (err.msg, image_readonly_reason (img)));
-  vhd_maker_free (m);
 }
 
 static void
@@ -777,7 +578,7 @@ static void
 a_clear_bit_becomes_zeros (void **state)
 {
   struct block *block = new_recorder ();
-  struct image *img = open_to_write (block);
+  struct image *img = model_open (block, true);
   uint32_t entry = bat_entry (block, 7);
   uint8_t expected[BLOCK] = { 0 };
   const uint8_t *data;
@@ -785,7 +586,7 @@ a_clear_bit_becomes_zeros (void **state)
 
   (void) state;
   write_sector (img, 7 * PER_BLOCK + 2, 99);
-  fill_sector (expected + 2 * 512, 99);
+  model_fill_sector (expected + 2 * 512, 99);
   data = recorder_data (block, &len) + entry * 512;
   assert_int_equal (data[0], 0xFF);
   assert_memory_equal (data + 512, expected, BLOCK);
@@ -815,20 +616,20 @@ is_own (const struct worker *w, unsigned s)
 }
 
 static void
-choose_work (struct worker *w, unsigned s, struct operation *o)
+choose_work (struct worker *w, unsigned s, struct model_operation *o)
 {
   unsigned block = s / PER_BLOCK, n = (unsigned) rand_r (&w->seed);
 
-  *o = (struct operation) { .kind = WRITE, .first = s, .nr = 1 };
+  *o = (struct model_operation) { .kind = MODEL_WRITE, .first = s, .nr = 1 };
   if (block >= SHARED && n % 3 == 0) {
-    o->kind = n % 2 ? ZERO : TRIM;
+    o->kind = n % 2 ? MODEL_ZERO : MODEL_TRIM;
     o->first = block * PER_BLOCK;
     o->nr = PER_BLOCK;
     if (o->nr > NR_SECTORS - o->first)
       o->nr = NR_SECTORS - o->first;
   }
   else if (n % 5 == 0)
-    o->kind = ZERO;
+    o->kind = MODEL_ZERO;
 }
 
 static bool
@@ -836,15 +637,15 @@ work_on (struct worker *w, unsigned s)
 {
   uint32_t id = 1000000 * (w->number + 1) + (unsigned) rand_r (&w->seed) % 9999;
   uint8_t expected[512], found[512];
-  struct operation o;
+  struct model_operation o;
 
   choose_work (w, s, &o);
-  if (run_operation (w->img, &o, id) < 0 ||
+  if (model_run (w->img, &o, id) < 0 ||
       (id % 11 == 0 && image_flush (w->img, NULL) < 0))
     return false;
   for (unsigned i = 0; i < o.nr; ++i)
-    w->ids[o.first + i] = o.kind == WRITE ? id : 0;
-  fill_sector (expected, w->ids[s]);
+    w->ids[o.first + i] = o.kind == MODEL_WRITE ? id : 0;
+  model_fill_sector (expected, w->ids[s]);
   return image_pread (w->img, found, 512, s * UINT64_C (512), NULL) == 0 &&
     memcmp (found, expected, 512) == 0;
 }
@@ -874,7 +675,7 @@ check_work (struct image *img, const struct worker *w)
       continue;
     assert_int_equal (image_pread (img, found, 512, s * UINT64_C (512), NULL),
                       0);
-    fill_sector (expected, w->ids[s]);
+    model_fill_sector (expected, w->ids[s]);
     assert_memory_equal (found, expected, 512);
   }
 }
@@ -884,14 +685,14 @@ many_threads_do_not_disturb_each_other (void **state)
 {
   static struct worker workers[NR_THREADS];
   struct block *block = empty_disk (BLOCK, NR_BLOCKS);
-  struct image *img = open_to_write (block);
+  struct image *img = model_open (block, true);
   pthread_t threads[NR_THREADS];
 
   (void) state;
   for (unsigned t = 0; t < NR_THREADS; ++t) {
     workers[t].img = img;
     workers[t].number = t;
-    workers[t].seed = random_below (1000000);
+    workers[t].seed = model_random_below (1000000);
     assert_int_equal (pthread_create (&threads[t], NULL, work, &workers[t]),
                       0);
   }
@@ -900,7 +701,7 @@ many_threads_do_not_disturb_each_other (void **state)
     assert_false (workers[t].failed);
   }
   image_unref (img);
-  img = open_to_write (block);
+  img = model_open (block, true);
   for (unsigned t = 0; t < NR_THREADS; ++t)
     check_work (img, &workers[t]);
   image_unref (img);
@@ -916,6 +717,9 @@ main (void)
     cmocka_unit_test (a_present_block_is_written_in_place),
     cmocka_unit_test (places_are_made_in_batches),
     cmocka_unit_test (what_became_zero_is_used_again),
+    cmocka_unit_test (the_file_becomes_shorter_at_a_flush),
+    cmocka_unit_test (a_file_that_lacks_only_its_end_can_be_written),
+    cmocka_unit_test (what_lacks_more_than_its_end_is_not_written),
     cmocka_unit_test (a_place_is_not_used_again_before_a_flush),
     cmocka_unit_test (a_place_is_not_used_again_before_operations_end),
     cmocka_unit_test (doubtful_images_are_not_written),
@@ -929,7 +733,8 @@ main (void)
     cmocka_unit_test (the_test_of_power_cuts_finds_damage),
   };
 
-  random_state = number_from ("NBDIMAGE_TEST_SEED", 1);
-  print_message ("seed %u\n", random_state);
+  model_subject.make = new_recorder;
+  model_subject.init = init;
+  model_seed ();
   return cmocka_run_group_tests (tests, NULL, NULL);
 }

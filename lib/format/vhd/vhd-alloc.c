@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* One block of a dynamic disk becomes present or absent.
+/* One block of a disk becomes present or absent.
  *
  * The thread that changes a block's BAT entry, or its bitmap, has made the
  * block busy, and others that want to wait for it.  Reading, and writing into
@@ -9,7 +9,8 @@
  * A block becomes present:
  *
  *   1. A ready place is taken: vhd-space.c.
- *   2. The data is written there.
+ *   2. The data is written there (vhd-child.c tells what differs over
+ *      parents).
  *   3. The BAT entry is written, then set in memory.
  *
  * A crash before 3: the block is absent, as it was.  After 3: it is present,
@@ -17,7 +18,10 @@
  *
  * A block becomes absent: its BAT entry is written, then set in memory, and
  * the place released.  A crash: the block is there with all its data, or it
- * is absent.
+ * is absent.  Of a differencing disk the parents have nothing there, so that
+ * absent means zero here too.
+ *
+ * What follows is for dynamic disks.
  *
  * Blocks that others wrote may have bits that are 0, where the sectors of a
  * dynamic disk are zero, whatever the file has there.  Before such sectors
@@ -40,7 +44,19 @@
 #include "lib/base/bytes.h"
 #include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
+#include "lib/format/vhd/vhd-edit.h"
 #include "lib/format/vhd/vhd-write.h"
+
+/* A power cut while the file grew leaves zeros where the footer at its end
+ * belongs, and all else whole: vhd_space_mend_end.
+ */
+static bool
+lacks_only_its_end (const struct vhd_layer *layer)
+{
+  return layer->footers.end_is_zeros &&
+    vhd_place_end_of_data (&layer->bat) + VHD_FOOTER_SIZE <=
+    layer->footers.end;
+}
 
 const char *
 vhd_writer_reason (const struct vhd_layer *layer)
@@ -49,8 +65,6 @@ vhd_writer_reason (const struct vhd_layer *layer)
 
   if (layer->header.bad_checksum)
     return "the checksum of its dynamic header is wrong";
-  if (f->from_copy)
-    return "its VHD footer is damaged or missing, only the copy is whole";
   if (f->copy_differs && !f->copy_behind)
     return "the copy of its VHD footer at offset 0 is not the same as the "
       "footer at its end";
@@ -62,6 +76,8 @@ vhd_writer_reason (const struct vhd_layer *layer)
     return "it has a batmap of XenServer, which we do not keep up to date";
   if (layer->bat.entries == NULL || layer->bat.full == NULL)
     return "its BAT is too large to be held in memory";
+  if (f->from_copy && !lacks_only_its_end (layer))
+    return "its VHD footer is damaged or missing, only the copy is whole";
   if (layer->bat.table_offset % VHD_BAT_ENTRY_SIZE != 0)
     return "its BAT does not begin at a multiple of 4 bytes";
   if (!block_can_resize (layer->block))
@@ -72,7 +88,7 @@ vhd_writer_reason (const struct vhd_layer *layer)
 
 int
 vhd_writer_new (struct vhd_layer *layer, struct vhd_writer **out,
-                struct err *err)
+                struct report *report, struct err *err)
 {
   CLEANUP_FREE struct vhd_writer *w = calloc (1, sizeof *w);
   int r;
@@ -80,9 +96,13 @@ vhd_writer_new (struct vhd_layer *layer, struct vhd_writer **out,
   if (w == NULL)
     return err_nomem (err);
   w->layer = layer;
-  r = vhd_space_new (layer, &w->space, err);
-  if (r < 0)
+  r = vhd_space_new (layer, &w->space, report, err);
+  if (r == 0 && layer->footers.footer.type == VHD_DIFFERENCING)
+    r = vhd_pending_new (layer, w->space, &w->pending, report, err);
+  if (r < 0) {
+    vhd_space_free (w->space);
     return r;
+  }
   pthread_mutex_init (&w->lock, NULL);
   pthread_cond_init (&w->changed, NULL);
   *out = steal_ptr (&w);
@@ -94,37 +114,51 @@ vhd_writer_free (struct vhd_writer *w)
 {
   if (w == NULL)
     return;
+  vhd_pending_free (w->pending);
   vhd_space_free (w->space);
   pthread_mutex_destroy (&w->lock);
   pthread_cond_destroy (&w->changed);
   free (w);
 }
 
+int
+vhd_writer_flush (struct vhd_writer *w, struct err *err)
+{
+  int r = w->pending ? vhd_pending_flush (w->pending, err)
+    : vhd_space_flush (w->space, err);
+
+  if (r == 0)
+    vhd_space_tidy (w->space);
+  return r;
+}
+
 /*--- Busy -------------------------------------------------------------------*/
 
 static bool
-is_busy (const struct vhd_writer *w, uint64_t index)
+is_busy (const struct vhd_writer *w, uint64_t index, bool shared)
 {
   for (const struct vhd_busy *b = w->busy; b; b = b->next)
-    if (b->index == index)
+    if (b->index == index && !(b->shared && shared))
       return true;
   return false;
 }
 
-static void
-make_busy (struct vhd_writer *w, uint64_t index, struct vhd_busy *busy)
+void
+vhd_busy_begin (struct vhd_writer *w, uint64_t index, bool shared,
+                struct vhd_busy *busy)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&w->lock);
 
-  while (is_busy (w, index))
+  while (is_busy (w, index, shared))
     pthread_cond_wait (&w->changed, &w->lock);
   busy->index = index;
+  busy->shared = shared;
   busy->next = w->busy;
   w->busy = busy;
 }
 
-static void
-not_busy (struct vhd_writer *w, struct vhd_busy *busy)
+void
+vhd_busy_end (struct vhd_writer *w, struct vhd_busy *busy)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&w->lock);
   struct vhd_busy **p = &w->busy;
@@ -166,24 +200,12 @@ write_entry (struct vhd_writer *w, uint64_t index, uint32_t sector,
 
 /*--- Present ----------------------------------------------------------------*/
 
-static int
-add_block (struct vhd_writer *w, uint64_t index, uint32_t in_block,
-           const void *buf, size_t len, struct err *err)
+int
+vhd_block_publish (struct vhd_writer *w, uint64_t index, uint32_t sector,
+                   struct err *err)
 {
-  struct vhd_bat *bat = &w->layer->bat;
-  uint32_t sector;
-  int r = vhd_space_take (w->space, &sector, err);
+  int r = write_entry (w, index, sector, err);
 
-  if (r < 0)
-    return r;
-  r = block_pwrite (w->layer->block, buf, len,
-                    (uint64_t) sector * VHD_SECTOR_SIZE + bat->bitmap_size +
-                    in_block, 0, err);
-  if (r < 0) {
-    vhd_space_soil (w->space, sector);
-    return r;
-  }
-  r = write_entry (w, index, sector, err);
   if (r < 0) {
     /* It may be in the file all the same, and zeroes of a block that is
      * absent write nothing.
@@ -193,9 +215,32 @@ add_block (struct vhd_writer *w, uint64_t index, uint32_t in_block,
     vhd_space_lose (w->space, sector);
     return r;
   }
-  vhd_bitmap_set_full (bat, index);
+  if (w->pending)
+    vhd_bitmap_forget_full (&w->layer->bat, index);
+  else
+    vhd_bitmap_set_full (&w->layer->bat, index);
   set_held_entry (w, index, sector);
+  vhd_space_settle (w->space, sector);
   return 0;
+}
+
+static int
+add_block (struct vhd_writer *w, uint64_t index, uint32_t in_block,
+           const void *buf, size_t len, struct err *err)
+{
+  const struct vhd_part part = { index, in_block, len };
+  uint32_t sector;
+  int r = vhd_space_take (w->space, &sector, err);
+
+  if (r < 0)
+    return r;
+  r = block_pwrite (w->layer->block, buf, len,
+                    vhd_data_off (w, sector, &part), 0, err);
+  if (r < 0) {
+    vhd_space_soil (w->space, sector);
+    return r;
+  }
+  return vhd_block_publish (w, index, sector, err);
 }
 
 int
@@ -206,10 +251,10 @@ vhd_block_add (struct vhd_writer *w, uint64_t index, uint32_t in_block,
   struct vhd_busy busy;
   int r = 1;
 
-  make_busy (w, index, &busy);
+  vhd_busy_begin (w, index, false, &busy);
   if (held_entry (w, index) == VHD_BAT_HELD_ABSENT)
     r = add_block (w, index, in_block, buf, len, &why);
-  not_busy (w, &busy);
+  vhd_busy_end (w, &busy);
   return r < 0 ? err_set (err, r, "%s", why.msg) : r;
 }
 
@@ -244,14 +289,15 @@ remove_block (struct vhd_writer *w, uint64_t index, bool *done,
               struct err *err)
 {
   uint32_t sector = held_entry (w, index);
-  bool full;
-  int r;
+  bool full = true;
+  int r = 0;
 
   if (sector == VHD_BAT_HELD_ABSENT) {
     *done = true;
     return 0;
   }
-  r = see_bitmap (w, index, sector, &full, err);
+  if (w->pending == NULL)
+    r = see_bitmap (w, index, sector, &full, err);
   if (r < 0 || !full || !is_whole (&w->layer->bat, index))
     return r;
   r = write_entry (w, index, VHD_BAT_ABSENT, err);
@@ -260,6 +306,8 @@ remove_block (struct vhd_writer *w, uint64_t index, bool *done,
     return r;
   }
   set_held_entry (w, index, VHD_BAT_HELD_ABSENT);
+  if (w->pending)
+    pending_forget (w->layer->pending, index);
   vhd_space_release (w->space, sector);
   *done = true;
   return 0;
@@ -273,9 +321,9 @@ vhd_block_remove (struct vhd_writer *w, uint64_t index, bool *done,
   int r;
 
   *done = false;
-  make_busy (w, index, &busy);
+  vhd_busy_begin (w, index, false, &busy);
   r = remove_block (w, index, done, err);
-  not_busy (w, &busy);
+  vhd_busy_end (w, &busy);
   return r;
 }
 
@@ -352,8 +400,8 @@ vhd_block_fill_bitmap (struct vhd_writer *w, uint64_t index, struct err *err)
   struct vhd_busy busy;
   int r;
 
-  make_busy (w, index, &busy);
+  vhd_busy_begin (w, index, false, &busy);
   r = fill_bitmap (w, index, &why);
-  not_busy (w, &busy);
+  vhd_busy_end (w, &busy);
   return r < 0 ? err_set (err, r, "%s", why.msg) : r;
 }

@@ -373,8 +373,10 @@ vhd_bat_close (struct vhd_bat *bat)
 {
   free (bat->entries);
   free (bat->full);
+  free (bat->full_at);
   bat->entries = NULL;
   bat->full = NULL;
+  bat->full_at = NULL;
 }
 
 /*--- Lookup -----------------------------------------------------------------*/

@@ -192,6 +192,16 @@ read_end (struct block *block, struct vhd_place *end, struct err *err)
   return read_place (block, size - rest, rest, end, err);
 }
 
+/* Is nothing, not even a part of a footer, where it belongs? */
+static bool
+is_all_zeros (const struct vhd_place *place)
+{
+  static const uint8_t zeros[VHD_FOOTER_SIZE];
+
+  return place->len == VHD_FOOTER_SIZE && place->off % VHD_SECTOR_SIZE == 0 &&
+    memcmp (place->bytes, zeros, sizeof zeros) == 0;
+}
+
 static int
 read_copy (struct block *block, struct vhd_place *copy, struct err *err)
 {
@@ -417,6 +427,7 @@ vhd_footer_read (struct block *block, bool ignore_checksums,
   if (r < 0)
     return r;
   found.from_copy = chosen == &copy;
+  found.end_is_zeros = found.from_copy && is_all_zeros (&end);
   found.bad_checksum = !chosen->valid;
   found.copy_differs = end.valid && type_at (&end) != VHD_FIXED &&
     memcmp (end.bytes, copy.bytes, VHD_FOOTER_SIZE) != 0;

@@ -255,6 +255,30 @@ vhd_layer_extents (struct vhd_layer *layer, uint64_t len, uint64_t off,
   return 0;
 }
 
+int
+vhd_parents_are_zero (struct vhd_layer *layer, uint64_t len, uint64_t off,
+                      bool *zero, struct err *err)
+{
+  uint64_t end = off + len;
+
+  for (*zero = true; *zero && off < end;) {
+    CLEANUP_EXTENT_LIST struct extent_list list = { VECTOR_INIT, 1 };
+    uint64_t has = end - off;
+    struct vhd_layer *next = next_layer (layer, off, &has);
+    int r;
+
+    if (next == NULL)
+      return 0;
+    r = vhd_layer_extents (next, has, off, &list, err);
+    if (r < 0)
+      return r;
+    *zero = list.v.ptr[0].kind == EXTENT_HOLE ||
+      list.v.ptr[0].kind == EXTENT_ZERO;
+    off = extent_list_end (&list, off);
+  }
+  return 0;
+}
+
 /*--- Readahead --------------------------------------------------------------*/
 
 int

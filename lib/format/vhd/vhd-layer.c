@@ -40,6 +40,7 @@ vhd_layer_free (struct vhd_layer *layer)
   while (layer) {
     struct vhd_layer *parent = layer->parent;
 
+    pending_close (layer->pending);
     vhd_bat_close (&layer->bat);
     folder_close (&layer->folder);
     block_unref (layer->block);
@@ -135,5 +136,9 @@ vhd_layer_open (struct vhd_layer *layer, enum image_size_rule rule,
 
   if (r < 0 || vhd_layer_is_fixed (layer))
     return r;
-  return vhd_bat_open (layer, err);
+  r = vhd_bat_open (layer, err);
+  /* Who writes to it gets them otherwise. */
+  if (r == 0 && !(options->writable && layer->number == 0))
+    r = vhd_pending_peek (layer, err);
+  return r;
 }

@@ -3,7 +3,7 @@
 /* The driver's table: VHD, version 1, of Connectix and Microsoft.
  *
  * Fixed disks can be written, through to the bytes in front of the footer,
- * and dynamic ones, which grow.  Differencing ones are read only.
+ * and dynamic and differencing ones, which grow.
  */
 
 #include <config.h>
@@ -34,8 +34,6 @@ reason_not_to_write (const struct vhd_layer *leaf)
 {
   const struct vhd_footer *f = &leaf->footers.footer;
 
-  if (f->type == VHD_DIFFERENCING)
-    return "it is a differencing VHD, which can only be read";
   if (leaf->footers.bad_checksum)
     return "the checksum of its VHD footer is wrong";
   if (leaf->size_is_doubtful)
@@ -44,9 +42,7 @@ reason_not_to_write (const struct vhd_layer *leaf)
     return "its size is not a whole number of sectors";
   if (f->hidden && vhd_creator_is (f, "tap\0"))
     return "it is marked as the parent of other disks";
-  if (f->type == VHD_DYNAMIC)
-    return vhd_writer_reason (leaf);
-  return NULL;
+  return vhd_layer_is_fixed (leaf) ? NULL : vhd_writer_reason (leaf);
 }
 
 static int
@@ -85,7 +81,7 @@ vhd_open (struct image *img, const struct image_options *options,
   if (r == 0)
     r = vhd_index_new (vhd->leaf, &vhd->index, err);
   if (r == 0 && img->writable && !vhd_layer_is_fixed (vhd->leaf))
-    r = vhd_writer_new (vhd->leaf, &vhd->writer, err);
+    r = vhd_writer_new (vhd->leaf, &vhd->writer, report, err);
   if (r < 0)
     return r;
   img->size = vhd->leaf->size;
@@ -175,7 +171,7 @@ vhd_flush (struct image *img, struct err *err)
 {
   struct vhd *vhd = img->state;
 
-  return vhd->writer ? vhd_space_flush (vhd->writer->space, err)
+  return vhd->writer ? vhd_writer_flush (vhd->writer, err)
     : block_flush (img->block, err);
 }
 

@@ -10,8 +10,9 @@
  * data of a block is aligned to 4 KiB.  Making a batch:
  *
  *   1. The footer is written at the new end; the file grows by that.
- *   2. Data of the places is zeroed where the file had something, or they
- *      were used; bitmaps are written, all ones.  The place where the old
+ *   2. Places are zeroed where the file had something, or they were used;
+ *      bitmaps are written, all ones, where the disk is not a differencing
+ *      one.  The place where the old
  *      footer lies is left out of this and waits for the next batch, because
  *      that footer is the only one on stable storage.
  *   3. fdatasync.
@@ -34,9 +35,7 @@
  *      number of the epoch changes at b, and the old one has to be empty.
  *   d. It is made ready with the next batch: 2 to 4.
  *
- * At the end, when all that was written is on stable storage: the footer is
- * written behind the last block, fdatasync, and then the file is cut off
- * behind it.  Until that happens the footer at the end is whole.
+ * What is free at the end of the file is cut off: vhd-shrink.c.
  *
  * The lock is held for moments, never while reading, writing or flushing.
  */
@@ -48,99 +47,32 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
-#include "lib/format/vhd/vhd-write.h"
+#include "lib/format/vhd/vhd-space.h"
 
-#define ALIGNMENT 4096
 #define BATCH_BYTES (64 * 1024 * 1024)
 #define MAX_BATCH 1024          /* places */
 
-struct place {
-  uint32_t sector;
-  bool dirty;                   /* its data is not known to be zero */
-};
-
-DEFINE_VECTOR (places, struct place);
-
-struct vhd_space {
-  struct block *block;          /* borrowed */
-  const struct vhd_bat *bat;    /* borrowed */
-  uint8_t footer[VHD_FOOTER_SIZE];
-  uint64_t stride;              /* bytes from one place to the next */
-  bool changed;                 /* atomic: close has something to do */
-
-  /* Whoever set growing; then constant for the others. */
-  uint64_t next;                /* bytes: where the next new place begins */
-  uint64_t limit;               /* where the footer at the end begins */
-  uint64_t batch;               /* how many places to make */
-  bool torn;                    /* a footer may be in part behind the end */
-  bool copy_behind;             /* the copy is not that footer yet */
-
-  uint64_t epoch;               /* atomic */
-  uint64_t under_way[2];        /* atomic: operations of even and odd epochs */
-
-  pthread_mutex_t lock;         /* guards what follows */
-  pthread_cond_t grown;
-  bool growing;
-  struct places ready;          /* from first_ready on */
-  size_t first_ready;           /* 0 if there is none */
-  size_t last_batch;            /* how many became ready at once */
-  struct places unready;        /* step d */
-  struct places released;       /* step a */
-  struct places waiting;        /* being flushed, or step c */
-  bool waits_for_epoch;         /* ... which is the one before epoch */
-  uint64_t keep;                /* bytes: lost places end here */
-};
-
-static uint64_t
-place_size (const struct vhd_bat *bat)
-{
-  return (uint64_t) bat->bitmap_size + bat->block_size;
-}
-
-static uint64_t
-place_off (uint32_t sector)
-{
-  return (uint64_t) sector * VHD_SECTOR_SIZE;
-}
-
-/* The first place at or behind off. */
-static uint64_t
-align_place (const struct vhd_bat *bat, uint64_t off)
-{
-  return round_up (off + bat->bitmap_size, ALIGNMENT) - bat->bitmap_size;
-}
-
-/* Behind everything that the file is known to hold. */
-static uint64_t
-end_of_data (const struct vhd_bat *bat)
-{
-  uint32_t last = 0;
-  uint64_t end = bat->reserved_end;
-
-  for (uint64_t i = 0; i < bat->nr_entries; ++i) {
-    uint32_t sector = __atomic_load_n (&bat->entries[i], __ATOMIC_ACQUIRE);
-
-    last = sector > last ? sector : last;
-  }
-  if (last != VHD_BAT_HELD_ABSENT)
-    end = max_u64 (end, place_off (last) + place_size (bat));
-  return end;
-}
-
 int
 vhd_space_new (struct vhd_layer *layer, struct vhd_space **out,
-               struct err *err)
+               struct report *report, struct err *err)
 {
   CLEANUP_FREE struct vhd_space *space = calloc (1, sizeof *space);
-  uint64_t end = layer->footers.end;
+  uint64_t end;
   int r;
 
   if (space == NULL)
     return err_nomem (err);
+  if (layer->footers.from_copy) {
+    r = vhd_space_mend_end (layer, report, err);
+    if (r < 0)
+      return r;
+  }
+  end = layer->footers.end;
   space->block = layer->block;
   space->bat = &layer->bat;
+  space->cache = layer->cache;
+  space->differencing = layer->footers.footer.type == VHD_DIFFERENCING;
   /* An old one lacks the last byte, which is 0. */
   r = block_pread (layer->block, space->footer,
                    (size_t) min_u64 (VHD_FOOTER_SIZE,
@@ -148,8 +80,9 @@ vhd_space_new (struct vhd_layer *layer, struct vhd_space **out,
                    end, err);
   if (r < 0)
     return r;
-  space->stride = round_up (place_size (space->bat), ALIGNMENT);
-  space->next = align_place (space->bat, end_of_data (space->bat));
+  space->stride = vhd_place_stride (space->bat);
+  space->next = vhd_place_align (space->bat,
+                                 vhd_place_end_of_data (space->bat));
   space->limit = end;
   space->batch = 1;
   space->copy_behind = layer->footers.copy_behind;
@@ -186,8 +119,8 @@ vhd_space_leave (struct vhd_space *space, unsigned epoch)
 /* Step c, under the lock.  Out of memory loses places until the image is
  * opened again, nothing else.
  */
-static void
-end_waiting (struct vhd_space *space)
+void
+vhd_space_end_waiting (struct vhd_space *space)
 {
   uint64_t old = __atomic_load_n (&space->epoch, __ATOMIC_SEQ_CST) + 1;
 
@@ -196,6 +129,7 @@ end_waiting (struct vhd_space *space)
     return;
   for (size_t i = 0; i < space->waiting.len; ++i)
     (void) vector_append (&space->unready, &space->waiting.ptr[i]);
+  space->freed = space->freed || space->waiting.len > 0;
   space->waiting.len = 0;
   space->waits_for_epoch = false;
 }
@@ -221,12 +155,13 @@ choose_number (const struct vhd_space *space, uint64_t most, uint64_t *nr,
 
 static int
 add_new_places (const struct vhd_space *space, uint64_t nr, uint64_t old_end,
-                struct places *batch, struct places *held, struct err *err)
+                struct vhd_slots *batch, struct vhd_slots *held,
+                struct err *err)
 {
   for (uint64_t i = 0; i < nr; ++i) {
     uint64_t off = space->next + i * space->stride;
-    struct place place = {
-      (uint32_t) (off / VHD_SECTOR_SIZE), off < old_end || space->torn
+    struct vhd_slot place = {
+      (uint32_t) (off / VHD_SECTOR_SIZE), off < old_end || space->torn, false
     };
     bool has_footer = off < old_end &&
       off + space->stride > space->limit;
@@ -257,8 +192,8 @@ mend_copy (struct vhd_space *space, struct err *err)
  * the others into batch.
  */
 static int
-extend (struct vhd_space *space, struct places *batch, struct places *held,
-        struct err *err)
+extend (struct vhd_space *space, struct vhd_slots *batch,
+        struct vhd_slots *held, struct err *err)
 {
   uint64_t nr, end, old_end = block_size (space->block);
   int r = choose_number (space, space->batch - batch->len, &nr, err);
@@ -285,31 +220,44 @@ extend (struct vhd_space *space, struct places *batch, struct places *held,
   return 0;
 }
 
-/* Step 2. */
+/* Sectors of it that were read while it was another block's are not what
+ * they were.
+ */
 static int
-prepare (struct vhd_space *space, const struct place *place, struct err *err)
+write_ones (struct vhd_space *space, uint32_t sector, struct err *err)
 {
-  const struct vhd_bat *bat = space->bat;
-  uint64_t off = place_off (place->sector);
-  uint8_t ones[4096];
+  uint8_t ones[VHD_SECTOR_SIZE];
   int r = 0;
 
   memset (ones, 0xFF, sizeof ones);
-  if (place->dirty)
-    r = block_zero (space->block, bat->block_size, off + bat->bitmap_size, 0,
-                    err);
-  for (uint32_t done = 0; r == 0 && done < bat->bitmap_size;) {
-    size_t n = (size_t) min_u64 (bat->bitmap_size - done, sizeof ones);
-
-    r = block_pwrite (space->block, ones, n, off + done, 0, err);
-    done += (uint32_t) n;
-  }
+  for (uint32_t i = 0; r == 0 && i < space->bat->bitmap_size / sizeof ones; ++i)
+    r = sector_cache_write (space->cache, space->block, 0, sector + i, ones,
+                            err);
   return r;
+}
+
+/* Step 2. */
+static int
+prepare (struct vhd_space *space, const struct vhd_slot *place,
+         struct err *err)
+{
+  const struct vhd_bat *bat = space->bat;
+  uint64_t off = vhd_place_off (place->sector);
+
+  if (place->dirty) {
+    int r = block_zero (space->block, vhd_place_size (bat), off, 0, err);
+
+    if (r < 0)
+      return r;
+    for (uint32_t i = 0; i < bat->bitmap_size / VHD_SECTOR_SIZE; ++i)
+      sector_cache_forget (space->cache, 0, place->sector + i);
+  }
+  return space->differencing ? 0 : write_ones (space, place->sector, err);
 }
 
 /* Steps 2 and 3. */
 static int
-prepare_all (struct vhd_space *space, const struct places *batch,
+prepare_all (struct vhd_space *space, const struct vhd_slots *batch,
              struct err *err)
 {
   int r = 0;
@@ -320,12 +268,13 @@ prepare_all (struct vhd_space *space, const struct places *batch,
   return r < 0 ? r : vhd_space_flush (space, err);
 }
 
-/* Under the lock.  They may be half done, or hold what was a footer. */
-static void
-put_back (struct vhd_space *space, struct places *places)
+/* They may be half done, or hold what was a footer. */
+void
+vhd_space_put_back (struct vhd_space *space, struct vhd_slots *places)
 {
   for (size_t i = 0; i < places->len; ++i) {
     places->ptr[i].dirty = true;
+    places->ptr[i].punched = false;
     (void) vector_append (&space->unready, &places->ptr[i]);
   }
 }
@@ -334,7 +283,7 @@ put_back (struct vhd_space *space, struct places *places)
 static void
 drop_taken (struct vhd_space *space)
 {
-  struct places *ready = &space->ready;
+  struct vhd_slots *ready = &space->ready;
 
   if (space->first_ready == 0)
     return;
@@ -348,13 +297,13 @@ drop_taken (struct vhd_space *space)
  * until the image is opened again: the footer in it may be the only one.
  */
 static int
-publish (struct vhd_space *space, struct places *batch, struct places *held,
-         int r, struct err *err)
+publish (struct vhd_space *space, struct vhd_slots *batch,
+         struct vhd_slots *held, int r, struct err *err)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&space->lock);
 
   if (r < 0) {
-    put_back (space, batch);
+    vhd_space_put_back (space, batch);
     return r;
   }
   drop_taken (space);
@@ -362,7 +311,7 @@ publish (struct vhd_space *space, struct places *batch, struct places *held,
   for (size_t i = 0; i < batch->len; ++i)
     if (vector_append (&space->ready, &batch->ptr[i]) < 0)
       r = err_nomem (err);
-  put_back (space, held);
+  vhd_space_put_back (space, held);
   return r;
 }
 
@@ -372,19 +321,37 @@ largest_batch (const struct vhd_space *space)
   return max_u64 (1, min_u64 (BATCH_BYTES / space->stride, MAX_BATCH));
 }
 
-/* By the one thread that set growing, without the lock. */
+static int
+compare_places (const void *a, const void *b)
+{
+  uint32_t x = ((const struct vhd_slot *) a)->sector;
+  uint32_t y = ((const struct vhd_slot *) b)->sector;
+
+  return (x > y) - (x < y);
+}
+
+void
+vhd_slots_sort (struct vhd_slots *places)
+{
+  if (places->len > 0)
+    qsort (places->ptr, places->len, sizeof places->ptr[0], compare_places);
+}
+
+/* By the one thread that set growing, without the lock.  What lies in front is
+ * used first, so that the end becomes free.
+ */
 static int
 grow (struct vhd_space *space, struct err *err)
 {
-  struct places batch = VECTOR_INIT, held = VECTOR_INIT;
+  struct vhd_slots batch = VECTOR_INIT, held = VECTOR_INIT;
   struct err why = ERR_INIT;
   int r = 0;
 
   {
     ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&space->lock);
-    end_waiting (space);
+    vhd_space_end_waiting (space);
     batch = space->unready;
-    space->unready = (struct places) VECTOR_INIT;
+    space->unready = (struct vhd_slots) VECTOR_INIT;
   }
   /* Where places become free again, these are enough. */
   if (batch.len <= space->batch / 4) {
@@ -399,6 +366,7 @@ grow (struct vhd_space *space, struct err *err)
     }
     space->batch = min_u64 (space->batch * 2, largest_batch (space));
   }
+  vhd_slots_sort (&batch);
   if (r == 0)
     r = prepare_all (space, &batch, &why);
   if (r < 0)
@@ -424,12 +392,18 @@ grow_now (struct vhd_space *space, struct err *err)
   return r;
 }
 
-static void
-pop_ready (struct vhd_space *space, uint32_t *sector)
+static int
+pop_ready (struct vhd_space *space, uint32_t *sector, struct err *err)
 {
-  *sector = space->ready.ptr[space->first_ready++].sector;
+  const struct vhd_slot *place = &space->ready.ptr[space->first_ready];
+
+  if (vector_append (&space->taken, place) < 0)
+    return err_nomem (err);
+  *sector = place->sector;
+  space->first_ready++;
   if (space->first_ready == space->ready.len)
     space->first_ready = space->ready.len = 0;
+  return 0;
 }
 
 /* Who takes one of the last places makes the next batch, while the others
@@ -452,9 +426,10 @@ vhd_space_take (struct vhd_space *space, uint32_t *sector, struct err *err)
       pthread_cond_wait (&space->grown, &space->lock);
     else
       r = grow_now (space, err);
+  if (r == 0)
+    r = pop_ready (space, sector, err);
   if (r < 0)
     return r;
-  pop_ready (space, sector);
   if (space->ready.len > 0 && runs_short (space) && !space->growing)
     grow_now (space, NULL);
   return 0;
@@ -462,12 +437,34 @@ vhd_space_take (struct vhd_space *space, uint32_t *sector, struct err *err)
 
 /*--- What happened to a place -----------------------------------------------*/
 
+/* Under the lock. */
+static void
+not_taken (struct vhd_space *space, uint32_t sector)
+{
+  struct vhd_slots *taken = &space->taken;
+  size_t i = 0;
+
+  while (i < taken->len && taken->ptr[i].sector != sector)
+    i++;
+  if (i < taken->len)
+    taken->ptr[i] = taken->ptr[--taken->len];
+}
+
+void
+vhd_space_settle (struct vhd_space *space, uint32_t sector)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&space->lock);
+
+  not_taken (space, sector);
+}
+
 void
 vhd_space_soil (struct vhd_space *space, uint32_t sector)
 {
-  struct place place = { sector, true };
+  struct vhd_slot place = { sector, true, false };
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&space->lock);
 
+  not_taken (space, sector);
   (void) vector_append (&space->unready, &place);
 }
 
@@ -476,14 +473,15 @@ vhd_space_lose (struct vhd_space *space, uint32_t sector)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&space->lock);
 
+  not_taken (space, sector);
   space->keep = max_u64 (space->keep,
-                         place_off (sector) + place_size (space->bat));
+                         vhd_place_off (sector) + vhd_place_size (space->bat));
 }
 
 void
 vhd_space_release (struct vhd_space *space, uint32_t sector)
 {
-  struct place place = { sector, true };
+  struct vhd_slot place = { sector, true, false };
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&space->lock);
 
   __atomic_store_n (&space->changed, true, __ATOMIC_RELAXED);
@@ -515,9 +513,9 @@ vhd_space_flush (struct vhd_space *space, struct err *err)
 
   {
     ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&space->lock);
-    end_waiting (space);
+    vhd_space_end_waiting (space);
     if (space->waiting.len == 0 && space->released.len > 0) {
-      struct places empty = space->waiting;
+      struct vhd_slots empty = space->waiting;
 
       space->waiting = space->released;
       space->released = empty;
@@ -534,52 +532,17 @@ vhd_space_flush (struct vhd_space *space, struct err *err)
 
 /*--- The end ----------------------------------------------------------------*/
 
-/* Give the space of places that are not at the end back to the file system.
- * No BAT entry on stable storage names them.
- */
-static void
-punch (struct vhd_space *space, const struct places *places, uint64_t end)
-{
-  for (size_t i = 0; i < places->len; ++i)
-    if (places->ptr[i].dirty &&
-        place_off (places->ptr[i].sector) + place_size (space->bat) <= end)
-      block_trim (space->block, place_size (space->bat),
-                  place_off (places->ptr[i].sector), 0, NULL);
-}
-
-static void
-cut_off (struct vhd_space *space)
-{
-  uint64_t end = max_u64 (end_of_data (space->bat), space->keep);
-
-  if (!__atomic_load_n (&space->changed, __ATOMIC_RELAXED) ||
-      block_flush (space->block, NULL) < 0)
-    return;
-  end = align_place (space->bat, end);
-  punch (space, &space->unready, end);
-  punch (space, &space->waiting, end);
-  punch (space, &space->released, end);
-  /* The footers would overlap, or it is where it belongs. */
-  if (end + VHD_FOOTER_SIZE > space->limit)
-    return;
-  if (block_pwrite (space->block, space->footer, VHD_FOOTER_SIZE, end, 0,
-                    NULL) < 0 ||
-      block_flush (space->block, NULL) < 0 ||
-      block_resize (space->block, end + VHD_FOOTER_SIZE, NULL) < 0)
-    return;
-  block_flush (space->block, NULL);
-}
-
 void
 vhd_space_free (struct vhd_space *space)
 {
   if (space == NULL)
     return;
-  cut_off (space);
+  vhd_space_cut_off (space);
   vector_free (&space->ready);
   vector_free (&space->unready);
   vector_free (&space->released);
   vector_free (&space->waiting);
+  vector_free (&space->taken);
   pthread_mutex_destroy (&space->lock);
   pthread_cond_destroy (&space->grown);
   free (space);

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* Writing into a dynamic disk, over its blocks.
+/* Writing into a disk, over its blocks.
  *
  * Sectors of a block that is there, and whose bits are 1, are written in
  * place and with nothing else.  What has to change before, vhd-alloc.c
- * changes.
+ * changes; blocks of a differencing disk are vhd-child.c's business.
  *
- * A block that is made zero as a whole becomes absent.  Anywhere else zeros
- * are written, or a hole punched into the file, whatever the bits say.
+ * A block of a dynamic disk that is made zero as a whole becomes absent.
+ * Anywhere else zeros are written, or a hole punched into the file, whatever
+ * the bits say.
  *
  * Flags: one flush at the end serves for FUA, after all parts are written.
  */
@@ -20,16 +21,9 @@
 #include "lib/base/checked.h"
 #include "lib/format/vhd/vhd-write.h"
 
-/* A range inside one block. */
-struct part {
-  uint64_t index;
-  uint32_t in_block;            /* bytes */
-  uint64_t len;                 /* bytes */
-};
-
 static void
 first_part (const struct vhd_writer *w, uint64_t len, uint64_t off,
-            struct part *part)
+            struct vhd_part *part)
 {
   uint32_t block_size = w->layer->bat.block_size;
 
@@ -50,12 +44,12 @@ check_not_broken (const struct vhd_writer *w, struct err *err)
 static int
 flush_if_fua (struct vhd_writer *w, unsigned flags, struct err *err)
 {
-  return flags & BLOCK_FUA ? vhd_space_flush (w->space, err) : 0;
+  return flags & BLOCK_FUA ? vhd_writer_flush (w, err) : 0;
 }
 
-static uint64_t
-data_off (const struct vhd_writer *w, uint32_t sector,
-          const struct part *part)
+uint64_t
+vhd_data_off (const struct vhd_writer *w, uint32_t sector,
+              const struct vhd_part *part)
 {
   return (uint64_t) sector * VHD_SECTOR_SIZE + w->layer->bat.bitmap_size +
     part->in_block;
@@ -63,10 +57,9 @@ data_off (const struct vhd_writer *w, uint32_t sector,
 
 /*--- Data -------------------------------------------------------------------*/
 
-/* Are the bits of all sectors that it touches 1? */
-static int
-bits_are_set (struct vhd_writer *w, const struct part *part, uint32_t sector,
-              bool *set, struct err *err)
+int
+vhd_bits_are_set (struct vhd_writer *w, const struct vhd_part *part,
+                  uint32_t sector, bool *set, struct err *err)
 {
   unsigned i = part->in_block / VHD_SECTOR_SIZE, n;
   unsigned end = (unsigned) div_round_up (part->in_block + part->len,
@@ -83,8 +76,8 @@ bits_are_set (struct vhd_writer *w, const struct part *part, uint32_t sector,
  * so that it can be written, or by someone else meanwhile.
  */
 static int
-try_to_write (struct vhd_writer *w, const struct part *part, const void *buf,
-              struct err *err)
+try_to_write (struct vhd_writer *w, const struct vhd_part *part,
+              const void *buf, struct err *err)
 {
   uint32_t sector;
   bool set;
@@ -95,12 +88,12 @@ try_to_write (struct vhd_writer *w, const struct part *part, const void *buf,
   if (sector == VHD_BAT_ABSENT)
     return vhd_block_add (w, part->index, part->in_block, buf, part->len,
                           err);
-  r = bits_are_set (w, part, sector, &set, err);
+  r = vhd_bits_are_set (w, part, sector, &set, err);
   if (r < 0)
     return r;
   if (set)
     return block_pwrite (w->layer->block, buf, part->len,
-                         data_off (w, sector, part), 0, err);
+                         vhd_data_off (w, sector, part), 0, err);
   r = vhd_block_fill_bitmap (w, part->index, err);
   return r < 0 ? r : 1;
 }
@@ -113,11 +106,12 @@ vhd_write (struct vhd_writer *w, const void *buf, size_t len, uint64_t off,
   int r = check_not_broken (w, err);
 
   while (r == 0 && len > 0) {
-    struct part part;
+    struct vhd_part part;
 
     first_part (w, len, off, &part);
     do
-      r = try_to_write (w, &part, p, err);
+      r = w->pending ? vhd_child_write (w, &part, p, err)
+        : try_to_write (w, &part, p, err);
     while (r > 0);
     p += part.len;
     off += part.len;
@@ -128,14 +122,14 @@ vhd_write (struct vhd_writer *w, const void *buf, size_t len, uint64_t off,
 
 /*--- Zeros ------------------------------------------------------------------*/
 
-static bool
-is_whole_block (const struct vhd_writer *w, const struct part *part)
+bool
+vhd_is_whole_block (const struct vhd_writer *w, const struct vhd_part *part)
 {
   return part->in_block == 0 && part->len == w->layer->bat.block_size;
 }
 
 static int
-zero_part (struct vhd_writer *w, const struct part *part, unsigned flags,
+zero_part (struct vhd_writer *w, const struct vhd_part *part, unsigned flags,
            struct err *err)
 {
   bool done = false;
@@ -144,12 +138,12 @@ zero_part (struct vhd_writer *w, const struct part *part, unsigned flags,
 
   if (r < 0 || sector == VHD_BAT_ABSENT)
     return r;
-  if (is_whole_block (w, part) && !(flags & BLOCK_NO_HOLE))
+  if (vhd_is_whole_block (w, part) && !(flags & BLOCK_NO_HOLE))
     r = vhd_block_remove (w, part->index, &done, err);
   if (r < 0 || done)
     return r;
-  return block_zero (w->layer->block, part->len, data_off (w, sector, part),
-                     flags & ~BLOCK_FUA, err);
+  return block_zero (w->layer->block, part->len, vhd_data_off (w, sector, part),
+                     flags, err);
 }
 
 int
@@ -159,10 +153,13 @@ vhd_zero (struct vhd_writer *w, uint64_t len, uint64_t off, unsigned flags,
   int r = check_not_broken (w, err);
 
   while (r == 0 && len > 0) {
-    struct part part;
+    struct vhd_part part;
 
     first_part (w, len, off, &part);
-    r = zero_part (w, &part, flags, err);
+    do
+      r = w->pending ? vhd_child_zero (w, &part, flags & ~BLOCK_FUA, err)
+        : zero_part (w, &part, flags & ~BLOCK_FUA, err);
+    while (r > 0);
     off += part.len;
     len -= part.len;
   }
@@ -173,7 +170,8 @@ vhd_zero (struct vhd_writer *w, uint64_t len, uint64_t off, unsigned flags,
  * may have no use for the space.
  */
 static int
-discard_part (struct vhd_writer *w, const struct part *part, struct err *err)
+discard_part (struct vhd_writer *w, const struct vhd_part *part,
+              struct err *err)
 {
   bool done = false;
   uint32_t sector;
@@ -181,11 +179,11 @@ discard_part (struct vhd_writer *w, const struct part *part, struct err *err)
 
   if (r < 0 || sector == VHD_BAT_ABSENT)
     return r;
-  if (is_whole_block (w, part))
+  if (vhd_is_whole_block (w, part))
     r = vhd_block_remove (w, part->index, &done, err);
   if (r < 0 || done)
     return r;
-  return block_trim (w->layer->block, part->len, data_off (w, sector, part),
+  return block_trim (w->layer->block, part->len, vhd_data_off (w, sector, part),
                      0, err);
 }
 
@@ -196,10 +194,11 @@ vhd_discard (struct vhd_writer *w, uint64_t len, uint64_t off,
   int r = check_not_broken (w, err);
 
   while (r == 0 && len > 0) {
-    struct part part;
+    struct vhd_part part;
 
     first_part (w, len, off, &part);
-    r = discard_part (w, &part, err);
+    r = w->pending ? vhd_child_discard (w, &part, err)
+      : discard_part (w, &part, err);
     off += part.len;
     len -= part.len;
   }

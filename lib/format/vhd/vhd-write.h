@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* Writing into dynamic VHDs (type 3).
+/* Writing into dynamic VHDs (type 3) and differencing ones (type 4).
  *
  *   space   vhd-space.c    places in the file for new blocks; the footer at
  *                          its end; which operations are under way
+ *           vhd-shrink.c   the end of the file, when places become free
+ *   bits    vhd-pending.c  of differencing disks: from memory into the file
  *   blocks  vhd-alloc.c    one block of the disk becomes present or absent
+ *   child   vhd-child.c    what is written into one block over parents
  *   disk    vhd-write.c    the driver's operations, over many blocks
  *
  * A place is where a block may be: a bitmap and its data, named by the
@@ -23,18 +26,19 @@
 struct vhd_space;
 
 /* For a layer that vhd_writer_reason has nothing against; it must outlive
- * the space.  Reads the footer, writes nothing.
+ * the space.  Writes nothing, unless the footer at the end is missing.
  */
 int vhd_space_new (struct vhd_layer *layer, struct vhd_space **out,
-                   struct err *err);
+                   struct report *report, struct err *err);
 
 /* Cut off what was not used and free.  NULL is fine.  Failures are not told:
  * the image is whole without it.
  */
 void vhd_space_free (struct vhd_space *space);
 
-/* A place whose data is zero and whose bitmap is all ones, both on stable
- * storage and in front of the footer: its sector may be put into the BAT.
+/* A place whose data is zero and whose bitmap is all ones, or all zeros in a
+ * differencing disk, both on stable storage and in front of the footer: its
+ * sector may be put into the BAT.
  * May have to write and to flush; from many threads.  -ENOSPC when the BAT
  * can't name a sector so far behind.
  */
@@ -43,17 +47,22 @@ int vhd_space_take (struct vhd_space *space, uint32_t *sector,
 
 /* What happened to a place that was taken.
  *
+ * settle: the BAT names it, in the file and in memory.
  * soil: something may be written in its data, and no BAT entry knows it.
  * lose: it is not known whether the BAT in the file names it.
  * release: the BAT did name it, and does not any more, neither in the file,
  * be it on stable storage or not, nor in memory.
  */
+void vhd_space_settle (struct vhd_space *space, uint32_t sector);
 void vhd_space_soil (struct vhd_space *space, uint32_t sector);
 void vhd_space_lose (struct vhd_space *space, uint32_t sector);
 void vhd_space_release (struct vhd_space *space, uint32_t sector);
 
 /* Everything that was written before is on stable storage after. */
 int vhd_space_flush (struct vhd_space *space, struct err *err);
+
+/* After a flush: what has become free goes, if that is worth it. */
+void vhd_space_tidy (struct vhd_space *space);
 
 /* Around each operation on the disk: whoever looked up a place between the
  * two may use it, as it is not given to another block before the end.
@@ -62,17 +71,46 @@ int vhd_space_flush (struct vhd_space *space, struct err *err);
 unsigned vhd_space_enter (struct vhd_space *space);
 void vhd_space_leave (struct vhd_space *space, unsigned epoch);
 
+/*--- vhd-pending.c ----------------------------------------------------------*/
+
+struct vhd_pending;
+
+/* For a differencing layer.  Bits that a killed process left are written into
+ * the file before this returns; -EBUSY, -ENOTSUP as pending_open.
+ */
+int vhd_pending_new (struct vhd_layer *layer, struct vhd_space *space,
+                     struct vhd_pending **out, struct report *report,
+                     struct err *err);
+
+/* After a flush, whose failure is not told: then the bits stay in the
+ * journal.  NULL is fine.
+ */
+void vhd_pending_free (struct vhd_pending *p);
+
+/* The data of nr sectors from first on of a block at this place was written:
+ * they count from now on.  May have to flush.
+ */
+int vhd_pending_set (struct vhd_pending *p, uint64_t index, uint32_t sector,
+                     uint32_t first, uint32_t nr, struct err *err);
+
+/* Everything that was written before, bits included, is on stable storage
+ * after.  From many threads.
+ */
+int vhd_pending_flush (struct vhd_pending *p, struct err *err);
+
 /*--- vhd-alloc.c ------------------------------------------------------------*/
 
 /* A block that one thread is changing, on its stack. */
 struct vhd_busy {
   uint64_t index;
+  bool shared;                  /* with others that are */
   struct vhd_busy *next;
 };
 
 struct vhd_writer {
   struct vhd_layer *layer;      /* borrowed */
   struct vhd_space *space;
+  struct vhd_pending *pending;  /* NULL: not a differencing disk */
   pthread_mutex_t lock;         /* guards the list */
   pthread_cond_t changed;       /* a block is not busy any more */
   struct vhd_busy *busy;
@@ -83,9 +121,33 @@ struct vhd_writer {
 /* Why the layer can't be written into by this; NULL if it can. */
 const char *vhd_writer_reason (const struct vhd_layer *layer);
 
+/* Parents, if it has some, are open. */
 int vhd_writer_new (struct vhd_layer *layer, struct vhd_writer **out,
-                    struct err *err);
+                    struct report *report, struct err *err);
 void vhd_writer_free (struct vhd_writer *w);    /* NULL is fine */
+
+/* Everything that was written before is on stable storage after. */
+int vhd_writer_flush (struct vhd_writer *w, struct err *err);
+
+/* A range inside one block. */
+struct vhd_part {
+  uint64_t index;
+  uint32_t in_block;            /* bytes */
+  uint64_t len;                 /* bytes */
+};
+
+/* Wait until nobody else is changing the block, or only those who share it
+ * as we do, and keep others out until vhd_busy_end.
+ */
+void vhd_busy_begin (struct vhd_writer *w, uint64_t index, bool shared,
+                     struct vhd_busy *busy);
+void vhd_busy_end (struct vhd_writer *w, struct vhd_busy *busy);
+
+/* By whoever has an absent block to itself: it is at this place from now on,
+ * which vhd_space_take gave.  After a failure the place is taken care of.
+ */
+int vhd_block_publish (struct vhd_writer *w, uint64_t index, uint32_t sector,
+                       struct err *err);
 
 /* Write into an absent block, which becomes present and is zero elsewhere.
  * Returns 1 if it is present by now, nothing being done; 0; or an error.
@@ -98,12 +160,40 @@ int vhd_block_fill_bitmap (struct vhd_writer *w, uint64_t index,
                            struct err *err);
 
 /* Make a block absent, if that can be done: *done.  Otherwise it was not
- * changed.
+ * changed.  Of a differencing disk the caller knows that parents have nothing
+ * there.
  */
 int vhd_block_remove (struct vhd_writer *w, uint64_t index, bool *done,
                       struct err *err);
 
+/*--- vhd-child.c ------------------------------------------------------------*/
+
+/* Write into one block of a differencing disk.  Returns 1 when it was changed
+ * meanwhile, and has to be looked up again; 0; or an error.
+ */
+int vhd_child_write (struct vhd_writer *w, const struct vhd_part *part,
+                     const void *buf, struct err *err);
+
+/* The same with zeros. */
+int vhd_child_zero (struct vhd_writer *w, const struct vhd_part *part,
+                    unsigned flags, struct err *err);
+
+/* What is here may become zeros; what is the parent's stays so. */
+int vhd_child_discard (struct vhd_writer *w, const struct vhd_part *part,
+                       struct err *err);
+
 /*--- vhd-write.c ------------------------------------------------------------*/
+
+/* Of a place: where the bytes of the part are in the file. */
+uint64_t vhd_data_off (const struct vhd_writer *w, uint32_t sector,
+                       const struct vhd_part *part);
+
+/* Are the bits of all sectors that it touches 1, of the block at that place? */
+int vhd_bits_are_set (struct vhd_writer *w, const struct vhd_part *part,
+                      uint32_t sector, bool *set, struct err *err);
+
+bool vhd_is_whole_block (const struct vhd_writer *w,
+                         const struct vhd_part *part);
 
 int vhd_write (struct vhd_writer *w, const void *buf, size_t len,
                uint64_t off, unsigned flags, struct err *err);

@@ -10,18 +10,21 @@
  *   locators    vhd-locator.c    what the file says about its parent's name
  *   BAT         vhd-bat.c        where each block of the disk lies
  *   bitmaps     vhd-bitmap.c     which sectors of a block are in it
+ *   pending     vhd-pending.c    bits that are not in the file yet
  *
  * New ones are made by vhd-create.c, with vhd-link.c and vhd-encode.c; those
  * that there are, are changed as a whole by what vhd-edit.h tells.
  *
  * vhd-layer.c puts these together, vhd-parent.c finds the next layer with
  * ../parent.h, vhd-index.c knows which layers need not be asked, vhd-io.c reads
- * through the whole chain and vhd-info.c describes it.  Dynamic disks are
- * written by what vhd-write.h tells.  vhd-open.c is the driver's table.
+ * through the whole chain and vhd-info.c describes it.  Dynamic and
+ * differencing disks are written by what vhd-write.h tells.  vhd-open.c is the
+ * driver's table.
  *
  * After opening, everything is constant but the cache, which locks for
- * itself, and what is remembered of full bitmaps and the BAT of a disk that
- * is written, which are atomic; so that reading takes no other lock.
+ * itself as pending bits do, and what is remembered of full bitmaps and the
+ * BAT of a disk that is written, which are atomic; so that reading takes no
+ * other lock.
  */
 
 #ifndef NBDIMAGE_FORMAT_VHD_H
@@ -37,6 +40,7 @@
 #include "lib/block/block.h"
 #include "lib/format/image.h"
 #include "lib/format/parent.h"
+#include "lib/format/pending.h"
 #include "lib/format/sector-cache.h"
 #include "lib/format/vhd/vhd-disk.h"
 
@@ -64,6 +68,7 @@ struct vhd_footers {
   uint64_t end;                 /* where the footer at the end begins, or the
                                    size of the file if there is none */
   bool from_copy;               /* the one at the end is damaged or missing */
+  bool end_is_zeros;            /* ... and there are zeros in its place */
   bool bad_checksum;            /* ... and was ignored, as asked */
   bool copy_differs;            /* from the one at the end, which is whole */
   bool copy_behind;             /* ... and only because a change of the size
@@ -215,6 +220,9 @@ struct vhd_bat {
   uint8_t *full;                /* a bit for each sector of each bitmap: all
                                    that it describes is in the file; atomic,
                                    NULL: not remembered */
+  uint32_t *full_at;            /* instead, of a differencing disk that is
+                                   written: where the block begins whose
+                                   sector of bitmap that is; atomic, 0: none */
   uint64_t table_offset;
   uint64_t disk_end;            /* bytes of the disk that entries describe */
   uint64_t file_end;            /* blocks end here at the latest */
@@ -279,11 +287,20 @@ int vhd_bitmap_run (struct vhd_layer *layer, uint64_t index,
  */
 int vhd_bitmap_open (struct vhd_bat *bat, struct err *err);
 
+/* Blocks may go and come back at another place, with other bits: what is
+ * remembered is remembered of the place.
+ */
+int vhd_bitmap_open_places (struct vhd_bat *bat, struct err *err);
+
 /* Remember that all of the bitmap of block number `index` is full, and ask
- * whether it is known to be.  Only where bat->full is there.
+ * whether it is known to be.  Only where bat->full is there, and not
+ * full_at.
  */
 void vhd_bitmap_set_full (struct vhd_bat *bat, uint64_t index);
 bool vhd_bitmap_is_full (const struct vhd_bat *bat, uint64_t index);
+
+/* The block gets a place where it may have been before; only with full_at. */
+void vhd_bitmap_forget_full (struct vhd_bat *bat, uint64_t index);
 
 /*--- vhd-locator.c ----------------------------------------------------------*/
 
@@ -311,6 +328,8 @@ struct vhd_layer {
   uint64_t bat_room;            /* entries that it and its parents may hold */
   struct vhd_bat bat;
   struct sector_cache *cache;   /* the chain's */
+  struct pending *pending;      /* bits of a differencing layer that are not
+                                   in its file; owned; NULL: none */
   struct folder folder;     /* where it lies; while opening only */
   struct vhd_index *index;      /* the chain's, or NULL */
   struct vhd_layer *parent;     /* owned; NULL unless differencing */
@@ -397,6 +416,19 @@ int vhd_layer_extents (struct vhd_layer *layer, uint64_t len, uint64_t off,
                        struct extent_list *list, struct err *err);
 int vhd_layer_cache (struct vhd_layer *layer, uint64_t len, uint64_t off,
                      struct err *err);
+
+/* Do the len bytes at off read as zeros without this layer, because no parent
+ * has any of them?
+ */
+int vhd_parents_are_zero (struct vhd_layer *layer, uint64_t len,
+                          uint64_t off, bool *zero, struct err *err);
+
+/*--- vhd-pending.c ----------------------------------------------------------*/
+
+/* What a process that was killed while it wrote to this layer has left of
+ * bits, for reading: layer->pending.
+ */
+int vhd_pending_peek (struct vhd_layer *layer, struct err *err);
 
 /*--- vhd-encode.c -----------------------------------------------------------*/
 
