@@ -27,6 +27,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/block/file.h"
 #include "lib/format/image-ops.h"
+#include "lib/format/vhd/vhd-edit.h"
 #include "lib/format/vhd/vhd-write.h"
 #include "tests/support/recorder.h"
 #include "tests/support/vhd-maker.h"
@@ -745,6 +746,41 @@ the_journal_of_a_parent_counts (void **state)
   save_layer (1, parent);
 }
 
+/* Resizing finishes what there is before it changes anything. */
+static void
+the_journal_is_finished_before_the_file_is_changed (void **state)
+{
+  unsigned s = 50 * PER_BLOCK + 3;
+  CLEANUP_BLOCK struct block *block = NULL;
+  const struct image_options options = to_write;
+  struct vhd_edit edit;
+  struct image *img;
+  char path[100];
+  pid_t pid;
+  int status;
+
+  (void) state;
+  save_layer (2, path);
+  pid = fork ();
+  if (pid == 0) {
+    write_sector (open_file (path, &to_write), s, 123);
+    kill (getpid (), SIGKILL);
+  }
+  assert_int_equal (waitpid (pid, &status, 0), pid);
+  assert_true (WIFSIGNALED (status));
+  assert_int_equal (block_file_open (path, BLOCK_FILE_WRITE | BLOCK_FILE_LOCK,
+                                     &block, NULL, NULL), 0);
+  assert_int_equal (vhd_edit_open (block, &options, &edit, NULL, NULL), 0);
+  assert_null (edit.layer->pending);
+  vhd_edit_close (&edit);
+  block_unref (block);
+  block = NULL;
+  img = open_file (path, &to_read);
+  assert_null (((struct vhd *) img->state)->leaf->pending);
+  check_sector (img, s, 123);
+  image_unref (img);
+}
+
 static bool
 is_held (const char *name, unsigned flags)
 {
@@ -832,6 +868,7 @@ main (void)
     cmocka_unit_test (the_test_of_power_cuts_finds_damage),
     cmocka_unit_test (a_killed_process_loses_no_write),
     cmocka_unit_test (the_journal_of_a_parent_counts),
+    cmocka_unit_test (the_journal_is_finished_before_the_file_is_changed),
     cmocka_unit_test (the_files_of_a_chain_are_held_as_needed),
   };
 

@@ -114,7 +114,10 @@ load (struct vhd_edit *e, struct report *report, struct err *err)
   reason = reason_not_to_edit (e->layer);
   if (reason)
     return err_set (err, -EROFS, "can't be changed: %s", reason);
-  r = read_footer (e, err);
+  if (block_writable (e->block))
+    r = vhd_pending_finish (e->layer, report, err);
+  if (r == 0)
+    r = read_footer (e, err);
   if (r == 0 && !vhd_layer_is_fixed (e->layer))
     r = block_pread (e->block, e->header, VHD_HEADER_SIZE,
                      e->layer->footers.footer.data_offset, err);

@@ -69,6 +69,8 @@ is_there (void *opaque, uint64_t index, uint64_t place)
   struct vhd_layer *layer = opaque;
   uint32_t sector;
 
+  if (layer->bat.entries == NULL && layer->cache == NULL)
+    return index < layer->bat.nr_entries;
   return index < layer->bat.nr_entries &&
     (vhd_bat_lookup (layer, index, &sector, NULL) < 0 || sector == place);
 }
@@ -85,6 +87,45 @@ vhd_pending_peek (struct vhd_layer *layer, struct err *err)
   if (r == 0 && layer->pending)
     pending_filter (layer->pending, is_there, layer);
   return r;
+}
+
+/* Opening for writing finishes it. */
+static int
+write_and_close (struct vhd_layer *layer, struct report *report,
+                 struct err *err)
+{
+  struct sector_cache *own = layer->cache ? NULL : sector_cache_new ();
+  struct vhd_writer *w;
+  int r;
+
+  if (layer->cache == NULL && own == NULL)
+    return err_nomem (err);
+  if (own)
+    layer->cache = own;
+  r = vhd_writer_new (layer, &w, report, err);
+  if (r == 0)
+    vhd_writer_free (w);
+  if (own)
+    layer->cache = NULL;
+  sector_cache_free (own);
+  return r;
+}
+
+int
+vhd_pending_finish (struct vhd_layer *layer, struct report *report,
+                    struct err *err)
+{
+  const char *reason;
+  int r = layer->pending ? 0 : vhd_pending_peek (layer, err);
+
+  if (r < 0 || layer->pending == NULL)
+    return r;
+  pending_close (steal_ptr (&layer->pending));
+  reason = vhd_writer_reason (layer);
+  if (reason)
+    return err_set (err, -EROFS, "what a killed process wrote can't be "
+                    "finished: %s", reason);
+  return write_and_close (layer, report, err);
 }
 
 /*--- Flushes ----------------------------------------------------------------*/

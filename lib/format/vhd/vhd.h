@@ -430,6 +430,12 @@ int vhd_parents_are_zero (struct vhd_layer *layer, uint64_t len,
  */
 int vhd_pending_peek (struct vhd_layer *layer, struct err *err);
 
+/* The same for who changes the file otherwise than by writing to the disk:
+ * the bits are in it then.  -EROFS if that can't be.
+ */
+int vhd_pending_finish (struct vhd_layer *layer, struct report *report,
+                        struct err *err);
+
 /*--- vhd-encode.c -----------------------------------------------------------*/
 
 /* The bytes of a footer, or header, with its checksum.  What is only ever
