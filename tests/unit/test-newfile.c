@@ -214,6 +214,71 @@ what_came_meanwhile_is_not_replaced (void **state)
 }
 
 static void
+keep (void)
+{
+  struct new_file f = NEW_FILE_INIT;
+  char buf[5];
+  bool found;
+
+  assert_int_equal (new_file_open_kept (path, &f, &found, NULL), 0);
+  assert_false (found);
+  write_something (&f);
+  assert_string_equal (f.partial, ".disk.partial");
+  new_file_close (&f);
+  assert_int_equal (count_files (), 1);
+  assert_int_equal (access (path, F_OK), -1);
+
+  assert_int_equal (new_file_open_kept (path, &f, &found, NULL), 0);
+  assert_true (found);
+  assert_int_equal (fd_pread (f.fd, buf, sizeof buf, 0, NULL), 0);
+  assert_memory_equal (buf, "hello", 5);
+  assert_int_equal (new_file_commit (&f, NULL), 0);
+  check_contents ("hello");
+  new_file_close (&f);
+  assert_int_equal (count_files (), 1);
+  assert_int_equal (new_file_open_kept (path, &f, &found, NULL), -EEXIST);
+}
+
+static void
+one_that_is_kept_is_found_again (void **state)
+{
+  (void) state;
+  for_each_file_system (keep);
+}
+
+static void
+one_that_was_kept_can_go (void **state)
+{
+  struct new_file f = NEW_FILE_INIT;
+  bool found;
+
+  (void) state;
+  assert_int_equal (new_file_open_kept (path, &f, &found, NULL), 0);
+  f.kept = false;
+  new_file_close (&f);
+  assert_int_equal (count_files (), 0);
+}
+
+static void
+only_a_file_can_be_kept (void **state)
+{
+  struct new_file f = NEW_FILE_INIT;
+  struct err err = ERR_INIT;
+  char partial[256];
+  bool found;
+
+  (void) state;
+  snprintf (partial, sizeof partial, "%s/.disk.partial", folder);
+  assert_int_equal (mkfifo (partial, 0600), 0);
+  assert_int_equal (new_file_open_kept (path, &f, &found, &err), -ENOTSUP);
+  assert_string_equal (err.msg, ".disk.partial beside it is not a file");
+  assert_int_equal (unlink (partial), 0);
+  assert_int_equal (symlink ("/etc/passwd", partial), 0);
+  assert_int_equal (new_file_open_kept (path, &f, &found, &err), -ELOOP);
+  assert_int_equal (unlink (partial), 0);
+}
+
+static void
 a_link_to_nowhere_is_there_too (void **state)
 {
   struct new_file f = NEW_FILE_INIT;
@@ -250,6 +315,12 @@ main (void)
                                      teardown),
     cmocka_unit_test_setup_teardown (what_came_meanwhile_is_not_replaced,
                                      setup, teardown),
+    cmocka_unit_test_setup_teardown (one_that_is_kept_is_found_again, setup,
+                                     teardown),
+    cmocka_unit_test_setup_teardown (one_that_was_kept_can_go, setup,
+                                     teardown),
+    cmocka_unit_test_setup_teardown (only_a_file_can_be_kept, setup,
+                                     teardown),
     cmocka_unit_test_setup_teardown (a_link_to_nowhere_is_there_too, setup,
                                      teardown),
     cmocka_unit_test (names_of_folders_are_refused),
