@@ -31,7 +31,11 @@ figures ()
     local workload=$1 subject
     shift
 
-    for subject in 'file raw' 'file raw again' "$@"; do
+    case $workload in
+        convert*) set -- 'qemu-img convert' 'qemu-img convert again' "$@" ;;
+        *) set -- 'file raw' 'file raw again' "$@" ;;
+    esac
+    for subject in "$@"; do
         jq -e --arg w "$workload" --arg s "$subject" '
             [.results[] | select (.workload == $w and .subject == $s)] |
             length == 1 and .[0].value > 0 and .[0].ratio > 0 and
@@ -41,7 +45,7 @@ figures ()
 }
 
 # All servers in some workloads, and the others with one each: they take long.
-run --only sequential --only sparse --only extents --only open \
+run --only sequential --only 'sparse, ' --only extents --only convert --only open \
     --only '4k-depth-1, image raw' --only '4k-depth-32, image dynamic' \
     --only '64k-depth-1, image vhdx' --only '64k-depth-32, image chain-64' \
     --output "$tmp/out.tsv" --json "$tmp/out.json" >"$tmp/table"
@@ -53,6 +57,11 @@ figures sequential 'image raw' 'image iso' 'image fixed' 'image dynamic' \
 figures sparse 'image raw' 'image fixed' 'image dynamic' 'image vhdx' \
     'qemu-nbd raw' 'qemu-nbd dynamic' 'qemu-nbd vhdx'
 figures extents 'image raw' 'image vhdx' 'image chain-64' 'qemu-nbd dynamic'
+for kind in dense sparse; do
+    for way in 'raw to dynamic' 'dynamic to raw' 'raw to raw'; do
+        figures "convert $kind $way" 'nbdimage convert'
+    done
+done
 figures 4k-depth-1 'image raw'
 figures 4k-depth-32 'image dynamic'
 figures 64k-depth-1 'image vhdx'
