@@ -171,37 +171,60 @@ list (int fd, struct listing *l, struct err *err)
 
 /*--- a computer, and all of them -------------------------------------------*/
 
-/* Is the folder in fd a backup?  What can't be read is none. */
-static bool
-is_backup (int fd, const char *name)
+/* List a sub-folder, which the caller closes.  1; 0 if it can't be read, and is
+ * none of ours then; -ENOMEM.
+ */
+static int
+list_sub (int fd, const char *name, int *sub, struct listing *l,
+          struct err *err)
+{
+  struct err why = ERR_INIT;
+  int r = beneath_open_folder (fd, name, sub, &why);
+
+  if (r == 0)
+    r = list (*sub, l, &why);
+  if (r == -ENOMEM)
+    return err_nomem (err);
+  return r == 0;
+}
+
+/* Is the folder in fd a backup? */
+static int
+is_backup (int fd, const char *name, struct err *err)
 {
   CLEANUP_CLOSE int sub = -1;
   struct listing l = { .folders = VECTOR_INIT };
-  bool yes;
+  int r = list_sub (fd, name, &sub, &l, err);
 
-  if (beneath_open_folder (fd, name, &sub, NULL) < 0)
-    return false;
-  yes = list (sub, &l, NULL) == 0 && l.has_backup_xml;
+  if (r > 0)
+    r = l.has_backup_xml;
   listing_free (&l);
-  return yes;
+  return r;
 }
 
-/* The newest backup of the computer whose folder is fd; NULL: it is none. */
-static const char *
-newest_backup (int fd, const struct listing *l)
+/* The newest backup of the computer whose folder is fd in *newest, one of the
+ * list; NULL: it is none.
+ */
+static int
+newest_backup (int fd, const struct listing *l, const char **newest,
+               struct err *err)
 {
-  const char *newest = NULL;
-
+  *newest = NULL;
   if (l->is_too_long || (l->has_files && !l->has_media_id))
-    return NULL;
+    return 0;
   for (size_t i = 0; i < l->folders.len; ++i) {
     const char *name = l->folders.ptr[i];
+    int r;
 
-    if (is_backup_name (name) && (newest == NULL || strcmp (name, newest) > 0)
-        && is_backup (fd, name))
-      newest = name;
+    if (!is_backup_name (name) || (*newest && strcmp (name, *newest) < 0))
+      continue;
+    r = is_backup (fd, name, err);
+    if (r < 0)
+      return r;
+    if (r > 0)
+      *newest = name;
   }
-  return newest;
+  return 0;
 }
 
 /* *backup is a copy, "COMPUTER/BACKUP", or NULL. */
@@ -210,14 +233,13 @@ look_for_computer (int fd, const char *name, char **backup, struct err *err)
 {
   CLEANUP_CLOSE int sub = -1;
   struct listing l = { .folders = VECTOR_INIT };
-  const char *newest;
-  int r = 0;
+  const char *newest = NULL;
+  int r = list_sub (fd, name, &sub, &l, err);
 
   *backup = NULL;
-  if (beneath_open_folder (fd, name, &sub, NULL) < 0)
-    return 0;
-  newest = list (sub, &l, NULL) == 0 ? newest_backup (sub, &l) : NULL;
-  if (newest && asprintf (backup, "%s/%s", name, newest) < 0) {
+  if (r > 0)
+    r = newest_backup (sub, &l, &newest, err);
+  if (r == 0 && newest && asprintf (backup, "%s/%s", name, newest) < 0) {
     *backup = NULL;
     r = err_nomem (err);
   }
@@ -318,7 +340,7 @@ backup_find (const char *path, struct backup_place *place, struct err *err)
   if (r == 0 && l.has_backup_xml)
     sub = "";
   if (r == 0 && sub == NULL)
-    sub = newest_backup (fd, &l);
+    r = newest_backup (fd, &l, &sub, err);
   if (r == 0 && sub == NULL) {
     r = find_computer (fd, &l, &below, err);
     sub = below;

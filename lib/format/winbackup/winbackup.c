@@ -359,32 +359,32 @@ backup_folder_open (const char *path, const char *member, const char *name,
 }
 
 /* The folder that is named, or the one in which something is named that is no
- * file: *member is what, or NULL.  NULL: neither.
+ * file: *member is what, in name, or NULL.  *out is NULL if it is neither; the
+ * caller frees it.  0 or -ENOMEM.
  */
-static char *
-folder_of_name (const char *name, const char **member)
+static int
+folder_of_name (const char *name, char **out, const char **member,
+                struct err *err)
 {
-  char *folder = strdup (name), *slash;
+  const char *slash = strrchr (name, '/');
+  CLEANUP_FREE char *folder = NULL;
   struct stat st;
 
+  *out = NULL;
   *member = NULL;
+  if (stat (name, &st) == 0)
+    folder = strdup (name);
+  else if (slash == NULL || slash == name || slash[1] == '\0')
+    return 0;
+  else {
+    folder = strndup (name, (size_t) (slash - name));
+    *member = slash + 1;
+  }
   if (folder == NULL)
-    return NULL;
-  if (stat (folder, &st) == 0) {
-    if (S_ISDIR (st.st_mode))
-      return folder;
-    free (folder);
-    return NULL;
-  }
-  slash = strrchr (folder, '/');
-  if (slash && slash != folder && slash[1]) {
-    *slash = '\0';
-    *member = name + (slash + 1 - folder);
-    if (stat (folder, &st) == 0 && S_ISDIR (st.st_mode))
-      return folder;
-  }
-  free (folder);
-  return NULL;
+    return err_nomem (err);
+  if (stat (folder, &st) == 0 && S_ISDIR (st.st_mode))
+    *out = steal_ptr (&folder);
+  return 0;
 }
 
 int
@@ -393,10 +393,12 @@ backup_folder_open_name (const char *name,
                          struct image **out, struct report *report,
                          struct err *err)
 {
+  CLEANUP_FREE char *folder = NULL;
   const char *member;
-  CLEANUP_FREE char *folder = folder_of_name (name, &member);
-  int r = folder ? backup_folder_is_one (folder, err) : 0;
+  int r = folder_of_name (name, &folder, &member, err);
 
+  if (r == 0 && folder)
+    r = backup_folder_is_one (folder, err);
   if (r <= 0)
     return r;
   r = backup_folder_open (folder, member, name, options, out, report, err);
@@ -413,9 +415,9 @@ backup_folder_absolute (const char *name)
 
   if (path)
     return path;
-  folder = folder_of_name (name, &member);
-  real = folder ? realpath (folder, NULL) : NULL;
-  if (real && asprintf (&path, "%s/%s", real, member) >= 0)
+  if (folder_of_name (name, &folder, &member, NULL) == 0 && folder)
+    real = realpath (folder, NULL);
+  if (real && member && asprintf (&path, "%s/%s", real, member) >= 0)
     return path;
   errno = saved;
   return NULL;
