@@ -91,9 +91,9 @@ ntfs_fixup (uint8_t *buf, size_t len, const char *magic)
   return true;
 }
 
-static int
-check_record (struct ntfs_volume *v, uint64_t nr, uint8_t *buf,
-              struct err *err)
+int
+ntfs_check_record (struct ntfs_volume *v, uint64_t nr, uint8_t *buf,
+                   struct err *err)
 {
   if (!ntfs_fixup (buf, v->record, "FILE"))
     return err_set (err, -EBADMSG, "record %" PRIu64 " of the $MFT is damaged",
@@ -115,7 +115,7 @@ ntfs_read_record (struct ntfs_volume *v, uint64_t nr, uint8_t *buf,
       !range_fits (off, v->record, v->mft.len))
     return err_set (err, -EBADMSG, "the $MFT has no record %" PRIu64, nr);
   r = ntfs_pread (v, &v->mft, buf, v->record, off, err);
-  return r < 0 ? r : check_record (v, nr, buf, err);
+  return r < 0 ? r : ntfs_check_record (v, nr, buf, err);
 }
 
 /* The attribute of a record at *off: its length goes to *len; 0 at the end. */
@@ -185,7 +185,8 @@ add_run (struct ntfs_volume *v, struct ntfs_stream *s, uint64_t vcn,
 
   if (s->runs.len >= MAX_RUNS)
     return err_set (err, -ENOTSUP, "a file has more than %d runs", MAX_RUNS);
-  if (nr == 0 || nr > v->nr_clusters || vcn > UINT64_MAX / 2 ||
+  /* Holes may be longer than the volume. */
+  if (nr == 0 || nr > UINT64_MAX / 4 || vcn > UINT64_MAX / 4 ||
       (lcn != NTFS_HOLE && !range_fits (lcn, nr, v->nr_clusters)))
     return bad_runs (err);
   return vector_append (&s->runs, &run) < 0 ? err_nomem (err) : 0;
@@ -350,6 +351,26 @@ take_from_record (struct ntfs_volume *v, const uint8_t *rec, uint32_t type,
   return r;
 }
 
+int
+ntfs_record_runs (struct ntfs_volume *v, const uint8_t *rec,
+                  struct ntfs_stream *out, struct err *err)
+{
+  uint32_t size = (uint32_t) min_u64 (get_le32 (rec + 24), v->record), len;
+  size_t off = get_le16 (rec + 20);
+  int r = attribute_at (rec, size, off, &len, err);
+
+  while (r == 0 && len > 0) {
+    const uint8_t *a = rec + off;
+
+    if (a[8] != 0 && get_le64 (a + 24) + 1 != get_le64 (a + 16))
+      r = decode_runs (v, a, len, out, err);
+    off += len;
+    if (r == 0)
+      r = attribute_at (rec, size, off, &len, err);
+  }
+  return r;
+}
+
 /* One entry of the list names one piece of an attribute. */
 static int
 take_from_entry (struct ntfs_volume *v, const uint8_t *e, const char *name,
@@ -443,7 +464,7 @@ find_mft (struct ntfs_volume *v, struct err *err)
   r = used_pread (v->rd, "the first record of the $MFT", rec, v->record,
                   v->mft_lcn * v->cluster, err);
   if (r == 0)
-    r = check_record (v, NTFS_MFT, rec, err);
+    r = ntfs_check_record (v, NTFS_MFT, rec, err);
   if (r == 0)
     r = take_from_record (v, rec, NTFS_ATTR_DATA, "", -1, &v->mft, err);
   if (r == 0 && (v->mft.runs.len == 0 ||

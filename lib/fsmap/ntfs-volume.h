@@ -73,8 +73,14 @@ void ntfs_close (struct ntfs_volume *v);
  */
 bool ntfs_fixup (uint8_t *buf, size_t len, const char *magic);
 
-/* Read record number nr of the $MFT into buf, of v->record bytes.  -ENOENT:
- * it is whole, but not in use.
+/* Is the record in buf one, whole and in use?  -EBADMSG: it is damaged.
+ * -ENOENT: it is whole, but not in use.  Undoes the protection.
+ */
+int ntfs_check_record (struct ntfs_volume *v, uint64_t nr, uint8_t *buf,
+                       struct err *err);
+
+/* Read record number nr of the $MFT into buf, of v->record bytes; and
+ * ntfs_check_record.
  */
 int ntfs_read_record (struct ntfs_volume *v, uint64_t nr, uint8_t *buf,
                       struct err *err);
@@ -85,6 +91,12 @@ int ntfs_read_record (struct ntfs_volume *v, uint64_t nr, uint8_t *buf,
  */
 int ntfs_find (struct ntfs_volume *v, uint64_t record, uint32_t type,
                const char *name, struct ntfs_stream *out, struct err *err);
+
+/* Add the runs of all attributes of a record that was read, without those that
+ * it is continued in, to out->runs; the rest of out means nothing.
+ */
+int ntfs_record_runs (struct ntfs_volume *v, const uint8_t *rec,
+                      struct ntfs_stream *out, struct err *err);
 
 void ntfs_stream_free (struct ntfs_stream *s);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* NTFS: $Bitmap has a bit for each cluster.  It is only believed when nobody
- * may know better:
+/* NTFS: $Bitmap has a bit for each cluster, and no checksum.  So all records of
+ * the $MFT are read, and every cluster of every file must be in use.  And it is
+ * only believed when nobody may know better:
  *
  *   $Volume        says that a check is due or under way
  *   $LogFile       has transactions that were not undone or redone; or a
@@ -15,6 +16,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -333,7 +335,7 @@ check_runs (struct ntfs_volume *v, const struct ntfs_stream *s,
   for (size_t i = 0; i < s->runs.len; ++i) {
     const struct ntfs_run *run = &s->runs.ptr[i];
 
-    if (run->lcn == NTFS_HOLE ||
+    if (run->lcn != NTFS_HOLE &&
         !used_map_covers (&v->rd->map, run->lcn * v->cluster,
                           run->nr * v->cluster))
       return err_set (err, -EBADMSG, "the bitmap of the NTFS says that %s is "
@@ -342,34 +344,63 @@ check_runs (struct ntfs_volume *v, const struct ntfs_stream *s,
   return 0;
 }
 
+/* Every record that is in use says that all its clusters are. */
 static int
-check_file (struct ntfs_volume *v, uint64_t record, const char *name,
-            struct err *err)
+check_records (struct ntfs_volume *v, uint8_t *records, uint64_t first,
+               size_t nr, struct err *err)
 {
-  CLEANUP_NTFS_STREAM struct ntfs_stream s = { .found = false };
-  int r = ntfs_find (v, record, NTFS_ATTR_DATA, "", &s, err);
+  int r = 0;
 
-  return r < 0 ? r : check_runs (v, &s, name, err);
+  for (size_t i = 0; i < nr && r == 0; ++i) {
+    CLEANUP_NTFS_STREAM struct ntfs_stream s = { .found = false };
+    uint8_t *rec = records + i * v->record;
+    char name[40];
+
+    /* One that never was in use. */
+    if (memcmp (rec, "\0\0\0\0", 4) == 0)
+      continue;
+    r = ntfs_check_record (v, first + i, rec, err);
+    if (r == -ENOENT) {
+      r = 0;
+      continue;
+    }
+    snprintf (name, sizeof name, "file %" PRIu64, first + i);
+    if (r == 0)
+      r = ntfs_record_runs (v, rec, &s, err);
+    if (r == 0)
+      r = check_runs (v, &s, name, err);
+  }
+  return r;
 }
 
 static int
-check_bitmap (struct ntfs_volume *v, const struct ntfs_stream *bitmap,
-              struct err *err)
+check_files (struct ntfs_volume *v, struct err *err)
 {
-  int r;
+  uint64_t len = min_u64 (v->mft.len, v->mft.initialized);
+  CLEANUP_FREE uint8_t *buf = malloc (CHUNK);
+  int r = buf ? 0 : err_nomem (err);
 
+  len = round_down (len, v->record);
+  for (uint64_t off = 0; off < len && r == 0; off += CHUNK) {
+    size_t n = (size_t) min_u64 (len - off, CHUNK);
+
+    r = ntfs_pread (v, &v->mft, buf, n, off, err);
+    if (r == 0)
+      r = check_records (v, buf, off / v->record, n / v->record, err);
+    if (r == 0)
+      r = job_check (v->rd->job, err);
+  }
+  return r;
+}
+
+static int
+check_bitmap (struct ntfs_volume *v, struct err *err)
+{
   used_map_finish (&v->rd->map);
-  r = check_runs (v, bitmap, "$Bitmap", err);
-  if (r == 0)
-    r = check_runs (v, &v->mft, "$MFT", err);
-  if (r == 0)
-    r = check_file (v, NTFS_MFT_MIRROR, "$MFTMirr", err);
-  if (r == 0)
-    r = check_file (v, NTFS_LOG, "$LogFile", err);
-  if (r == 0 && !used_map_covers (&v->rd->map, 0, v->cluster))
+  if (!used_map_covers (&v->rd->map, 0, v->cluster))
     return err_set (err, -EBADMSG, "the bitmap of the NTFS says that the boot "
                     "sector is not in use");
-  return r;
+  return check_files (v, err);
 }
 
 static int
@@ -387,7 +418,7 @@ add_used (struct ntfs_volume *v, struct err *err)
   r = read_bitmap (v, &bitmap, err);
   if (r == 0)
     r = used_add_behind (v->rd, v->nr_clusters * v->cluster, err);
-  return r < 0 ? r : check_bitmap (v, &bitmap, err);
+  return r < 0 ? r : check_bitmap (v, err);
 }
 
 int

@@ -10,11 +10,13 @@
  *
  * What is trusted is what the file system itself says in its bitmaps, tables
  * and trees; where they have checksums or are there twice, these are compared.
- * It is not proven that each file lies where they say "used": that is fsck's
- * work.
+ * It is proven for NTFS only that each file lies where they say "used"; for
+ * the others that is fsck's work.  What nothing protects is the bitmap of an
+ * exFAT, and those of an ext without checksums, beyond their sums.
  *
  *   ext2, ext3, ext4   through libext2fs; bitmaps with their checksums
- *   ntfs               $Bitmap; $LogFile, $Volume and hiberfil.sys
+ *   ntfs               $Bitmap; all records of the $MFT, $LogFile, $Volume,
+ *                      hiberfil.sys
  *   vfat               all copies of the table
  *   exfat              the allocation bitmap
  *   xfs                the trees of free space by block number; the log

@@ -69,7 +69,8 @@ fresh 100M
 mkntfs -F -Q -q "$disk" >/dev/null 2>&1
 used ntfs-log "$disk" clean clean
 dump ntfs exact
-damage 1000
+# The boot sector has no checksum.
+damage 1000 512
 used ntfs-log "$disk" flag dirty
 dump ntfs exact
 used ntfs-log "$disk" dirty clean newer
@@ -118,7 +119,7 @@ END
     dump ntfs exact
     [ "$(wc -l <"$ours")" -gt 1000 ]
     by_partclone ntfs exact
-    damage 500
+    damage 500 512
     spoil
     ntfs-3g -o ro "$disk" "$tmp/mnt"
     python3 - "$tmp/mnt" <<'END'
