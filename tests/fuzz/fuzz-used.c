@@ -51,7 +51,7 @@ static void
 fix_exfat (struct sparse *s, unsigned shift)
 {
   static uint8_t region[11 * 4096], sums[4096];
-  size_t sector = (size_t) 1 << shift;
+  size_t sector = (size_t) 1 << (shift & 15);
   uint32_t sum = 0;
 
   if (shift < 9 || shift > 12 || s->size < 12 * sector)

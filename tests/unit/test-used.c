@@ -21,6 +21,7 @@
 #include "lib/base/crc32c.h"
 #include "lib/block/memory.h"
 #include "lib/fsmap/used.h"
+#include "tests/support/faulty.h"
 
 /*--- maps -------------------------------------------------------------------*/
 
@@ -520,6 +521,30 @@ features_that_are_not_known_are_refused (void **state)
 /*---------------------------------------------------------------------------*/
 
 static void
+what_can_not_be_read_is_used (void **state)
+{
+  CLEANUP_BLOCK struct block *block = NULL, *faulty = NULL;
+  struct err err = ERR_INIT;
+  unsigned nr = 0;
+
+  (void) state;
+  make_xfs ();
+  assert_int_equal (block_memory_new ("xfs", xfs, sizeof xfs, &block, &err),
+                    0);
+  faulty = faulty_new (block, 0);
+  for (unsigned fail = 0; fail == 0 || fail <= nr; ++fail) {
+    CLEANUP_FS_USED struct fs_used used;
+
+    faulty_set (faulty, fail);
+    assert_int_equal (fs_used_as (faulty, "xfs", &used, NULL, &err), 0);
+    assert_int_equal (used.verdict, fail > 0 ? FS_USED_WHOLE : FS_USED_EXACT);
+    if (fail == 0)
+      nr = faulty_reads (faulty);
+  }
+  assert_true (nr > 10);
+}
+
+static void
 a_job_that_is_canceled_ends (void **state)
 {
   CLEANUP_BLOCK struct block *block = NULL;
@@ -574,6 +599,7 @@ main (void)
     cmocka_unit_test (trees_that_do_not_end_are_refused),
     cmocka_unit_test (trees_that_contradict_are_refused),
     cmocka_unit_test (features_that_are_not_known_are_refused),
+    cmocka_unit_test (what_can_not_be_read_is_used),
     cmocka_unit_test (a_job_that_is_canceled_ends),
     cmocka_unit_test (what_nobody_knows_is_used),
   };
