@@ -298,7 +298,7 @@ export_connect (const char *name, bool readonly, struct err *err)
     ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&e->lock);
     r = start_using (e, readonly, err);
     if (r == 0)
-      conn->image = image_ref (e->image);
+      conn->image = e->image;
   }
   if (r < 0) {
     err_in (err, "%s", e->source.shown);
@@ -318,7 +318,6 @@ export_disconnect (struct connection *conn)
 {
   struct export *e = conn->export;
 
-  image_unref (conn->image);
   stop_using (e);
   put_export (e);
   free (conn->description);

@@ -19,7 +19,10 @@
 /* What a client has: nbdkit's handle. */
 struct connection {
   struct export *export;
-  struct image *image;          /* a reference */
+  struct image *image;          /* the export's, which keeps it as long: when
+                                   nbdkit ends, clients that are connected
+                                   are not taken leave of, and it must be
+                                   closed all the same */
   const char *name;             /* of the export, for messages */
   char *description;            /* NULL: out of memory */
 };
