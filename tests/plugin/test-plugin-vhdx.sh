@@ -24,14 +24,13 @@ for type in dynamic fixed; do
     qemu-img convert -f raw -O vhdx -o subformat=$type,block_size=1M \
         "$tmp/disk" "$tmp/$type.vhdx"
     cp "$tmp/$type.vhdx" "$tmp/before"
-    start_nbdkit -v image "$tmp/$type.vhdx"
+    start_nbdkit -r image "$tmp/$type.vhdx"
     same size "$(info export-size)" $((96 * 1024 * 1024))
     case $(info description) in
         "VHDX $type, 96 MiB, created by QEMU v"*) ;;
         *) fail "description: $(info description)" ;;
     esac
     same read-only "$(info is_read_only)" true
-    contains "$nbdkit_log" "$type.vhdx: is served read-only: it is a VHDX"
     nbdcopy "$uri" "$tmp/copy"
     same_bytes "$tmp/copy" "$tmp/disk"
     qemu-img compare -f raw -F raw "$tmp/disk" "$uri"
@@ -113,7 +112,7 @@ done
 [ -d "$samples" ] || exit 0
 file=$(sample vhdx/dirtylog-10G.vhdx)
 cp --sparse=always "$file" "$tmp/repaired.vhdx"
-start_nbdkit -v image "$file"
+start_nbdkit -v -r image "$file"
 contains "$nbdkit_log" "its log was replayed in memory (entries: 1)"
 same_bytes "$file" "$tmp/repaired.vhdx"
 qemu-img check -q -r all -f vhdx "$tmp/repaired.vhdx"

@@ -16,6 +16,7 @@
 #include "tests/support/rng.h"
 #include "tests/support/subject.h"
 #include "tests/support/vhd-maker.h"
+#include "tests/support/vhdx-maker.h"
 
 #define KB 1024U
 #define MB (1024U * KB)
@@ -71,6 +72,12 @@ fill (struct image *img, struct subject_files *f, uint64_t seed,
     die ("filling", &err);
 }
 
+static bool
+has_no_blocks (const struct subject *s)
+{
+  return s->kind == IMAGE_FIXED && strcmp (s->format, "vhdx") != 0;
+}
+
 /* Appends to the chain; *below is its path then. */
 static void
 add_file (struct subject_files *f, unsigned n, char **below, uint64_t seed,
@@ -81,7 +88,7 @@ add_file (struct subject_files *f, unsigned n, char **below, uint64_t seed,
   struct image_create_options options = {
     .format = s->format, .kind = n == 0 ? s->kind : IMAGE_DYNAMIC,
     .size = n == 0 ? s->size : 0, .parent = *below,
-    .block_size = n == 0 && s->kind == IMAGE_FIXED ? 0 : s->block_size,
+    .block_size = n == 0 && has_no_blocks (s) ? 0 : s->block_size,
   };
   CLEANUP_IMAGE struct image *img = NULL;
   struct err err = ERR_INIT;
@@ -144,6 +151,73 @@ make_vhd_of_others (struct subject_files *f)
   vhd_maker_free (m);
 }
 
+/* Over a parent that has two blocks: a block with every other group of
+ * sectors here, one with none, one with all; zero, not mapped, and absent
+ * ones.
+ */
+static void
+put_sectors (uint8_t *disk, uint8_t *block, unsigned first, unsigned nr,
+             uint32_t id)
+{
+  for (unsigned i = 0; i < nr; ++i) {
+    disk_fill_sector (block + (first % (MB / 512) + i) * 512, id + i);
+    if (disk)
+      disk_fill_sector (disk + (first + i) * (size_t) 512, id + i);
+  }
+}
+
+static struct vhdx_maker *
+parent_of_others (struct subject_files *f)
+{
+  struct vhdx_maker *m = vhdx_maker_new (&(struct vhdx_spec) {
+      .size = f->subject->size, .id = 1 });
+  uint8_t *data = calloc (1, MB);
+  char *path = path_in (f->folder, "others-parent.vhdx");
+
+  if (data == NULL)
+    die ("out of memory", NULL);
+  for (unsigned block = 0; block < 2; ++block) {
+    put_sectors (f->disk, data, block * 2048, 64, 100000 * (block + 1));
+    vhdx_maker_add_block (m, block, data);
+  }
+  vhdx_maker_finish (m);
+  vhdx_maker_save (m, path);
+  free (path);
+  free (data);
+  return m;
+}
+
+static void
+make_vhdx_of_others (struct subject_files *f)
+{
+  struct vhdx_maker *parent = parent_of_others (f), *m =
+    vhdx_maker_new (&(struct vhdx_spec) { .size = f->subject->size, .id = 2,
+        .parent_id = 1,
+        .locators = { { "relative_path", ".\\others-parent.vhdx" } } });
+  uint8_t *data = malloc (MB);
+
+  if (data == NULL)
+    die ("out of memory", NULL);
+  memset (data, 0xEE, MB);
+  put_sectors (f->disk, data, 8, 8, 500);
+  put_sectors (f->disk, data, 40, 3, 600);
+  vhdx_maker_add_partial (m, 0, data);
+  vhdx_maker_set_bits (m, 8, 8);
+  vhdx_maker_set_bits (m, 40, 3);
+  memset (data, 0xEE, MB);
+  vhdx_maker_add_partial (m, 1, data);
+  memset (data, 0, MB);
+  put_sectors (f->disk, data, 3 * 2048, 16, 700);
+  vhdx_maker_add_block (m, 3, data);
+  vhdx_maker_put_entry (m, vhdx_maker_entry (m, 2), 0, 3);
+  vhdx_maker_finish (m);
+  f->leaf = path_in (f->folder, "others.vhdx");
+  vhdx_maker_save (m, f->leaf);
+  vhdx_maker_free (m);
+  vhdx_maker_free (parent);
+  free (data);
+}
+
 /*--- The table --------------------------------------------------------------*/
 
 /* Disks end within a block, and within 4 KiB. */
@@ -159,6 +233,16 @@ const struct subject subjects[] = {
     .make = make_vhd_of_others },
   { .name = "vhd-differencing", .format = "vhd", .kind = IMAGE_DYNAMIC,
     .depth = 3, .size = 7 * 512 * KB - 3 * 512, .block_size = 512 * KB },
+  /* Of its headers one sector changes. */
+  { .name = "vhdx-fixed", .format = "vhdx", .kind = IMAGE_FIXED, .depth = 1,
+    .size = 3 * MB - 3 * 512, .block_size = MB, .is_plain = true },
+  { .name = "vhdx-dynamic", .format = "vhdx", .kind = IMAGE_DYNAMIC,
+    .depth = 1, .size = 6 * MB - 3 * 512, .block_size = MB },
+  { .name = "vhdx-differencing", .format = "vhdx", .kind = IMAGE_DYNAMIC,
+    .depth = 2, .size = 5 * MB - 3 * 512, .block_size = MB },
+  { .name = "vhdx-differencing-of-others", .format = "vhdx",
+    .kind = IMAGE_DYNAMIC, .depth = 2, .size = 5 * MB - 3 * 512,
+    .block_size = MB, .make = make_vhdx_of_others },
   { .name = NULL },
 };
 

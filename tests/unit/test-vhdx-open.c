@@ -443,6 +443,9 @@ a_locator_that_breaks_a_rule_is_refused (void **state)
   REFUSED (&child, broken_locators);
 }
 
+static const char cannot_grow[] = "it would have to grow when it is written, "
+  "and only a regular file can";
+
 static void
 the_unbroken_ones_open (void **state)
 {
@@ -473,8 +476,7 @@ the_unbroken_ones_open (void **state)
                       specs[i].logical ? specs[i].logical : 512);
     assert_int_equal (sizes.minimum, specs[i].logical ? 4096 : 1);
     assert_int_equal (sizes.preferred, specs[i].physical ? 0 : 4096);
-    assert_string_equal (image_readonly_reason (img),
-                         "it is a VHDX, which can only be read");
+    assert_string_equal (image_readonly_reason (img), cannot_grow);
     vhdx_maker_free (m);
   }
 }
@@ -829,7 +831,7 @@ short_files_are_refused (void **state)
 }
 
 static void
-a_vhdx_is_not_opened_for_writing (void **state)
+what_can_not_grow_is_not_opened_for_writing (void **state)
 {
   struct image_options options = { .writable = true };
   CLEANUP_IMAGE struct image *img = NULL;
@@ -838,8 +840,8 @@ a_vhdx_is_not_opened_for_writing (void **state)
 
   (void) state;
   assert_int_equal (open_with (m, &options, &img, NULL, &err), -EROFS);
-  assert_string_equal (err.msg, "can't be opened for writing: it is a VHDX, "
-                       "which can only be read");
+  assert_non_null (strstr (err.msg, "can't be opened for writing: "));
+  assert_non_null (strstr (err.msg, cannot_grow));
   vhdx_maker_free (m);
 }
 
@@ -1033,7 +1035,7 @@ main (void)
     cmocka_unit_test
       (a_vhdx_whose_beginning_was_overwritten_is_not_served_as_raw),
     cmocka_unit_test (short_files_are_refused),
-    cmocka_unit_test (a_vhdx_is_not_opened_for_writing),
+    cmocka_unit_test (what_can_not_grow_is_not_opened_for_writing),
     cmocka_unit_test (info_says_what_it_is),
     cmocka_unit_test (a_read_that_fails_while_opening_fails_the_opening),
     cmocka_unit_test (random_damage_does_no_harm),

@@ -11,6 +11,10 @@
  * no two blocks overlap.  A larger table (blocks of less than 32 MiB on a
  * disk of 64 TiB) stays in the file and each entry is checked, except for
  * overlaps between blocks, when it is looked up.
+ *
+ * Of an image that is written every table is held and checked.  It takes
+ * memory only where there are blocks: 8 bytes for each, at the least 1 MiB
+ * of the file.
  */
 
 #include <config.h>
@@ -52,6 +56,13 @@ uint64_t
 vhdx_bat_block_of (const struct vhdx_bat *bat, uint64_t index)
 {
   return index - index / (bat->chunk_ratio + UINT64_C (1));
+}
+
+/* Of a table that is held. */
+static uint64_t
+held_entry (const struct vhdx_bat *bat, uint64_t index)
+{
+  return __atomic_load_n (&bat->entries[index], __ATOMIC_ACQUIRE);
 }
 
 static bool
@@ -283,22 +294,38 @@ check_entries (const struct vhdx_layer *layer, struct err *err)
   return r;
 }
 
+#define READ_SIZE (64 * 1024)
+
+static bool
+is_zero (const uint8_t *bytes, size_t len)
+{
+  return bytes[0] == 0 && memcmp (bytes, bytes + 1, len - 1) == 0;
+}
+
+/* What is zero is left alone: memory that calloc gave, and nobody wrote to,
+ * takes none.
+ */
 static int
 read_entries (struct vhdx_layer *layer, struct err *err)
 {
   struct vhdx_bat *bat = &layer->bat;
-  size_t len = (size_t) bat->nr_entries * VHDX_BAT_ENTRY_SIZE;
-  int r;
+  uint64_t len = bat->nr_entries * VHDX_BAT_ENTRY_SIZE, off = 0;
+  CLEANUP_FREE uint8_t *bytes = malloc (READ_SIZE);
 
-  bat->entries = malloc (len > 0 ? len : 1);
-  if (bat->entries == NULL)
+  bat->entries = calloc (max_u64 (bat->nr_entries, 1), VHDX_BAT_ENTRY_SIZE);
+  if (bat->entries == NULL || bytes == NULL)
     return err_nomem (err);
-  r = block_pread (layer->file, bat->entries, len, layer->regions.bat.off,
-                   err);
-  if (r < 0)
-    return r;
-  for (uint64_t i = 0; i < bat->nr_entries; ++i)
-    bat->entries[i] = get_le64 (&bat->entries[i]);
+  while (off < len) {
+    size_t n = (size_t) min_u64 (READ_SIZE, len - off);
+    int r = block_pread (layer->file, bytes, n, layer->regions.bat.off + off,
+                         err);
+
+    if (r < 0)
+      return r;
+    for (size_t i = 0; !is_zero (bytes, n) && i < n; i += VHDX_BAT_ENTRY_SIZE)
+      bat->entries[(off + i) / VHDX_BAT_ENTRY_SIZE] = get_le64 (bytes + i);
+    off += n;
+  }
   return check_entries (layer, err);
 }
 
@@ -349,8 +376,10 @@ vhdx_bat_open (struct vhdx_layer *layer, struct err *err)
 {
   int r = vhdx_bat_describe (layer, err);
 
-  return r == 0 && layer->bat.nr_entries <= VHDX_BAT_MAX_HELD
-    ? read_entries (layer, err) : r;
+  if (r < 0 ||
+      (layer->bat.nr_entries > VHDX_BAT_MAX_HELD && !layer->is_written))
+    return r;
+  return read_entries (layer, err);
 }
 
 void
@@ -362,6 +391,64 @@ vhdx_bat_close (struct vhdx_bat *bat)
 
 /*--- Lookup -----------------------------------------------------------------*/
 
+uint64_t
+vhdx_bat_place_of (const struct vhdx_layer *layer, uint64_t block)
+{
+  return layer->regions.bat.off +
+    index_of_block (&layer->bat, block) * VHDX_BAT_ENTRY_SIZE;
+}
+
+void
+vhdx_bat_set (struct vhdx_layer *layer, uint64_t block, uint64_t entry)
+{
+  __atomic_store_n (&layer->bat.entries[index_of_block (&layer->bat, block)],
+                    entry, __ATOMIC_RELEASE);
+}
+
+/* Whatever its state: the place may be kept for it. */
+static uint64_t
+end_of_entry (const struct vhdx_layer *layer, uint64_t index)
+{
+  uint64_t entry = held_entry (&layer->bat, index);
+
+  if (!vhdx_bat_is_bitmap (&layer->bat, index))
+    return VHDX_BAT_OFFSET (entry) + layer->metadata.block_size;
+  return layer->metadata.has_parent
+    ? VHDX_BAT_OFFSET (entry) + VHDX_BITMAP_SIZE : 0;
+}
+
+/* Blocks that are absent and name a place that is not in the file, or could
+ * not be, have none.
+ */
+uint64_t
+vhdx_bat_end (const struct vhdx_layer *layer)
+{
+  const struct vhdx_bat *bat = &layer->bat;
+  uint64_t size = block_size (layer->block), end = 0;
+
+  for (uint64_t i = 0; i < bat->nr_entries; ++i) {
+    uint64_t entry = held_entry (bat, i), e = end_of_entry (layer, i);
+
+    if (entry != 0 && e > end &&
+        (is_in_file (VHDX_BAT_STATE (entry)) ||
+         (VHDX_BAT_OFFSET (entry) > 0 && e <= size)))
+      end = e;
+  }
+  return end;
+}
+
+uint64_t
+vhdx_bat_count_present (const struct vhdx_layer *layer)
+{
+  const struct vhdx_bat *bat = &layer->bat;
+  uint64_t nr = 0;
+
+  for (uint64_t i = 0; i < bat->nr_blocks; ++i)
+    nr += is_in_file (VHDX_BAT_STATE (held_entry (bat,
+                                                  index_of_block (bat, i))));
+  return nr;
+}
+
 /* A valid one. */
 static int
 get_entry (struct vhdx_layer *layer, uint64_t index, uint64_t *entry,
@@ -372,7 +459,7 @@ get_entry (struct vhdx_layer *layer, uint64_t index, uint64_t *entry,
   int r;
 
   if (layer->bat.entries) {
-    *entry = layer->bat.entries[index];
+    *entry = held_entry (&layer->bat, index);
     return 0;
   }
   r = sector_cache_read (layer->cache, layer->file, layer->number,
@@ -477,7 +564,8 @@ vhdx_bat_absent_run (struct vhdx_layer *layer, uint64_t block, uint64_t max,
     return r;
   }
   while (n < max &&
-         continues_run (layer, bat->entries[index_of_block (bat, block + n)],
+         continues_run (layer,
+                        held_entry (bat, index_of_block (bat, block + n)),
                         parents))
     n++;
   *nr = n;

@@ -69,8 +69,9 @@ add_state (const struct vhdx_layer *leaf, struct image_info *info,
   r = image_info_add (info, "physical-sector-size", "Physical sectors", err,
                       "%" PRIu32, leaf->metadata.physical);
   if (r == 0 && leaf->nr_replayed > 0)
-    r = image_info_add (info, "log", "Log", err, "replayed in memory: %" PRIu64
-                        " %s", leaf->nr_replayed,
+    r = image_info_add (info, "log", "Log", err, "replayed%s: %" PRIu64
+                        " %s", leaf->is_written ? "" : " in memory",
+                        leaf->nr_replayed,
                         leaf->nr_replayed == 1 ? "entry" : "entries");
   else if (r == 0)
     r = image_info_add (info, "log", "Log", err, "empty");

@@ -78,8 +78,10 @@ replay_log (struct vhdx_layer *layer, struct report *report, struct err *err)
   vector_free (&log.pieces);
   if (r == 0)
     report_warn (report, "%s: was not closed properly; its log was replayed "
-                 "in memory (entries: %" PRIu64 "), the file is left as it is",
-                 block_name (layer->block), layer->nr_replayed);
+                 "%s (entries: %" PRIu64 ")%s", block_name (layer->block),
+                 layer->is_written ? "into it" : "in memory",
+                 layer->nr_replayed,
+                 layer->is_written ? "" : ", the file is left as it is");
   return r;
 }
 

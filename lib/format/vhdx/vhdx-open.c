@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* The driver's table: VHDX, version 1, of Hyper-V.  Read only. */
+/* The driver's table: VHDX, version 1, of Hyper-V. */
 
 #include <config.h>
 
@@ -10,6 +10,7 @@
 
 #include "lib/format/image-ops.h"
 #include "lib/format/vhdx/vhdx-check.h"
+#include "lib/format/vhdx/vhdx-write.h"
 
 static int
 vhdx_probe (const struct probe *p)
@@ -18,10 +19,13 @@ vhdx_probe (const struct probe *p)
 }
 
 static int
-set_readonly_reason (struct image *img, struct err *err)
+set_readonly_reason (struct image *img, const struct vhdx_layer *leaf,
+                     struct err *err)
 {
-  static const char reason[] = "it is a VHDX, which can only be read";
+  const char *reason = vhdx_writer_reason (leaf);
 
+  if (reason == NULL)
+    return 0;
   if (img->writable)
     return err_set (err, -EROFS, "can't be opened for writing: %s", reason);
   img->readonly_reason = strdup (reason);
@@ -49,9 +53,6 @@ vhdx_open (struct image *img, const struct image_options *options,
   struct vhdx *vhdx = img->state;
   int r;
 
-  r = set_readonly_reason (img, err);
-  if (r < 0)
-    return r;
   vhdx->cache = sector_cache_new ();
   if (vhdx->cache == NULL)
     return err_nomem (err);
@@ -59,9 +60,16 @@ vhdx_open (struct image *img, const struct image_options *options,
   if (r < 0)
     return r;
   vhdx->leaf->cache = vhdx->cache;
+  vhdx->leaf->is_written = img->writable;
   r = vhdx_layer_open (vhdx->leaf, options, report, err);
   if (r == 0)
+    r = set_readonly_reason (img, vhdx->leaf, err);
+  if (r == 0)
     r = vhdx_chain_open (vhdx->leaf, options, report, err);
+  if (r == 0 && img->writable)
+    r = vhdx_recover (vhdx->leaf, err);
+  if (r == 0 && img->writable)
+    r = vhdx_writer_new (vhdx->leaf, &vhdx->writer, err);
   if (r == 0)
     set_sizes (img, &vhdx->leaf->metadata);
   return r;
@@ -72,34 +80,105 @@ vhdx_close (struct image *img)
 {
   struct vhdx *vhdx = img->state;
 
+  vhdx_writer_free (vhdx->writer);
   vhdx_layer_free (vhdx->leaf);
   sector_cache_free (vhdx->cache);
 }
 
-static struct vhdx_layer *
-leaf_of (struct image *img)
+/*--- Operations -------------------------------------------------------------*/
+
+/* On a disk that is written, all of them count themselves. */
+static unsigned
+enter (const struct vhdx *vhdx)
 {
-  return ((struct vhdx *) img->state)->leaf;
+  return vhdx->writer ? epoch_enter (vhdx_space_epoch (vhdx->writer->space))
+                      : 0;
+}
+
+static void
+leave (const struct vhdx *vhdx, unsigned which)
+{
+  if (vhdx->writer)
+    epoch_leave (vhdx_space_epoch (vhdx->writer->space), which);
 }
 
 static int
 vhdx_pread (struct image *img, void *buf, size_t len, uint64_t off,
             struct err *err)
 {
-  return vhdx_layer_pread (leaf_of (img), buf, len, off, err);
+  struct vhdx *vhdx = img->state;
+  unsigned epoch = enter (vhdx);
+  int r = vhdx_layer_pread (vhdx->leaf, buf, len, off, err);
+
+  leave (vhdx, epoch);
+  return r;
+}
+
+static int
+vhdx_pwrite (struct image *img, const void *buf, size_t len, uint64_t off,
+             unsigned flags, struct err *err)
+{
+  struct vhdx *vhdx = img->state;
+  unsigned epoch = enter (vhdx);
+  int r = vhdx_write (vhdx->writer, buf, len, off, flags, err);
+
+  leave (vhdx, epoch);
+  return r;
+}
+
+static int
+vhdx_image_zero (struct image *img, uint64_t len, uint64_t off,
+                 unsigned flags, struct err *err)
+{
+  struct vhdx *vhdx = img->state;
+  unsigned epoch = enter (vhdx);
+  int r = vhdx_zero (vhdx->writer, len, off, flags, err);
+
+  leave (vhdx, epoch);
+  return r;
+}
+
+static int
+vhdx_trim (struct image *img, uint64_t len, uint64_t off, unsigned flags,
+           struct err *err)
+{
+  struct vhdx *vhdx = img->state;
+  unsigned epoch = enter (vhdx);
+  int r = vhdx_discard (vhdx->writer, len, off, flags, err);
+
+  leave (vhdx, epoch);
+  return r;
+}
+
+static int
+vhdx_flush (struct image *img, struct err *err)
+{
+  struct vhdx *vhdx = img->state;
+
+  return vhdx_space_flush (vhdx->writer->space, err);
 }
 
 static int
 vhdx_extents (struct image *img, uint64_t len, uint64_t off,
               struct extent_list *list, struct err *err)
 {
-  return vhdx_layer_extents (leaf_of (img), len, off, list, err);
+  struct vhdx *vhdx = img->state;
+  unsigned epoch = enter (vhdx);
+  int r = vhdx_layer_extents (vhdx->leaf, len, off, list, err);
+
+  leave (vhdx, epoch);
+  return r;
 }
 
 static int
 vhdx_cache (struct image *img, uint64_t len, uint64_t off, struct err *err)
 {
-  return vhdx_layer_cache (leaf_of (img), len, off, err);
+  struct vhdx *vhdx = img->state;
+  unsigned epoch = enter (vhdx);
+  int r = vhdx_layer_cache (vhdx->leaf, len, off, err);
+
+  leave (vhdx, epoch);
+  return r;
 }
 
 static const char *const endings[] = { "vhdx", "avhdx", NULL };
@@ -113,6 +192,10 @@ const struct image_ops vhdx_image_ops = {
   .open = vhdx_open,
   .close = vhdx_close,
   .pread = vhdx_pread,
+  .pwrite = vhdx_pwrite,
+  .zero = vhdx_image_zero,
+  .trim = vhdx_trim,
+  .flush = vhdx_flush,
   .extents = vhdx_extents,
   .cache = vhdx_cache,
   .info = vhdx_info,

@@ -259,6 +259,7 @@ vhdx_regions_read (struct block *file, const struct vhdx_header *header,
     r = choose (file, c, ignore_checksums, &i, report, err);
   if (r == 0)
     r = decode (c[i].bytes, block_size (file), header, &regions, err);
+  regions.alone = !c[0].is_valid || !c[1].is_valid;
   if (r < 0)
     vhdx_regions_free (&regions);
   else

@@ -2,7 +2,8 @@
 
 /* A file as it is once its log was replayed, without touching it: where the
  * log has something to say, the page comes out of the log, elsewhere the
- * file.  Both are read when they are asked for.
+ * file.  Both are read when they are asked for.  And the same in the file
+ * itself.
  */
 
 #include <config.h>
@@ -170,4 +171,33 @@ vhdx_replay_new (struct block *below, const struct vhdx_header *header,
   log->pieces = (struct vhdx_piece_vector) VECTOR_INIT;
   *out = &rb->base;
   return 0;
+}
+
+/*--- Into the file ----------------------------------------------------------*/
+
+static int
+write_piece (struct replay_block *rb, const struct vhdx_piece *piece,
+             struct err *err)
+{
+  uint64_t off = piece->page * VHDX_PAGE;
+  uint8_t page[VHDX_PAGE];
+  int r;
+
+  if (piece->data == VHDX_PIECE_ZERO)
+    return block_zero (rb->below, piece->nr_pages * VHDX_PAGE, off, 0, err);
+  r = read_page (rb, piece, page, err);
+  return r < 0 ? r : block_pwrite (rb->below, page, VHDX_PAGE, off, 0, err);
+}
+
+int
+vhdx_replay_into (struct block *replayed, struct err *err)
+{
+  struct replay_block *rb = replay (replayed);
+  int r = 0;
+
+  if (block_size (replayed) > block_size (rb->below))
+    r = block_resize (rb->below, block_size (replayed), err);
+  for (size_t i = 0; r == 0 && i < rb->pieces.len; ++i)
+    r = write_piece (rb, &rb->pieces.ptr[i], err);
+  return r;
 }

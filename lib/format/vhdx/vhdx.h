@@ -18,11 +18,10 @@
  * describes it.  vhdx-open.c is the driver's table.
  *
  * After opening, everything but the cache (which locks for itself) is
- * constant, so that reading takes no other lock.
- *
- * All is read only so far.  Who adds writing replaces the replay in memory
- * by one into the file, locks the BAT against its readers, and gives the
- * leaf, never a parent, a path for what changes.
+ * constant, so that reading takes no other lock.  What writing changes,
+ * readers see at once: entries of the leaf's BAT.  How it is done, and in which
+ * order, is in vhdx-write.h and the files named there; vhdx-create.c makes
+ * new files.
  */
 
 #ifndef NBDIMAGE_FORMAT_VHDX_H
@@ -122,6 +121,11 @@ int vhdx_replay_new (struct block *below, const struct vhdx_header *header,
                      struct vhdx_log *log, struct block **out,
                      struct err *err);
 
+/* Make what such a block shows of the file below, in that file; not
+ * flushed.
+ */
+int vhdx_replay_into (struct block *replayed, struct err *err);
+
 /*--- vhdx-region.c ----------------------------------------------------------*/
 
 struct vhdx_region {
@@ -137,6 +141,7 @@ struct vhdx_regions {
    */
   struct vhdx_region_vector all;
   struct vhdx_region bat, metadata;
+  bool alone;                   /* the other table is damaged */
 };
 
 /* "the BAT", "the log", "the region GUID" */
@@ -188,7 +193,9 @@ void vhdx_locator_free (struct vhdx_locator *locator);
 
 struct vhdx_bat {
   uint64_t *entries;            /* all that the disk needs, or NULL: too many
-                                   to hold, looked up through the cache */
+                                   to hold, looked up through the cache;
+                                   each of them atomic, and changed by
+                                   vhdx-alloc.c only */
   uint64_t nr_entries;          /* that the disk needs */
   uint64_t nr_blocks;           /* of the disk */
   uint32_t chunk_ratio;         /* blocks to a bitmap block */
@@ -249,6 +256,17 @@ int vhdx_bat_absent_run (struct vhdx_layer *layer, uint64_t block,
                          uint64_t max, bool parents, uint64_t *nr,
                          struct err *err);
 
+/* Of tables that are held.
+ *
+ * place_of: where the entry of a block is in the file.  set: what readers see
+ * of it.  end: behind all blocks and bitmap blocks, those too that are absent
+ * and have a place kept for them.  count_present: blocks that are in the file.
+ */
+uint64_t vhdx_bat_place_of (const struct vhdx_layer *layer, uint64_t block);
+void vhdx_bat_set (struct vhdx_layer *layer, uint64_t block, uint64_t entry);
+uint64_t vhdx_bat_end (const struct vhdx_layer *layer);
+uint64_t vhdx_bat_count_present (const struct vhdx_layer *layer);
+
 /*--- vhdx-bitmap.c ----------------------------------------------------------*/
 
 /* How many bits from first on are the same; at least 1, at most max. */
@@ -275,6 +293,8 @@ struct vhdx_layer {
   struct vhdx_bat bat;
   struct vhdx_locator locator;  /* of a differencing one */
   struct sector_cache *cache;   /* the chain's */
+  bool is_written;              /* the image was opened for that: the table
+                                   is held, whatever its size */
   struct folder folder;         /* where it lies; while opening only */
   struct vhdx_layer *parent;    /* owned; NULL unless differencing */
 };
@@ -370,9 +390,12 @@ int vhdx_info (struct image *img, struct image_info *info, struct err *err);
 
 /*--- vhdx-open.c ------------------------------------------------------------*/
 
+struct vhdx_writer;
+
 /* The state of an image. */
 struct vhdx {
   struct vhdx_layer *leaf;
+  struct vhdx_writer *writer;   /* NULL: only read */
   struct sector_cache *cache;
 };
 

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+#include <config.h>
+
+#include <stdbool.h>
+
+#include "lib/base/cleanup.h"
+#include "lib/format/busy.h"
+
+void
+busy_list_init (struct busy_list *list)
+{
+  pthread_mutex_init (&list->lock, NULL);
+  pthread_cond_init (&list->changed, NULL);
+  list->first = NULL;
+}
+
+void
+busy_list_destroy (struct busy_list *list)
+{
+  pthread_mutex_destroy (&list->lock);
+  pthread_cond_destroy (&list->changed);
+}
+
+static bool
+is_busy (const struct busy_list *list, uint64_t index)
+{
+  for (const struct busy *b = list->first; b; b = b->next)
+    if (b->index == index)
+      return true;
+  return false;
+}
+
+void
+busy_begin (struct busy_list *list, uint64_t index, struct busy *busy)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&list->lock);
+
+  while (is_busy (list, index))
+    pthread_cond_wait (&list->changed, &list->lock);
+  busy->index = index;
+  busy->next = list->first;
+  list->first = busy;
+}
+
+void
+busy_end (struct busy_list *list, struct busy *busy)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&list->lock);
+  struct busy **p = &list->first;
+
+  while (*p != busy)
+    p = &(*p)->next;
+  *p = busy->next;
+  pthread_cond_broadcast (&list->changed);
+}

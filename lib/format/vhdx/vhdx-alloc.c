@@ -1,0 +1,438 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* One block of the disk changes its state.
+ *
+ * The thread that changes a block's BAT entry has made the block busy, and
+ * others that want to wait for it.  Reading, and writing into blocks that are
+ * there, do not.
+ *
+ * A block comes into the file:
+ *
+ *   1. A ready place is taken: vhdx-space.c.
+ *   2. What is written, and of a differencing disk what the parent has of the
+ *      rest, goes there.
+ *   3. Of a differencing disk: flush, if the parent has anything there.
+ *   4. The BAT entry is changed: vhdx-logger.c; then in memory.
+ *
+ * A crash before 4: the block is not in the file, as it was.  After 4: it is,
+ * and of what was written what got to the disk, the rest being zero, as it
+ * was.  Over a parent's data that would be neither old nor new: hence 3.
+ *
+ * A partially present block of a differencing disk (others write those):
+ * where bits are 0, the parent's data is written into the block, where nobody
+ * looks as long as they are; flush; then the BAT says that it is fully
+ * present, and the bits mean nothing any more.  We never change a bitmap.
+ *
+ * A block is given up: its BAT entry becomes zero (state 2, which hides the
+ * parent), then in memory, and the place is released.  A crash: the block is
+ * there with all its data, or it is zero.
+ *
+ * The first change of a session waits until both headers have new identities
+ * of the file and of its data: whoever made a child of this disk, or keeps
+ * track of changes, finds out.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/base/checked.h"
+#include "lib/base/cleanup.h"
+#include "lib/format/vhdx/vhdx-write.h"
+
+/* What is copied from the parent at once. */
+#define COPY_SIZE (1024 * 1024)
+
+/* A reader takes no longer log. */
+#define MAX_LOG (1024 * 1024 * 1024)
+
+/* Every block is there, and partially present ones can be completed. */
+static bool
+needs_no_room (const struct vhdx_layer *layer)
+{
+  return layer->bat.entries &&
+    vhdx_bat_count_present (layer) == layer->bat.nr_blocks;
+}
+
+/* No number may come round to 0. */
+#define MAX_SEQUENCE (UINT64_MAX - (UINT64_C (1) << 32))
+
+const char *
+vhdx_writer_reason (const struct vhdx_layer *layer)
+{
+  const struct vhdx_header *h = &layer->header;
+
+  if (h->bad_checksum)
+    return "the checksum of its VHDX header is wrong";
+  if (h->sequence > MAX_SEQUENCE)
+    return "the sequence number of its VHDX header is the last one";
+  if (layer->regions.alone)
+    return "one of its two region tables is damaged";
+  if (h->log_len == 0)
+    return "it has no place for a log";
+  if (h->log_len > MAX_LOG)
+    return "the place for its log is larger than 1 GiB";
+  if (!block_can_resize (layer->block) && !needs_no_room (layer))
+    return "it would have to grow when it is written, and only a regular "
+      "file can";
+  return NULL;
+}
+
+int
+vhdx_writer_new (struct vhdx_layer *layer, struct vhdx_writer **out,
+                 struct err *err)
+{
+  CLEANUP_FREE struct vhdx_writer *w = calloc (1, sizeof *w);
+  int r;
+
+  if (w == NULL)
+    return err_nomem (err);
+  w->layer = layer;
+  r = vhdx_logger_new (layer, &w->logger, err);
+  if (r == 0)
+    r = vhdx_space_new (layer, w->logger, &w->space, err);
+  if (r < 0) {
+    vhdx_logger_free (w->logger);
+    return r;
+  }
+  busy_list_init (&w->busy);
+  pthread_mutex_init (&w->lock, NULL);
+  pthread_cond_init (&w->begun_cond, NULL);
+  *out = steal_ptr (&w);
+  return 0;
+}
+
+void
+vhdx_writer_free (struct vhdx_writer *w)
+{
+  bool is_empty;
+
+  if (w == NULL)
+    return;
+  is_empty = vhdx_logger_free (w->logger);
+  vhdx_space_free (w->space, is_empty);
+  busy_list_destroy (&w->busy);
+  pthread_mutex_destroy (&w->lock);
+  pthread_cond_destroy (&w->begun_cond);
+  free (w);
+}
+
+/*--- Beginning --------------------------------------------------------------*/
+
+static int
+new_identities (struct vhdx_writer *w, struct err *err)
+{
+  uint8_t file_guid[UUID_SIZE], data_guid[UUID_SIZE];
+  int r = vhdx_guid_new (file_guid, err);
+
+  if (r == 0)
+    r = vhdx_guid_new (data_guid, err);
+  if (r == 0)
+    r = vhdx_header_update (w->layer, &(struct vhdx_header_change) {
+        .file_write_guid = file_guid, .data_write_guid = data_guid }, err);
+  return r;
+}
+
+/* Under the lock, which it gives up meanwhile. */
+static int
+begin_now (struct vhdx_writer *w, struct err *err)
+{
+  int r;
+
+  w->beginning = true;
+  pthread_mutex_unlock (&w->lock);
+  r = new_identities (w, err);
+  pthread_mutex_lock (&w->lock);
+  w->beginning = false;
+  if (r == 0)
+    __atomic_store_n (&w->begun, true, __ATOMIC_RELEASE);
+  pthread_cond_broadcast (&w->begun_cond);
+  return r;
+}
+
+int
+vhdx_writer_begin (struct vhdx_writer *w, struct err *err)
+{
+  int r = 0;
+
+  if (__atomic_load_n (&w->begun, __ATOMIC_ACQUIRE))
+    return 0;
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&w->lock);
+  while (r == 0 && !__atomic_load_n (&w->begun, __ATOMIC_RELAXED))
+    if (w->beginning)
+      pthread_cond_wait (&w->begun_cond, &w->lock);
+    else
+      r = begin_now (w, err);
+  return r;
+}
+
+/*--- One entry --------------------------------------------------------------*/
+
+static int
+change_entry (struct vhdx_writer *w, uint64_t block, uint64_t entry,
+              struct err *err)
+{
+  int r = vhdx_logger_change (w->logger,
+                              vhdx_bat_place_of (w->layer, block), entry,
+                              err);
+
+  if (r < 0)
+    return err_in (err, "changing the BAT entry of block %" PRIu64, block);
+  vhdx_bat_set (w->layer, block, entry);
+  return 0;
+}
+
+/* A new block, whose entry names its place now or does not. */
+static int
+set_present (struct vhdx_writer *w, uint64_t block, uint64_t off,
+             struct err *err)
+{
+  int r = change_entry (w, block, off | VHDX_PRESENT, err);
+
+  if (r < 0 && vhdx_logger_broken (w->logger))
+    vhdx_space_lose (w->space, off);
+  else if (r < 0)
+    vhdx_space_release (w->space, off);
+  return r;
+}
+
+/*--- The parent's -----------------------------------------------------------*/
+
+int
+vhdx_parent_is_zero (struct vhdx_layer *layer, uint64_t len, uint64_t off,
+                     bool *zero, struct err *err)
+{
+  uint64_t size = layer->parent ? layer->parent->metadata.size : 0;
+  uint64_t end = off + min_u64 (len, off < size ? size - off : 0);
+
+  *zero = true;
+  while (*zero && off < end) {
+    CLEANUP_EXTENT_LIST struct extent_list list = { VECTOR_INIT, 16 };
+    int r = vhdx_layer_extents (layer->parent, end - off, off, &list, err);
+
+    if (r < 0)
+      return r;
+    for (size_t i = 0; i < list.v.len; ++i) {
+      const struct extent *e = &list.v.ptr[i];
+
+      *zero = *zero && (e->kind == EXTENT_ZERO || e->kind == EXTENT_HOLE);
+      off = e->off + e->len;
+    }
+  }
+  return 0;
+}
+
+/* len bytes at off of the disk into the file at file_off, where zeros are. */
+static int
+copy_from_parent (struct vhdx_writer *w, uint64_t len, uint64_t off,
+                  uint64_t file_off, struct err *err)
+{
+  struct vhdx_layer *parent = w->layer->parent;
+  CLEANUP_FREE uint8_t *buf = NULL;
+  int r = 0;
+
+  if (off >= parent->metadata.size)
+    return 0;
+  len = min_u64 (len, parent->metadata.size - off);
+  buf = malloc ((size_t) min_u64 (len, COPY_SIZE) + 1);
+  if (buf == NULL)
+    return err_nomem (err);
+  while (r == 0 && len > 0) {
+    size_t n = (size_t) min_u64 (len, COPY_SIZE);
+    bool zero;
+
+    r = vhdx_parent_is_zero (w->layer, n, off, &zero, err);
+    if (r == 0 && !zero) {
+      r = vhdx_layer_pread (parent, buf, n, off, err);
+      if (r == 0)
+        r = block_pwrite (w->layer->block, buf, n, file_off, 0, err);
+    }
+    off += n;
+    file_off += n;
+    len -= n;
+  }
+  return r;
+}
+
+/*--- Present ----------------------------------------------------------------*/
+
+/* Steps 2 and 3.  parents: what is not written reads as the parent's. */
+static int
+fill_place (struct vhdx_writer *w, uint64_t place, uint64_t block,
+            uint32_t in_block, const void *buf, size_t len, bool parents,
+            struct err *err)
+{
+  const struct vhdx_metadata *m = &w->layer->metadata;
+  uint64_t off = block * m->block_size, rest = in_block + len;
+  uint64_t size = min_u64 (m->block_size, m->size - off);
+  bool zero = true;
+  int r = 0;
+
+  if (parents)
+    r = vhdx_parent_is_zero (w->layer, size, off, &zero, err);
+  if (r == 0 && !zero && in_block > 0)
+    r = copy_from_parent (w, in_block, off, place, err);
+  if (r == 0 && !zero && rest < size)
+    r = copy_from_parent (w, size - rest, off + rest, place + rest, err);
+  if (r == 0 && buf)
+    r = block_pwrite (w->layer->block, buf, len, place + in_block, 0, err);
+  if (r == 0 && !zero)
+    r = vhdx_space_flush (w->space, err);
+  return r;
+}
+
+static int
+add_block (struct vhdx_writer *w, uint64_t block, uint32_t in_block,
+           const void *buf, size_t len, bool parents, struct err *err)
+{
+  uint64_t place;
+  int r = vhdx_writer_begin (w, err);
+
+  if (r == 0)
+    r = vhdx_space_take (w->space, &place, err);
+  if (r < 0)
+    return r;
+  r = fill_place (w, place, block, in_block, buf, len, parents, err);
+  if (r < 0) {
+    vhdx_space_soil (w->space, place);
+    return r;
+  }
+  return set_present (w, block, place, err);
+}
+
+static bool
+is_in_file (enum vhdx_state state)
+{
+  return state == VHDX_PRESENT || state == VHDX_PARTIALLY_PRESENT;
+}
+
+int
+vhdx_block_add (struct vhdx_writer *w, uint64_t block, uint32_t in_block,
+                const void *buf, size_t len, struct err *err)
+{
+  struct err why = ERR_INIT;
+  enum vhdx_state state;
+  struct busy busy;
+  uint64_t off;
+  int r;
+
+  busy_begin (&w->busy, block, &busy);
+  r = vhdx_bat_lookup (w->layer, block, &state, &off, &why);
+  if (r == 0 && is_in_file (state))
+    r = 1;
+  else if (r == 0)
+    r = add_block (w, block, in_block, buf, len, w->layer->metadata.has_parent
+                   && state == VHDX_NOT_PRESENT, &why);
+  busy_end (&w->busy, &busy);
+  return r < 0 ? err_set (err, r, "%s", why.msg) : r;
+}
+
+/*--- Fully present ----------------------------------------------------------*/
+
+/* Zeros too: the block may have anything where its bits are 0. */
+static int
+write_parents (struct vhdx_writer *w, uint64_t len, uint64_t off,
+               uint64_t file_off, struct err *err)
+{
+  int r = block_zero (w->layer->block, len, file_off, 0, err);
+
+  return r < 0 ? r : copy_from_parent (w, len, off, file_off, err);
+}
+
+static int
+complete (struct vhdx_writer *w, uint64_t block, uint64_t place,
+          struct err *err)
+{
+  const struct vhdx_metadata *m = &w->layer->metadata;
+  uint64_t off = block * m->block_size;
+  uint64_t end = min_u64 (off + m->block_size, m->size), nr;
+  bool here;
+  int r = vhdx_writer_begin (w, err);
+
+  for (uint64_t at = off; r == 0 && at < end; at += nr * m->logical) {
+    r = vhdx_bitmap_run (w->layer, at / m->logical, (end - at) / m->logical,
+                         &nr, &here, err);
+    if (r == 0 && !here)
+      r = write_parents (w, nr * m->logical, at, place + (at - off), err);
+  }
+  if (r == 0)
+    r = vhdx_space_flush (w->space, err);
+  return r < 0 ? r : change_entry (w, block, place | VHDX_PRESENT, err);
+}
+
+int
+vhdx_block_complete (struct vhdx_writer *w, uint64_t block, struct err *err)
+{
+  struct err why = ERR_INIT;
+  enum vhdx_state state;
+  struct busy busy;
+  uint64_t off;
+  int r;
+
+  busy_begin (&w->busy, block, &busy);
+  r = vhdx_bat_lookup (w->layer, block, &state, &off, &why);
+  if (r == 0 && state == VHDX_PARTIALLY_PRESENT)
+    r = complete (w, block, off, &why);
+  busy_end (&w->busy, &busy);
+  return r < 0 ? err_set (err, r, "%s", why.msg) : 0;
+}
+
+/*--- Zero -------------------------------------------------------------------*/
+
+/* Does the block have all of its space to itself?  The last one of a disk
+ * may be cut off where the disk ends, with other things behind it.
+ */
+static bool
+is_whole (const struct vhdx_layer *layer, uint64_t off)
+{
+  uint32_t size = layer->metadata.block_size;
+
+  return range_fits (off, size, block_size (layer->block)) &&
+    vhdx_regions_touched (&layer->regions, off, size) == NULL;
+}
+
+static int
+remove_block (struct vhdx_writer *w, uint64_t block, bool *done,
+              struct err *err)
+{
+  enum vhdx_state state;
+  uint64_t off;
+  int r = vhdx_bat_lookup (w->layer, block, &state, &off, err);
+
+  if (r < 0)
+    return r;
+  if (state == VHDX_ZERO) {
+    *done = true;
+    return 0;
+  }
+  if (is_in_file (state) &&
+      (w->layer->metadata.is_fixed || !is_whole (w->layer, off)))
+    return 0;
+  r = vhdx_writer_begin (w, err);
+  if (r == 0)
+    r = change_entry (w, block, VHDX_ZERO, err);
+  if (r < 0)
+    return r;
+  if (is_in_file (state))
+    vhdx_space_release (w->space, off);
+  *done = true;
+  return 0;
+}
+
+int
+vhdx_block_remove (struct vhdx_writer *w, uint64_t block, bool *done,
+                   struct err *err)
+{
+  struct err why = ERR_INIT;
+  struct busy busy;
+  int r;
+
+  *done = false;
+  busy_begin (&w->busy, block, &busy);
+  r = remove_block (w, block, done, &why);
+  busy_end (&w->busy, &busy);
+  return r < 0 ? err_set (err, r, "%s", why.msg) : 0;
+}
