@@ -13,9 +13,14 @@
  * image.
  *
  * The header repeats these, and names the boot of the machine: after a power
- * cut, or where the folder outlived one, there is no data for the bits.  A
- * journal whose header is not right is of another image, another boot, or
- * was never finished: nothing counts on it, and it is removed.
+ * cut, or where the folder outlived one, there is no data for the bits.  It
+ * has the time when the file was made, too: who replaces an image by an older
+ * copy of it often gets the same inode.  A journal whose header is not right
+ * is of another image, another boot, or was never finished: nothing counts on
+ * it, and it is removed.
+ *
+ * What can't be known is that somebody has written other bytes into the same
+ * file.
  *
  * Space for the whole file is allocated when it is made, because a memory
  * file system that is full would otherwise kill us at a store.  Whoever
@@ -46,8 +51,8 @@
 #define MAX_SLOTS (64U * 1024)
 #define BOOT_ID "/proc/sys/kernel/random/boot_id"
 
-/* Read by the same machine in the same boot: in its order of bytes.  All
- * versions have the fields up to boot, and the checksum is of these.
+/* Read by the same machine in the same boot: in its order of bytes.  In all
+ * versions it is this long and has the fields up to born.
  */
 struct header {
   char magic[16];               /* no NUL */
@@ -56,6 +61,8 @@ struct header {
   uint64_t dev, ino;
   uint8_t id[UUID_SIZE];
   char boot[40];
+  int64_t born;                 /* when the file was made, nanoseconds since
+                                   1970; 0: its file system does not tell */
   uint32_t sectors_per_block;
   uint32_t low_bit_first;
   uint32_t page_bytes;
@@ -73,30 +80,66 @@ checksum (const struct header *h)
   return crc32c_update (0, &copy, sizeof copy);
 }
 
-/* The numbers of the kernel, so that nothing is taken for another boot's. */
+/* Is this how a thing fails to open that is not there, or not for us?  With
+ * any other reason there may be a journal, and nobody may go on without it.
+ */
+static bool
+is_absent (int code)
+{
+  return code == ENOENT || code == ENOTDIR || code == ELOOP ||
+    code == EACCES || code == EPERM;
+}
+
+/* The kernel's name for this boot, so that nothing is taken for another
+ * one's.  Returns 1 where there is none.
+ */
 static int
-read_boot_id (char boot[40])
+read_boot_id (char boot[40], struct err *err)
 {
   CLEANUP_CLOSE int fd = open (BOOT_ID, O_RDONLY | O_CLOEXEC);
 
   memset (boot, 0, 40);
-  return fd >= 0 && read (fd, boot, UUID_STRING_SIZE - 1) ==
-    UUID_STRING_SIZE - 1 ? 0 : -1;
+  if (fd < 0 && is_absent (errno))
+    return 1;
+  if (fd < 0)
+    return err_sys (err, "%s", BOOT_ID);
+  return fd_pread (fd, boot, UUID_STRING_SIZE - 1, 0, err);
 }
 
-/* What the header of a new journal is.  Returns 0, or -1 where an image, or
- * the boot, can't be told from others.
+static int
+time_of_birth (int fd, int64_t *born, struct err *err)
+{
+  struct statx st;
+
+  if (statx (fd, "", AT_EMPTY_PATH, STATX_BTIME, &st) < 0)
+    return errno == ENOSYS ? 0 : err_sys (err, "statx");
+  if (st.stx_mask & STATX_BTIME)
+    *born = st.stx_btime.tv_sec * INT64_C (1000000000) +
+      st.stx_btime.tv_nsec;
+  return 0;
+}
+
+/* What the header of a new journal is.  Returns 1 where an image, or the
+ * boot, can't be told from others.
  */
 static int
 make_header (const struct pending_image *image,
-             const struct pending_layout *layout, struct header *h)
+             const struct pending_layout *layout, struct header *h,
+             struct err *err)
 {
   struct stat st;
+  int r;
 
   memset (h, 0, sizeof *h);
-  if (fstat (image->fd, &st) < 0 || !S_ISREG (st.st_mode) ||
-      read_boot_id (h->boot) < 0)
-    return -1;
+  if (fstat (image->fd, &st) < 0)
+    return err_sys (err, "fstat");
+  if (!S_ISREG (st.st_mode))
+    return 1;
+  r = read_boot_id (h->boot, err);
+  if (r == 0)
+    r = time_of_birth (image->fd, &h->born, err);
+  if (r != 0)
+    return r;
   memcpy (h->magic, MAGIC, sizeof h->magic);
   h->version = JOURNAL_VERSION;
   h->dev = st.st_dev;
@@ -115,7 +158,7 @@ is_of_image (const struct header *found, const struct header *ours)
 {
   return memcmp (found->magic, MAGIC, sizeof found->magic) == 0 &&
     found->checksum == checksum (found) && found->dev == ours->dev &&
-    found->ino == ours->ino &&
+    found->ino == ours->ino && found->born == ours->born &&
     memcmp (found->id, ours->id, sizeof ours->id) == 0 &&
     memcmp (found->boot, ours->boot, sizeof ours->boot) == 0;
 }
@@ -136,39 +179,41 @@ is_understood (const struct header *found, const struct header *ours,
 
 /*--- Folders ----------------------------------------------------------------*/
 
-static bool
-is_in_memory (int fd)
+/* Is it in memory, and can nobody else write to it?  *fits: whether. */
+static int
+check_folder (int fd, bool *fits, struct err *err)
 {
-  struct statfs st;
-
-  return fstatfs (fd, &st) == 0 &&
-    (st.f_type == TMPFS_MAGIC || st.f_type == RAMFS_MAGIC);
-}
-
-static bool
-is_ours_alone (int fd)
-{
+  struct statfs fs;
   struct stat st;
 
-  return fstat (fd, &st) == 0 && st.st_uid == geteuid () &&
-    (st.st_mode & 022) == 0;
+  if (fstatfs (fd, &fs) < 0 || fstat (fd, &st) < 0)
+    return err_sys (err, "the folder of a journal");
+  *fits = (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC) &&
+    st.st_uid == geteuid () && (st.st_mode & 022) == 0;
+  return 0;
 }
 
-/* The folder name in base, made if `make`, as a descriptor; -1. */
+/* The folder name in base, made if `make`.  *fd is -1 if it can't be used. */
 static int
-open_folder (const char *base, const char *name, bool make)
+open_folder (const char *base, const char *name, bool make, int *fd,
+             struct err *err)
 {
-  const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
-  CLEANUP_CLOSE int above = open (base, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  CLEANUP_CLOSE int fd = -1;
+  const int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
+  CLEANUP_CLOSE int above = open (base, flags), in = -1;
+  bool fits = false;
+  int r;
 
-  if (above < 0 || !is_in_memory (above))
-    return -1;
-  if (make && mkdirat (above, name, 0700) < 0 && errno != EEXIST)
-    return -1;
-  fd = openat (above, name, flags);
-  return fd >= 0 && is_in_memory (fd) && is_ours_alone (fd) ? steal_fd (&fd)
-    : -1;
+  *fd = -1;
+  if (above >= 0 && make)
+    mkdirat (above, name, 0700);
+  if (above >= 0)
+    in = openat (above, name, flags | O_NOFOLLOW);
+  if (in < 0)
+    return is_absent (errno) ? 0 : err_sys (err, "%s/%s", base, name);
+  r = check_folder (in, &fits, err);
+  if (r == 0 && fits)
+    *fd = steal_fd (&in);
+  return r;
 }
 
 static unsigned
@@ -177,22 +222,24 @@ nr_candidates (const struct pending_image *image)
   return image->folder ? 1 : 3;
 }
 
-/* Number n of those that may have a journal; -1 if it can't be used. */
+/* Number n of those that may have a journal. */
 static int
-open_candidate (const struct pending_image *image, unsigned n, bool make)
+open_candidate (const struct pending_image *image, unsigned n, bool make,
+                int *fd, struct err *err)
 {
   const char *runtime = secure_getenv ("XDG_RUNTIME_DIR");
   char name[40];
 
+  *fd = -1;
   if (image->folder)
-    return open_folder (image->folder, "nbdimage", make);
+    return open_folder (image->folder, "nbdimage", make, fd, err);
   if (n == 0)
-    return open_folder ("/run", "nbdimage", make);
+    return open_folder ("/run", "nbdimage", make, fd, err);
   if (n == 1)
     return runtime && runtime[0] == '/'
-      ? open_folder (runtime, "nbdimage", make) : -1;
+      ? open_folder (runtime, "nbdimage", make, fd, err) : 0;
   snprintf (name, sizeof name, "nbdimage-%lu", (unsigned long) geteuid ());
-  return open_folder ("/dev/shm", name, make);
+  return open_folder ("/dev/shm", name, make, fd, err);
 }
 
 /*--- Files ------------------------------------------------------------------*/
@@ -268,10 +315,13 @@ open_left (struct pending_journal *j, const struct header *ours, bool write,
 
   j->fd = openat (j->folder, j->name, (write ? O_RDWR : O_RDONLY) |
                   O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-  if (j->fd < 0)
-    return errno == ENOENT || !write ? 0
-      : unlinkat (j->folder, j->name, 0) == 0 ? 0
-      : err_sys (err, "the journal %s can't be opened or removed", j->name);
+  if (j->fd < 0 && !is_absent (errno))
+    return err_sys (err, "the journal %s can't be opened", j->name);
+  if (j->fd < 0) {
+    if (write)
+      unlinkat (j->folder, j->name, 0);
+    return 0;
+  }
   r = write ? lock_file (j->fd, j->name, err) : 0;
   if (r == 0)
     r = check_file (j, ours, found, err);
@@ -293,8 +343,8 @@ find_left (const struct pending_image *image, const struct header *ours,
   int r = 0;
 
   for (unsigned n = 0; r == 0 && n < nr_candidates (image); ++n) {
-    j->folder = open_candidate (image, n, false);
-    if (j->folder < 0)
+    r = open_candidate (image, n, false, &j->folder, err);
+    if (r < 0 || j->folder < 0)
       continue;
     r = open_left (j, ours, write, &found, err);
     if (r == 0)
@@ -339,8 +389,8 @@ make_new (const struct pending_image *image, const struct header *h,
 
   memcpy (name, j->name, sizeof name);
   for (unsigned n = 0; n < nr_candidates (image); ++n) {
-    j->folder = open_candidate (image, n, true);
-    if (j->folder < 0)
+    if (open_candidate (image, n, true, &j->folder, NULL) < 0 ||
+        j->folder < 0)
       continue;
     if (make_file (j, h, layout, NULL) == 0)
       return 1;
@@ -360,19 +410,21 @@ pending_journal_open (const struct pending_image *image,
 {
   struct pending_journal j = PENDING_JOURNAL_INIT;
   struct header h;
-  int r = 0;
+  bool any = false;
+  int r = make_header (image, layout, &h, err);
 
-  if (make_header (image, layout, &h) == 0) {
+  if (r == 0) {
     make_name (&h, j.name, sizeof j.name);
     r = find_left (image, &h, true, layout, &j, err);
     if (r == 0)
       r = make_new (image, &h, layout, &j);
+    any = r > 0;
   }
   if (r < 0) {
     pending_journal_close (&j, false);
     return r;
   }
-  if (r > 0)
+  if (any)
     *out = j;
   else
     report_warn (report, "%s: there is no memory file system for a journal "
@@ -389,10 +441,10 @@ pending_journal_peek (const struct pending_image *image,
 {
   struct pending_journal j = PENDING_JOURNAL_INIT;
   struct header h;
-  int r;
+  int r = make_header (image, layout, &h, err);
 
-  if (make_header (image, layout, &h) < 0)
-    return 0;
+  if (r != 0)
+    return r < 0 ? r : 0;
   make_name (&h, j.name, sizeof j.name);
   r = find_left (image, &h, false, layout, &j, err);
   if (r > 0) {

@@ -150,11 +150,19 @@ __wrap_open (const char *path, int flags, ...)
   return no_call () ? -1 : __real_open (path, flags, mode);
 }
 
-/* lib/ creates no files with this one. */
 int
 __wrap_openat (int at, const char *path, int flags, ...)
 {
-  return no_call () ? -1 : __real_openat (at, path, flags & ~O_CREAT);
+  mode_t mode = 0;
+
+  if (flags & O_CREAT) {
+    va_list ap;
+
+    va_start (ap, flags);
+    mode = va_arg (ap, mode_t);
+    va_end (ap);
+  }
+  return no_call () ? -1 : __real_openat (at, path, flags, mode);
 }
 
 struct dirent *
