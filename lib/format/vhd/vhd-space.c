@@ -31,8 +31,7 @@
  *   a. Its BAT entry is absent, in the file and in memory (vhd-alloc.c).
  *   b. A flush that began later succeeds: no power cut brings it back.
  *   c. All operations that began before that are over: nobody reads or
- *      writes there.  Operations count themselves in one of two epochs; the
- *      number of the epoch changes at b, and the old one has to be empty.
+ *      writes there.  ../epoch.h: a new one begins at b.
  *   d. It is made ready with the next batch: 2 to 4.
  *
  * What is free at the end of the file is cut off: vhd-shrink.c.
@@ -94,26 +93,16 @@ vhd_space_new (struct vhd_layer *layer, struct vhd_space **out,
 
 /*--- Operations under way ---------------------------------------------------*/
 
-/* Who counted itself in an epoch that was over by then might be missed, and
- * counts again.
- */
 unsigned
 vhd_space_enter (struct vhd_space *space)
 {
-  for (;;) {
-    uint64_t epoch = __atomic_load_n (&space->epoch, __ATOMIC_SEQ_CST);
-
-    __atomic_add_fetch (&space->under_way[epoch % 2], 1, __ATOMIC_SEQ_CST);
-    if (__atomic_load_n (&space->epoch, __ATOMIC_SEQ_CST) == epoch)
-      return (unsigned) (epoch % 2);
-    __atomic_sub_fetch (&space->under_way[epoch % 2], 1, __ATOMIC_SEQ_CST);
-  }
+  return epoch_enter (&space->epoch);
 }
 
 void
 vhd_space_leave (struct vhd_space *space, unsigned epoch)
 {
-  __atomic_sub_fetch (&space->under_way[epoch], 1, __ATOMIC_SEQ_CST);
+  epoch_leave (&space->epoch, epoch);
 }
 
 /* Step c, under the lock.  Out of memory loses places until the image is
@@ -122,10 +111,7 @@ vhd_space_leave (struct vhd_space *space, unsigned epoch)
 void
 vhd_space_end_waiting (struct vhd_space *space)
 {
-  uint64_t old = __atomic_load_n (&space->epoch, __ATOMIC_SEQ_CST) + 1;
-
-  if (!space->waits_for_epoch ||
-      __atomic_load_n (&space->under_way[old % 2], __ATOMIC_SEQ_CST) != 0)
+  if (!space->waits_for_epoch || !epoch_is_over (&space->epoch))
     return;
   for (size_t i = 0; i < space->waiting.len; ++i)
     (void) vector_append (&space->unready, &space->waiting.ptr[i]);
@@ -493,7 +479,7 @@ static void
 flushed_waiting (struct vhd_space *space, bool ok)
 {
   if (ok) {
-    __atomic_add_fetch (&space->epoch, 1, __ATOMIC_SEQ_CST);
+    epoch_advance (&space->epoch);
     space->waits_for_epoch = true;
     return;
   }

@@ -7,6 +7,7 @@
 
 #include "lib/base/checked.h"
 #include "lib/base/vector.h"
+#include "lib/format/epoch.h"
 #include "lib/format/vhd/vhd-edit.h"
 #include "lib/format/vhd/vhd-write.h"
 
@@ -35,8 +36,7 @@ struct vhd_space {
   bool torn;                    /* a footer may be in part behind the end */
   bool copy_behind;             /* the copy is not that footer yet */
 
-  uint64_t epoch;               /* atomic */
-  uint64_t under_way[2];        /* atomic: operations of even and odd epochs */
+  struct epoch epoch;
 
   pthread_mutex_t lock;         /* guards what follows */
   pthread_cond_t grown;
