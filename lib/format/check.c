@@ -23,6 +23,11 @@
 /* What is read of the disk at once. */
 #define PIECE ((size_t) 1024 * 1024)
 
+/* File systems have holes of whole ones: what is less stays when the rest is
+ * punched.
+ */
+#define PAGE 4096
+
 /* A piece that can't be read is read again in these, to tell where. */
 #define SMALL_PIECE 4096
 
@@ -286,7 +291,9 @@ check_add_leak (struct check *check, struct block *block, uint64_t off,
     .len = len,
     .mendable = !check->is_parent,
   };
-  uint64_t takes = is_tail ? len : allocated (block, off, len);
+  uint64_t first = round_up (off, PAGE), end = round_down (off + len, PAGE);
+  uint64_t takes = is_tail ? len
+    : first < end ? allocated (block, first, end - first) : 0;
   int r;
 
   if (takes == 0)

@@ -358,25 +358,43 @@ put_back (struct undo *u, struct block *block, const struct record *record,
                                    err);
 }
 
+/* Of the records that are cut off, or of the others, the last first. */
 static int
-put_all_back (struct undo *u, struct block *block, struct err *err)
+put_some_back (struct undo *u, struct block *block, bool cut_off,
+               struct err *err)
 {
+  bool is_first = true;
   uint32_t step = 0;
   int r = 0;
 
-  job_start (u->job, "reverting", 0);
   for (uint64_t i = u->nr_records; r == 0 && i > 0; --i) {
     struct record record;
 
     get_record (u, i - 1, &record);
-    if (i < u->nr_records && record.step != step)
+    if (((record.flags & UNDO_NEW_ABSENT) != 0) != cut_off)
+      continue;
+    if (!is_first && record.step != step)
       r = block_flush (block, err);
     if (r == 0)
       r = put_back (u, block, &record, err);
+    is_first = false;
     step = record.step;
   }
+  return r < 0 ? r : block_flush (block, err);
+}
+
+/* While the end is put back that is cut off, what is at the old end may be
+ * nothing, and must not be needed: what was mended elsewhere still is.
+ */
+static int
+put_all_back (struct undo *u, struct block *block, struct err *err)
+{
+  int r;
+
+  job_start (u->job, "reverting", 0);
+  r = put_some_back (u, block, true, err);
   if (r == 0)
-    r = block_flush (block, err);
+    r = put_some_back (u, block, false, err);
   if (r == 0 && block_size (block) != u->old_size)
     r = block_resize (block, u->old_size, err);
   return r < 0 ? r : block_flush (block, err);
