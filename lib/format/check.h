@@ -166,7 +166,8 @@ int check_add_report (struct check *check,
                       struct report *report, struct err *err);
 
 /* Space of the file that nothing names, [off, off+len): a leak, unless there
- * is a hole in the file, or at its end.  Appended to leaks, if that is not NULL.
+ * is a hole in the file, or at its end.  Appended to leaks, if that is not
+ * NULL.
  */
 int check_add_leak (struct check *check, struct block *block, uint64_t off,
                     uint64_t len, bool is_tail, struct file_ranges *leaks,

@@ -38,6 +38,12 @@ int vhd_examine (struct block *block, const struct image_options *options,
                  struct check *check, struct vhd_examined *state,
                  struct err *err);
 
+/* vhd-check-bat.c: of a layer whose header was read, everything that is wrong
+ * with the BAT; sets named_end and leaks.
+ */
+int vhd_examine_bat (struct check *check, struct vhd_examined *state,
+                     struct err *err);
+
 /* Add to check what is wrong with the file and its parents. */
 int vhd_check (struct block *block, const struct image_options *options,
                struct check *check, struct err *err);

@@ -46,6 +46,12 @@ void vhdx_examined_free (struct vhdx_examined *state);
 int vhdx_examine (struct block *block, struct check *check,
                   struct vhdx_examined *state, struct err *err);
 
+/* vhdx-check-bat.c: of a layer the metadata of which was read, everything that
+ * is wrong with the BAT; sets named_end, leaks and has_bat.
+ */
+int vhdx_examine_bat (struct check *check, struct vhdx_examined *state,
+                      struct err *err);
+
 /* Add to check what is wrong with the file and its parents. */
 int vhdx_check (struct block *block, const struct image_options *options,
                 struct check *check, struct err *err);
