@@ -25,6 +25,7 @@ scripted_close (struct block *b)
   struct scripted *s = of (b);
 
   pthread_mutex_destroy (&s->lock);
+  pthread_rwlock_destroy (&s->flushing);
   vector_free (&s->extents);
   free (s->writers);
   free (s->stable);
@@ -117,7 +118,9 @@ scripted_pwrite (struct block *b, const void *buf, size_t len, uint64_t off,
     if (++s->writes == s->fail_write)
       return err_set (err, -ENOSPC, "write %u", s->writes);
   }
+  pthread_rwlock_rdlock (&s->flushing);
   memcpy (s->data + off, buf, len);
+  pthread_rwlock_unlock (&s->flushing);
   return 0;
 }
 
@@ -134,7 +137,9 @@ scripted_zero (struct block *b, uint64_t len, uint64_t off, unsigned flags,
     if (++s->zeros == s->fail_zero)
       return err_set (err, -EIO, "zero %u", s->zeros);
   }
+  pthread_rwlock_rdlock (&s->flushing);
   memset (s->data + off, 0, len);
+  pthread_rwlock_unlock (&s->flushing);
   return 0;
 }
 
@@ -151,7 +156,9 @@ scripted_flush (struct block *b, struct err *err)
     s->stable = malloc (block_size (b) + 1);
   if (s->stable == NULL)
     abort ();
+  pthread_rwlock_wrlock (&s->flushing);
   memcpy (s->stable, s->data, block_size (b));
+  pthread_rwlock_unlock (&s->flushing);
   return 0;
 }
 
@@ -203,6 +210,7 @@ scripted_new (const char *name, uint64_t size, uint32_t minimum)
       vector_append (&s->extents, &all) < 0)
     abort ();
   pthread_mutex_init (&s->lock, NULL);
+  pthread_rwlock_init (&s->flushing, NULL);
   return s;
 }
 

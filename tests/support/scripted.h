@@ -29,6 +29,7 @@ struct scripted {
   struct job *cancel;           /* at read number cancel_at */
   unsigned cancel_at;
 
+  pthread_rwlock_t flushing;    /* while data becomes stable */
   pthread_mutex_t lock;         /* guards what follows */
   unsigned reads, writes, zeros, flushes, asked;
   uint64_t bytes_read, bytes_written, longest_read;
