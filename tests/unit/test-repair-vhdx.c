@@ -207,7 +207,7 @@ a_block_that_is_gone_may_keep_its_place (void **state)
 /*--- Logs -------------------------------------------------------------------*/
 
 static void
-a_log_that_can_not_be_replayed_is_given_up_on_demand_only (void **state)
+a_log_is_given_up_on_demand_only (void **state)
 {
   struct mending_options o = { .parent_path = damage_folder () };
   struct vhdx_maker *m = bad_vhdx_make_good (LOG);
@@ -241,8 +241,7 @@ main (void)
     cmocka_unit_test (many_crashes_were_tried),
     cmocka_unit_test (overlaps_are_found_in_tables_of_any_size),
     cmocka_unit_test (a_block_that_is_gone_may_keep_its_place),
-    cmocka_unit_test (
-      a_log_that_can_not_be_replayed_is_given_up_on_demand_only),
+    cmocka_unit_test (a_log_is_given_up_on_demand_only),
   };
 
   return cmocka_run_group_tests (tests, NULL, remove_folder);
