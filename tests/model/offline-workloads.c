@@ -9,6 +9,8 @@
 
 #include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
+#include "lib/format/compact.h"
+#include "lib/format/image-ops.h"
 #include "lib/format/resize.h"
 #include "tests/model/offline-workloads.h"
 
@@ -25,6 +27,23 @@ use_and_close (struct powercut *pc)
   powercut_flush (pc);
   image_unref (pc->img);
   pc->img = NULL;
+}
+
+static const struct image_ops *
+ops_of (const struct subject *s)
+{
+  const struct image_ops *const *ops = image_formats;
+
+  while (strcmp ((*ops)->name, s->format) != 0)
+    ops++;
+  return *ops;
+}
+
+static void __attribute__ ((__noreturn__))
+die (const struct powercut *pc, const struct err *err)
+{
+  fprintf (stderr, "%s: %s\n", pc->files->subject->name, err->msg);
+  abort ();
 }
 
 /*--- Resize -----------------------------------------------------------------*/
@@ -50,15 +69,17 @@ static void
 run_resize (struct powercut *pc, uint64_t new_size)
 {
   struct err err = ERR_INIT;
-  int r;
 
   pc->new_size = new_size;
   use_and_close (pc);
-  r = resize (pc->files, pc->block, new_size, &err);
-  if (r < 0) {
-    fprintf (stderr, "%s: %s\n", pc->files->subject->name, err.msg);
-    abort ();
-  }
+  if (resize (pc->files, pc->block, new_size, &err) < 0)
+    die (pc, &err);
+}
+
+static bool
+can_resize (const struct subject *s)
+{
+  return ops_of (s)->resize != NULL;
 }
 
 static void
@@ -141,14 +162,83 @@ check_resized (struct powercut_state *st, struct err *err)
   return r;
 }
 
+/*--- Compact ----------------------------------------------------------------*/
+
+static int
+compact (const struct subject_files *f, struct block *block, struct err *err)
+{
+  struct image_options options = { .parent_path = f->folder,
+                                   .format = f->subject->format };
+  struct image_compact_plan plan = { .drop = NULL };
+  CLEANUP_OFFLINE struct offline *o = NULL;
+  int r = offline_open_block (block, &options, &o, err);
+
+  if (r == 0)
+    r = image_compact_plan (o, &plan, NULL, NULL, err);
+  if (r == 0)
+    r = image_compact (o, &plan, NULL, err);
+  image_compact_plan_free (&plan);
+  return r;
+}
+
+/* Of blocks that hold zeros some are dropped, and others fill the gaps. */
+static void
+run_compact (struct powercut *pc)
+{
+  unsigned per_block = pc->files->per_block, nr, i;
+  struct err err = ERR_INIT;
+
+  nr = pc->files->nr_sectors / per_block;
+  for (unsigned n = 0; n < nr; n += 2) {
+    powercut_write (pc, n * per_block + n % per_block, 1, 0);
+    i = rng_below (&pc->rng, nr);
+    powercut_zero (pc, i * per_block, per_block, BLOCK_NO_HOLE);
+  }
+  use_and_close (pc);
+  if (compact (pc->files, pc->block, &err) < 0)
+    die (pc, &err);
+}
+
+static bool
+can_compact (const struct subject *s)
+{
+  return ops_of (s)->compact != NULL && !s->is_plain;
+}
+
+/* The disk is the same, and the same again finishes it. */
+static int
+check_compacted (struct powercut_state *st, struct err *err)
+{
+  struct powercut_found found;
+  int r = powercut_check_contents (st, &found, err);
+
+  if (r < 0)
+    return r;
+  st->result->nr_leaks += found.leaks;
+  r = compact (st->files, st->block, err);
+  if (r < 0)
+    return err_in (err, "again");
+  r = powercut_check_contents (st, &found, err);
+  if (r == 0 && (found.torn || found.behind))
+    r = err_set (err, -EBADMSG, "it was compacted, and a footer is damaged");
+  return r;
+}
+
+/*--- The table --------------------------------------------------------------*/
+
 /* A fixed VHD has one footer, and needs a file system that appends in order
  * to grow: vhd-resize-fixed.c.
  */
 const struct powercut_workload offline_workloads[] = {
   { .name = "resize, a little larger", .run = grow_a_little,
-    .ordered_appends = true, .check = check_resized },
+    .applies = can_resize, .ordered_appends = true,
+    .check = check_resized },
   { .name = "resize, much larger", .run = grow_much,
-    .ordered_appends = true, .check = check_resized },
-  { .name = "resize, smaller", .run = shrink, .check = check_resized },
+    .applies = can_resize, .ordered_appends = true,
+    .check = check_resized },
+  { .name = "resize, smaller", .run = shrink, .applies = can_resize,
+    .check = check_resized },
+  { .name = "compact", .run = run_compact, .applies = can_compact,
+    .check = check_compacted },
   { .name = NULL },
 };

@@ -17,12 +17,10 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include <cmocka.h>
 
 #include "lib/base/checked.h"
-#include "lib/format/image-ops.h"
 #include "tests/model/offline-workloads.h"
 
 static uint64_t seed;
@@ -244,13 +242,19 @@ try_workload (const struct subject_files *f,
     powercut_try (f, w, seed + n, 60, drop, result);
 }
 
+static bool
+applies (const struct powercut_workload *w, const struct subject *s)
+{
+  return w->applies == NULL || w->applies (s);
+}
+
 static unsigned
-count (const struct powercut_workload *w)
+count (const struct powercut_workload *w, const struct subject *s)
 {
   unsigned nr = 0;
 
-  while (w[nr].name)
-    nr++;
+  for (; w->name; ++w)
+    nr += applies (w, s);
   return nr;
 }
 
@@ -264,22 +268,14 @@ try_all (const struct subject_files *f, const struct powercut_workload *w,
   for (; w->name; ++w) {
     struct powercut_result result = { .nr_states = 0 };
 
+    if (!applies (w, f->subject))
+      continue;
     try_workload (f, w, nr, POWERCUT_DROP_NONE, &result);
     say (f->subject, w, &result, seed);
     done += result.nr_states;
     *nr_bad += result.nr_bad;
   }
   return done;
-}
-
-/* Has the format what these do? */
-static bool
-can_resize (const struct subject *s)
-{
-  for (const struct image_ops *const *ops = image_formats; *ops; ++ops)
-    if (strcmp ((*ops)->name, s->format) == 0)
-      return (*ops)->resize != NULL;
-  return false;
 }
 
 static void
@@ -290,13 +286,12 @@ a_power_cut_loses_nothing_that_was_flushed (void **state)
   (void) state;
   FOR_EACH_SUBJECT (s) {
     unsigned nr = nr_states / subject_count () /
-      (count (workloads) + can_resize (s) * count (offline_workloads)) + 1;
+      (count (workloads, s) + count (offline_workloads, s)) + 1;
     struct subject_files f;
 
     subject_make (s, 1, &f);
     done += try_all (&f, workloads, nr, &nr_bad);
-    if (can_resize (s))
-      done += try_all (&f, offline_workloads, nr, &nr_bad);
+    done += try_all (&f, offline_workloads, nr, &nr_bad);
     subject_remove (&f);
   }
   print_message ("%u states\n", done);

@@ -289,6 +289,16 @@ is_the_same (const struct powercut_state *st, const uint8_t *disk,
 }
 
 int
+powercut_check_contents (const struct powercut_state *st,
+                         struct powercut_found *found, struct err *err)
+{
+  CLEANUP_FREE uint8_t *disk = NULL;
+  int r = open_and_read (st, &disk, err);
+
+  return r < 0 ? r : powercut_check_whole (st, found, err);
+}
+
+int
 powercut_check_disk (struct powercut_state *st, struct err *err)
 {
   CLEANUP_FREE uint8_t *disk = NULL;

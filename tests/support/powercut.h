@@ -80,6 +80,9 @@ struct powercut_workload {
   void (*run) (struct powercut *pc);
   bool ordered_appends;         /* as history_order_appends */
 
+  /* Is there such a thing for the subject?  NULL: there is. */
+  bool (*applies) (const struct subject *subject);
+
   /* Is it as it should be?  0, or a negative errno and what is wrong.  NULL:
    * powercut_check_disk.
    */
@@ -99,6 +102,10 @@ struct powercut_found {
 
 int powercut_check_whole (const struct powercut_state *state,
                           struct powercut_found *found, struct err *err);
+
+/* That, and it opens for reading and holds what it may. */
+int powercut_check_contents (const struct powercut_state *state,
+                             struct powercut_found *found, struct err *err);
 
 struct powercut_result {
   unsigned nr_changes;          /* of the history */
