@@ -47,6 +47,13 @@ in the page cache in other pieces, and not all are read at the same rate.
 "convert" is no server but a command, from its start until what it made is on
 the disk; it is compared with qemu-img, which is told to flush.
 
+Writing is measured in every other repeat, on disks of half the size, without a
+flush unless it says so. "fresh" disks are made for each run and have no blocks
+yet, but for raw and fixed ones; for random writes they are 16 times as large,
+so that most writes find none, and each server gets the same amount. "over" is
+written into disks that have all their blocks. "flush-64" is a flush after each
+64 writes, at depth 32. A differencing disk lies over an empty one.
+
 What is listed as "extents" differs: QEMU calls all of a VHDX data, which is
 soon said, and nbd-server tells nothing.
 """
@@ -202,8 +209,18 @@ def tables(rows):
     return result
 
 
-def matrix(rows):
-    """The ratios of all rates of servers on one page; "≈ 1" where the ratio is between 1
+def matrices(rows):
+    """What was read, and what was written, if it was."""
+    for title, writes in (("ratios of the rates", False),
+                          ("ratios of the rates of writing", True)):
+        some = [r for r in rows
+                if r["workload"].startswith("write-") == writes]
+        if some:
+            yield matrix(title, some)
+
+
+def matrix(title, rows):
+    """The ratios of all rates on one page; "≈ 1" where the ratio is between 1
     and what the control had at the farthest.
     """
     summary = [s for s in summarize(rows) if s["unit"] != "ms" and
@@ -223,7 +240,7 @@ def matrix(rows):
             s["ratio"], " ≈ 1" if within else "")
     subjects = sorted({subject for subject, _ in cells},
                       key=lambda name: (name != control, name))
-    return ("ratios of the rates", ["server"] + workloads,
+    return (title, ["server"] + workloads,
             [[subject] + [cells.get((subject, w), "-") for w in workloads]
              for subject in subjects])
 
@@ -231,7 +248,7 @@ def matrix(rows):
 def text(facts, rows):
     """For a terminal."""
     out = ["%s: %s" % item for item in facts.items()]
-    for title, header, lines in tables(rows) + [matrix(rows)]:
+    for title, header, lines in tables(rows) + list(matrices(rows)):
         widths = [max(len(line[i]) for line in [header] + lines)
                   for i in range(len(header))]
         out += ["", title]
@@ -249,7 +266,7 @@ def document(facts, rows):
     out += ["| machine | |", "| --- | --- |"]
     out += ["| %s | %s |" % (k, v) for k, v in facts.items()
             if k not in ("size", "repeats", "minutes")]
-    for title, header, lines in [matrix(rows)] + tables(rows):
+    for title, header, lines in list(matrices(rows)) + tables(rows):
         out += ["", "## " + title, "", "| %s |" % " | ".join(header),
                 "| --- |" + " ---: |" * (len(header) - 1)]
         out += ["| %s |" % " | ".join(line) for line in lines]

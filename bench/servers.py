@@ -29,6 +29,15 @@ def qemu_nbd(fmt, path):
     return ["qemu-nbd", "-r", "-t", "-f", fmt, "--shared=0", path]
 
 
+def nbdkit_to_write(plugin, *args):
+    return ["nbdkit", "-f", plugin, *args]
+
+
+def qemu_nbd_to_write(fmt, path):
+    return ["qemu-nbd", "-t", "-f", fmt, "--shared=0", "--discard=unmap",
+            path]
+
+
 def nbd_server(path):
     """Knows no socket activation: a configuration with a socket."""
     return ["nbd-server", path]

@@ -11,7 +11,7 @@ import time
 from servers import TIMEOUT, Failed
 
 
-def _run(*command):
+def run(*command):
     done = subprocess.run([str(c) for c in command], check=False,
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, timeout=TIMEOUT)
@@ -25,12 +25,12 @@ def sequential(server, size, _seconds):
     """The disk, twice."""
     start = time.perf_counter()
     for _ in range(2):
-        _run("nbdcopy", server.uri, "null:")
+        run("nbdcopy", server.uri, "null:")
     return 2 * size, time.perf_counter() - start
 
 
 def _fio(server, size, seconds, block, depth):
-    said = _run(
+    said = run(
         "fio", "--name=bench", "--ioengine=nbd", "--uri=" + server.uri,
         "--rw=randread", "--bs=%d" % block, "--iodepth=%d" % depth,
         "--size=%d" % (size // block * block), "--norandommap",
@@ -62,7 +62,7 @@ def extents(server, _size, _seconds):
     """All of them, ten times."""
     start = time.perf_counter()
     for _ in range(10):
-        _run("nbdinfo", "--map", server.uri)
+        run("nbdinfo", "--map", server.uri)
     return 10, time.perf_counter() - start
 
 
