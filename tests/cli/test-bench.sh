@@ -93,7 +93,9 @@ for title in 'ratios of the rates' 'ratios of the rates of writing' sequential 4
 done
 for cell in $(jq -r '.results[] | select (.unit == "MiB/s").value' \
                  "$tmp/out.json" | head -n 5); do
-    grep -F "| $(python3 -c "print ('%.4g' % $cell)") |" "$tmp/page"
+    # The measurements were rounded before.
+    cell=$(python3 -c "print ('%.4g' % float ('%.6g' % $cell))")
+    grep -F "| $cell |" "$tmp/page"
 done
 
 # So is the one in docs/.
