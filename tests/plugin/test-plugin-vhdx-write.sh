@@ -165,6 +165,28 @@ qemu-io -r -f vhdx -c "read -P 0x61 5M 5M" -c "read -P 0x63 250M 1M" \
     "$tmp/killed.vhdx" >"$tmp/read.log"
 refuses grep -i -e error -e failed "$tmp/read.log"
 
+# Killed while it grows: what was flushed is there, and nothing is damaged.
+nbdimage create -f vhdx --block-size=1M "$tmp/killed2.vhdx" 256M
+start_nbdkit image "$tmp/killed2.vhdx"
+qemu-io -f raw -c "write -P 0x61 1M 9M" -c "flush" "$uri"
+qemu-io -t writeback -f raw -c "write -P 0x62 32M 200M" "$uri" \
+    >"$tmp/killed.log" 2>&1 &
+writer=$!
+for ((i = 0; i < 500; i++)); do
+    [ "$(stat -c %s "$tmp/killed2.vhdx")" -lt $((60 * 1024 * 1024)) ] || break
+    sleep 0.01
+done
+kill -KILL "$(cat "$tmp/nbdkit$_nr_nbdkit.pid")"
+wait "$writer" || true
+nbdimage check "$tmp/killed2.vhdx"
+for turn in 1 2; do
+    nbdkit -r -U - image "$tmp/killed2.vhdx" --run \
+        'qemu-io -r -f raw -c "read -P 0x61 1M 9M" -c "read -P 0 10M 22M" \
+         "$uri"' >"$tmp/read.log"
+    refuses grep -i -e error -e failed "$tmp/read.log"
+    [ "$turn" -eq 2 ] || qemu-img check -r all -f vhdx "$tmp/killed2.vhdx"
+done
+
 # What Windows and others wrote, with blocks of 1 to 32 MiB and with a log that
 # waits to be replayed: we write into it, and QEMU reads that.
 [ -r "$samples/MANIFEST.tsv" ] || exit 0

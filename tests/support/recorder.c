@@ -283,6 +283,12 @@ recorder_crash (struct block *b, unsigned seed, size_t *len)
 }
 
 void
+recorder_fix_size (struct block *b)
+{
+  b->can_resize = false;
+}
+
+void
 recorder_drop_flushes (struct block *b, bool drop)
 {
   recorder (b)->drop_flushes = drop;

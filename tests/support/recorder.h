@@ -28,6 +28,9 @@ struct block *recorder_new (const void *data, size_t len);
  */
 uint8_t *recorder_crash (struct block *recorder, unsigned seed, size_t *len);
 
+/* From now on its size can't change, as that of a device. */
+void recorder_fix_size (struct block *recorder);
+
 /* Take flushes for done without doing them: for the test of the test. */
 void recorder_drop_flushes (struct block *recorder, bool drop);
 

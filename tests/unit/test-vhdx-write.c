@@ -744,6 +744,36 @@ doubtful_images_are_not_written (void **state)
   check_reason (m, "the sequence number of its VHDX header is the last one");
 }
 
+/* On a device, or behind a server. */
+static void
+where_all_blocks_are_there_no_room_is_needed (void **state)
+{
+  const struct vhdx_spec spec = { .size = 2 * MIB };
+  struct vhdx_maker *m = vhdx_maker_new (&spec);
+  uint8_t *data = malloc (MIB);
+  struct block *block;
+  struct image *img;
+
+  (void) state;
+  memset (data, 7, MIB);
+  vhdx_maker_add_block (m, 1, data);
+  vhdx_maker_add_block (m, 0, data);
+  block = record (m);
+  recorder_fix_size (block);
+  img = open_to_write (block);
+  for (int i = 0; i < 2; ++i) {
+    must (image_zero (img, 2 * MIB, 0, 0, NULL));
+    check_at (img, 0, 0, 2 * MIB);
+    must (image_trim (img, MIB, MIB, 0, NULL));
+    write_at (img, MIB, 9, 512);
+  }
+  image_unref (img);
+  assert_int_equal (bat_entry (block, 0), (BLOCKS_AT + MIB) | 6);
+  assert_int_equal (bat_entry (block, 1), BLOCKS_AT | 6);
+  free (data);
+  block_unref (block);
+}
+
 static void
 sectors_of_4096_bytes_are_written_whole (void **state)
 {
@@ -1366,6 +1396,7 @@ main (void)
     cmocka_unit_test (replaying_may_be_interrupted_anywhere),
     cmocka_unit_test (a_refused_image_keeps_its_log),
     cmocka_unit_test (doubtful_images_are_not_written),
+    cmocka_unit_test (where_all_blocks_are_there_no_room_is_needed),
     cmocka_unit_test (sectors_of_4096_bytes_are_written_whole),
     cmocka_unit_test (a_child_keeps_what_the_parent_has),
     cmocka_unit_test (zeros_hide_the_parent_and_trims_reveal_nothing),

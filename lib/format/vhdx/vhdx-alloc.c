@@ -394,6 +394,14 @@ is_whole (const struct vhdx_layer *layer, uint64_t off)
     vhdx_regions_touched (&layer->regions, off, size) == NULL;
 }
 
+/* Where the file can't grow, nobody could say when there is a place again. */
+static bool
+may_give_up (const struct vhdx_layer *layer, uint64_t off)
+{
+  return !layer->metadata.is_fixed && block_can_resize (layer->block) &&
+    is_whole (layer, off);
+}
+
 static int
 remove_block (struct vhdx_writer *w, uint64_t block, bool *done,
               struct err *err)
@@ -408,8 +416,7 @@ remove_block (struct vhdx_writer *w, uint64_t block, bool *done,
     *done = true;
     return 0;
   }
-  if (is_in_file (state) &&
-      (w->layer->metadata.is_fixed || !is_whole (w->layer, off)))
+  if (is_in_file (state) && !may_give_up (w->layer, off))
     return 0;
   r = vhdx_writer_begin (w, err);
   if (r == 0)
