@@ -96,13 +96,14 @@ until_done ()
 # --------------------------------------------------------- Ctrl-C, resumed
 
 slow_source 40ms
-for to in img vhd fixed.vhd 512k.vhd; do
+for to in img vhd fixed.vhd 512k.vhd 1m.vhdx; do
     fmt=vpc
     options=()
     case $to in
         img) fmt=raw ;;
         fixed.vhd) options=(--fixed) ;;
         512k.vhd) options=(--block-size=512K) ;;
+        1m.vhdx) fmt=vhdx options=(--block-size=1M) ;;
     esac
     until_done INT 100 700 nbdimage convert --resume "${options[@]}" --threads=1 \
         -f raw "$uri" "out/to.$to"
@@ -138,14 +139,18 @@ stop_nbdkit
 
 # A note is made each second, and much is to be done in between.
 slow_source 200ms
-for to in img vhd; do
+for to in img vhd vhdx; do
     : >err
     until_done KILL 1700 3000 nbdimage convert --resume --threads=1 -f raw \
         "$uri" "out/to.$to"
     [ "$times" -ge 1 ] || fail "it was not killed"
     contains err "nbdimage: out/to.$to: going on behind "
     same "what there is" "$(left)" "to.$to"
-    [ "$to" = img ] && same_disk out/to.img raw || same_disk out/to.vhd vpc
+    case $to in
+        img) same_disk out/to.img raw ;;
+        vhd) same_disk out/to.vhd vpc ;;
+        vhdx) same_disk out/to.vhdx vhdx ;;
+    esac
     if [ "$to" = img ]; then
         same "the space it takes" "$(stat -c %b out/to.img)" \
              "$(stat -c %b whole.img)"

@@ -57,15 +57,17 @@ qemu-img convert -n -f raw -O vpc src.img src-own.vhd
 # of holes of 64 KiB as well.
 convert ()
 {
-    local from=$1 to=$2 fmt=$3
+    local from=$1 to=$2 fmt=$3 more=256
     shift 3
+    # A VHDX has a log, and tables of 1 MiB.
+    [ "$fmt" != vhdx ] || more=4096
 
     nbdimage convert "$@" "$from" "$to" >out
     [ ! -s out ] || fail "it printed something"
     qemu-img compare -f raw -F "$fmt" src.img "$to"
     qemu-img convert -f "$fmt" -O raw "$to" back.img
     same "the disk of $to" "$(hash_of back.img)" "$hash"
-    [ "$(space "$to")" -le $((data + 256)) ] ||
+    [ "$(space "$to")" -le $((data + more)) ] ||
         fail "$to takes $(space "$to") KiB, expected $data"
     no_leftovers
     rm "$to"
@@ -80,19 +82,11 @@ for from in src.img src-raw.img src-dyn.vhd src-fixed.vhd src-own.vhd \
     convert "$from" to raw -O raw --threads=1
 done
 
-# VHDX, as soon as those can be written.
-if nbdimage convert src.img to.vhdx 2>err; then
-    rm to.vhdx
-    for from in src.img src-dyn.vhd src-dyn.vhdx; do
-        convert "$from" to.vhdx vhdx
-        convert "$from" to.vhdx vhdx --block-size=1M --verify
-        convert "$from" to.vhdx vhdx --fixed
-    done
-else
-    contains err 'is a VHDX, which can only be read'
-    [ ! -e to.vhdx ] || fail "there is a file"
-fi
-no_leftovers
+for from in src.img src-dyn.vhd src-dyn.vhdx; do
+    convert "$from" to.vhdx vhdx
+    convert "$from" to.vhdx vhdx --block-size=1M --verify
+    convert "$from" to.vhdx vhdx --fixed
+done
 
 # A differencing disk becomes one without parents.
 cp src-own.vhd parent.vhd
