@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <stdio.h>
@@ -19,6 +20,7 @@
 #include "lib/base/bytes.h"
 #include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
+#include "lib/format/check.h"
 #include "tests/damage/damage.h"
 
 static char folder[] = "/tmp/test-damage.XXXXXX";
@@ -229,6 +231,45 @@ damage_compare (struct image *img, const struct damage_file *disk,
   compare_bytes (img, disk, what);
   compare_extents (img, disk, what);
   damage_use (img);
+}
+
+/*--- Check ------------------------------------------------------------------*/
+
+static void
+look_at_finding (const struct finding *f, const char *what)
+{
+  if (f->sentence[0] == '\0' || f->found[0] == '\0')
+    fail_msg ("%s: check says nothing of %s", what, f->kind);
+  if (strcmp (f->kind, "refused") == 0)
+    fail_msg ("%s: only opening knows: %s", what, f->sentence);
+}
+
+void
+damage_check (struct block *block, const struct image_options *options,
+              int opened, const struct report *report, const char *what)
+{
+  CLEANUP_CHECK struct check check = CHECK_INIT;
+  struct err err = ERR_INIT;
+  enum check_verdict verdict;
+  int r = image_check_block (block, options, 0, &check, &err);
+
+  if (r < 0) {
+    if (r != opened)
+      fail_msg ("%s: check fails with %d “%s”", what, r, err.msg);
+    return;
+  }
+  if (strncmp (check.format, "vhd", 3) != 0)
+    return;
+  verdict = check_verdict (&check);
+  for (size_t i = 0; i < check.findings.len; ++i)
+    look_at_finding (&check.findings.ptr[i], what);
+  if ((opened == -EBADMSG && verdict != CHECK_DAMAGED) ||
+      (opened < 0 && verdict == CHECK_WHOLE))
+    fail_msg ("%s: it is refused, and check says: %s", what,
+              check_verdict_to_string (verdict));
+  if (opened == 0 && report->lines.len == 0 && verdict != CHECK_WHOLE)
+    fail_msg ("%s: it opens, and check says: %s", what,
+              check.findings.ptr[0].sentence);
 }
 
 /*--- Memory -----------------------------------------------------------------*/

@@ -91,6 +91,14 @@ void damage_write (const char *folder, const char *name,
 void damage_compare (struct image *img, const struct damage_file *disk,
                      const char *what);
 
+/* `check' of a VHD or VHDX agrees with what opening it gave: refused as
+ * damaged, it has damage, and by a rule of its own; opened without a warning,
+ * it is whole.
+ */
+void damage_check (struct block *block, const struct image_options *options,
+                   int opened, const struct report *report,
+                   const char *what);
+
 /* Describe it, read it at many places, map it: only not to crash. */
 void damage_use (struct image *img);
 

@@ -184,6 +184,7 @@ try_bytes (const uint8_t *bytes, size_t len, const struct damage_file *disk,
   assert_int_equal (block_memory_new ("sweep.vhd", bytes, len, &block, NULL),
                     0);
   r = image_open_block (block, &options, &img, &report, &err);
+  damage_check (block, &options, r, &report, what);
   if (r < 0) {
     if (!is_refusal (r) || err.msg[0] == '\0')
       fail_msg ("%s: refused with %d “%s”", what, r, err.msg);

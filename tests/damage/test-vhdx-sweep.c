@@ -209,6 +209,7 @@ try_block (struct block *block, const struct damage_file *disk,
   alarm (PATIENCE);
   nr_files++;
   r = image_open_block (block, &options, &img, &report, &err);
+  damage_check (block, &options, r, &report, what);
   if (r < 0) {
     if (!is_refusal (r) || err.msg[0] == '\0')
       fail_msg ("%s: refused with %d “%s”", what, r, err.msg);
