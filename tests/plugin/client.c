@@ -18,6 +18,10 @@
  *                                      a server further down fail, which must
  *                                      be EIO at least once; and again.  Three
  *                                      times
+ *   client until URI SEED              connect, print "connected", write
+ *                                      sectors until the server is gone, print
+ *                                      how many writes it answered
+ *   client after URI SEED COUNT        they are all there
  *   client hold URI                    connect, print "connected", wait for
  *                                      the end of stdin, then read and end
  */
@@ -397,6 +401,75 @@ faults (const char *uri, const char *path, const char *flag)
   free (model);
 }
 
+/*--- until, after -----------------------------------------------------------*/
+
+/* Write number n goes to this sector; some are in fresh blocks, some are
+ * written again.
+ */
+static uint64_t
+nth_sector (uint64_t size, uint64_t n)
+{
+  return n * UINT64_C (2654435761) % (size / 512);
+}
+
+static void
+nth_bytes (char buf[512], unsigned seed, uint64_t n)
+{
+  for (unsigned i = 0; i < 512; ++i)
+    buf[i] = (char) (1 + (seed + n + i) % 251);
+}
+
+/* A flush in a while, so that there is one under way now and then. */
+static void
+write_until (const char *uri, unsigned seed)
+{
+  struct nbd_handle *h = connect_to (uri);
+  uint64_t size = (uint64_t) nbd_get_size (h), n = 0;
+  char buf[512];
+
+  printf ("connected\n");
+  fflush (stdout);
+  for (;; ++n) {
+    nth_bytes (buf, seed, n);
+    if (nbd_pwrite (h, buf, sizeof buf, nth_sector (size, n) * 512, 0) < 0)
+      break;
+    if (n % 512 == 511 && nbd_flush (h, 0) < 0) {
+      n++;
+      break;
+    }
+  }
+  printf ("%" PRIu64 "\n", n);
+  nbd_close (h);
+}
+
+/* A sector that was written several times holds the last of them; the one
+ * that was not answered may be there, too.
+ */
+static void
+check_after (const char *uri, unsigned seed, uint64_t count)
+{
+  struct nbd_handle *h = connect_to (uri);
+  uint64_t size = (uint64_t) nbd_get_size (h), nr = size / 512;
+  uint64_t *last = calloc (nr, sizeof *last);
+  char expected[512], found[512];
+
+  if (last == NULL)
+    die ("out of memory");
+  for (uint64_t n = 0; n < count; ++n)
+    last[nth_sector (size, n)] = n + 1;
+  for (uint64_t s = 0; s < nr; ++s) {
+    if (last[s] == 0 || s == nth_sector (size, count))
+      continue;
+    must (nbd_pread (h, found, sizeof found, s * 512, 0), "read");
+    nth_bytes (expected, seed, last[s] - 1);
+    if (memcmp (found, expected, sizeof found) != 0)
+      die ("sector %" PRIu64 " is not what write %" PRIu64 " of %" PRIu64
+           " wrote", s, last[s] - 1, count);
+  }
+  free (last);
+  disconnect (h);
+}
+
 static void
 hold (const char *uri)
 {
@@ -429,6 +502,11 @@ main (int argc, char *argv[])
     connects (argv[2], (unsigned) atoi (argv[3]));
   else if (strcmp (command, "faults") == 0 && argc == 5)
     faults (argv[2], argv[3], argv[4]);
+  else if (strcmp (command, "until") == 0 && argc == 4)
+    write_until (argv[2], (unsigned) atoi (argv[3]));
+  else if (strcmp (command, "after") == 0 && argc == 5)
+    check_after (argv[2], (unsigned) atoi (argv[3]),
+                 strtoull (argv[4], NULL, 0));
   else if (strcmp (command, "hold") == 0 && argc == 3)
     hold (argv[2]);
   else
