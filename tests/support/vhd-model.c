@@ -279,8 +279,8 @@ has_its_end (const uint8_t *data, size_t len, size_t stable_size)
     (len > stable_size && memcmp (data + len - FOOTER, zeros, FOOTER) == 0);
 }
 
-static unsigned
-count_bad_states (struct block *block, const struct model *m, unsigned nr)
+unsigned
+model_count_bad_now (struct block *block, const struct model *m, unsigned nr)
 {
   size_t stable = recorder_stable_size (block);
   unsigned bad = 0;
@@ -324,7 +324,7 @@ one_life (unsigned nr_states, enum model_dropped dropped)
       flush_client (img, block, m, dropped);
   }
   image_unref (img);
-  bad = count_bad_states (block, m, nr_states);
+  bad = model_count_bad_now (block, m, nr_states);
   block_unref (block);
   free (m);
   return bad;

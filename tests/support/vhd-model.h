@@ -91,6 +91,10 @@ enum model_dropped {
  */
 unsigned model_count_bad (unsigned nr, enum model_dropped dropped);
 
+/* The same with files that may be left if the power fails now. */
+unsigned model_count_bad_now (struct block *block, const struct model *m,
+                              unsigned nr);
+
 /* A change fails, or some do, and the image goes on.  Returns how many
  * operations failed.
  */

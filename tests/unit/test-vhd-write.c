@@ -164,6 +164,34 @@ a_power_cut_loses_nothing_that_was_flushed (void **state)
                                      DROPPED_NONE), 0);
 }
 
+/* Blocks that had data are given up, and the file is cut off where they were:
+ * at each change of that.
+ */
+static void
+a_power_cut_while_the_file_is_cut_off_leaves_its_footer (void **state)
+{
+  struct model *m = malloc (sizeof *m);
+
+  (void) state;
+  for (unsigned nth = 1; nth <= 12; ++nth) {
+    struct block *block = new_recorder ();
+    struct image *img = model_open (block, true);
+    struct model_operation o = { MODEL_WRITE, 20 * PER_BLOCK, 8 * PER_BLOCK,
+                                 BLOCK_FUA };
+
+    model_init (m);
+    assert_int_equal (model_do (img, m, &o), 0);
+    o.kind = MODEL_ZERO;
+    o.flags = 0;
+    assert_int_equal (model_do (img, m, &o), 0);
+    recorder_fail (block, nth, 1000000);
+    image_unref (img);
+    assert_int_equal (model_count_bad_now (block, m, 50), 0);
+    block_unref (block);
+  }
+  free (m);
+}
+
 /* Without flushes, or without those that keep the order of what is written,
  * the same would find damage.
  */
@@ -730,6 +758,7 @@ main (void)
     cmocka_unit_test (many_threads_do_not_disturb_each_other),
     cmocka_unit_test (a_fault_is_told_and_harms_nothing_else),
     cmocka_unit_test (a_power_cut_loses_nothing_that_was_flushed),
+    cmocka_unit_test (a_power_cut_while_the_file_is_cut_off_leaves_its_footer),
     cmocka_unit_test (the_test_of_power_cuts_finds_damage),
   };
 
