@@ -407,10 +407,8 @@ vhdx_bat_set (struct vhdx_layer *layer, uint64_t block, uint64_t entry)
 
 /* Whatever its state: the place may be kept for it. */
 static uint64_t
-end_of_entry (const struct vhdx_layer *layer, uint64_t index)
+end_of_entry (const struct vhdx_layer *layer, uint64_t index, uint64_t entry)
 {
-  uint64_t entry = held_entry (&layer->bat, index);
-
   if (!vhdx_bat_is_bitmap (&layer->bat, index))
     return VHDX_BAT_OFFSET (entry) + layer->metadata.block_size;
   return layer->metadata.has_parent
@@ -418,7 +416,7 @@ end_of_entry (const struct vhdx_layer *layer, uint64_t index)
 }
 
 /* Blocks that are absent and name a place that is not in the file, or could
- * not be, have none.
+ * not be, have none.  Most entries of a large table are 0.
  */
 uint64_t
 vhdx_bat_end (const struct vhdx_layer *layer)
@@ -427,25 +425,30 @@ vhdx_bat_end (const struct vhdx_layer *layer)
   uint64_t size = block_size (layer->block), end = 0;
 
   for (uint64_t i = 0; i < bat->nr_entries; ++i) {
-    uint64_t entry = held_entry (bat, i), e = end_of_entry (layer, i);
+    uint64_t entry = held_entry (bat, i), e;
 
-    if (entry != 0 && e > end &&
-        (is_in_file (VHDX_BAT_STATE (entry)) ||
-         (VHDX_BAT_OFFSET (entry) > 0 && e <= size)))
+    if (entry == 0)
+      continue;
+    e = end_of_entry (layer, i, entry);
+    if (e > end && (is_in_file (VHDX_BAT_STATE (entry)) ||
+                    (VHDX_BAT_OFFSET (entry) > 0 && e <= size)))
       end = e;
   }
   return end;
 }
 
+/* A differencing disk has entries for the rest of its last chunk. */
 uint64_t
 vhdx_bat_count_present (const struct vhdx_layer *layer)
 {
   const struct vhdx_bat *bat = &layer->bat;
   uint64_t nr = 0;
 
-  for (uint64_t i = 0; i < bat->nr_blocks; ++i)
-    nr += is_in_file (VHDX_BAT_STATE (held_entry (bat,
-                                                  index_of_block (bat, i))));
+  for (uint64_t i = 0; i < bat->nr_entries; ++i)
+    if (is_in_file (VHDX_BAT_STATE (held_entry (bat, i))) &&
+        !vhdx_bat_is_bitmap (bat, i) &&
+        vhdx_bat_block_of (bat, i) < bat->nr_blocks)
+      nr++;
   return nr;
 }
 
