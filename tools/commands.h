@@ -11,6 +11,7 @@ extern const struct command command_attach;
 extern const struct command command_attached;
 extern const struct command command_boot;
 extern const struct command command_check;
+extern const struct command command_commit;
 extern const struct command command_compact;
 extern const struct command command_convert;
 extern const struct command command_create;

@@ -34,6 +34,7 @@ static const struct command *const commands[] = {
   &command_compact,
   &command_convert,
   &command_rebase,
+  &command_commit,
 };
 
 #define NR_COMMANDS (sizeof commands / sizeof commands[0])

@@ -131,6 +131,13 @@ struct image_ops {
   int (*resize) (struct offline *o, const struct image_resize_plan *plan,
                  struct job *job, struct err *err);
 
+  /* As extents, of what the image's own file says: holes where the disk is
+   * the parent's, or zero because there is none; zeros where it hides the
+   * parent's.  NULL: it has no parents.
+   */
+  int (*own_extents) (struct image *img, uint64_t len, uint64_t off,
+                      struct extent_list *list, struct err *err);
+
   /* For rebase.h; both or neither.  relink_plan: can plan->parent be the
    * parent?  Sets is_same, is_done (without differs) and, if it is NULL,
    * old_parent.  relink: it becomes the parent.

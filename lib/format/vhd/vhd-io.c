@@ -279,6 +279,25 @@ vhd_parents_are_zero (struct vhd_layer *layer, uint64_t len, uint64_t off,
   return 0;
 }
 
+int
+vhd_layer_own_extents (struct vhd_layer *layer, uint64_t len, uint64_t off,
+                       struct extent_list *list, struct err *err)
+{
+  struct run run;
+  int r = 0;
+
+  while (r == 0 && len > 0 && !extent_list_full (list)) {
+    r = find_run (layer, off, len, &run, err);
+    if (r < 0)
+      return name_layer (layer, r, err);
+    r = extent_list_add (list, off, run.len, run.kind == RUN_HERE
+                         ? EXTENT_DATA : EXTENT_HOLE, 0, err);
+    off += run.len;
+    len -= run.len;
+  }
+  return r;
+}
+
 /*--- Readahead --------------------------------------------------------------*/
 
 int

@@ -188,6 +188,18 @@ vhd_extents (struct image *img, uint64_t len, uint64_t off,
 }
 
 static int
+vhd_own_extents (struct image *img, uint64_t len, uint64_t off,
+                 struct extent_list *list, struct err *err)
+{
+  struct vhd *vhd = img->state;
+  unsigned epoch = enter (vhd);
+  int r = vhd_layer_own_extents (vhd->leaf, len, off, list, err);
+
+  leave (vhd, epoch);
+  return r;
+}
+
+static int
 vhd_cache (struct image *img, uint64_t len, uint64_t off, struct err *err)
 {
   struct vhd *vhd = img->state;
@@ -221,6 +233,7 @@ const struct image_ops vhd_image_ops = {
   .is_child = vhd_is_child,
   .resize_plan = vhd_resize_plan,
   .resize = vhd_resize,
+  .own_extents = vhd_own_extents,
   .relink_plan = vhd_relink_plan,
   .relink = vhd_relink_image,
   .compact_plan = vhd_compact_plan,

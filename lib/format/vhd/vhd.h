@@ -414,6 +414,11 @@ int vhd_layer_pread (struct vhd_layer *layer, void *buf, size_t len,
                      uint64_t off, struct err *err);
 int vhd_layer_extents (struct vhd_layer *layer, uint64_t len, uint64_t off,
                        struct extent_list *list, struct err *err);
+
+/* The same of this layer's file alone: data or a hole. */
+int vhd_layer_own_extents (struct vhd_layer *layer, uint64_t len,
+                           uint64_t off, struct extent_list *list,
+                           struct err *err);
 int vhd_layer_cache (struct vhd_layer *layer, uint64_t len, uint64_t off,
                      struct err *err);
 

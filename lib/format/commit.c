@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* In this order:
+ *
+ *   1. If the child's disk is larger, the parent's grows: resize.h.
+ *   2. The child's own data is written into the parent, where that has
+ *      something else: pieces of the child, in ascending order.
+ *   3. The parent is flushed and closed.
+ *   4. The child's link gets the time of the parent, which has changed:
+ *      rebase.h.
+ *
+ * The child's own data is never written, and what it does not have itself is
+ * never changed in the parent: its disk is the same after each step, and in
+ * the middle of it.
+ *
+ * The child is read by what its own file says (own_extents), not through its
+ * chain, where the parent is open a second time and knows nothing of what
+ * changes in it.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/base/checked.h"
+#include "lib/base/cleanup.h"
+#include "lib/block/file.h"
+#include "lib/format/children.h"
+#include "lib/format/commit.h"
+#include "lib/format/offline-ops.h"
+#include "lib/format/parent.h"
+#include "lib/format/rebase.h"
+#include "lib/format/resize.h"
+
+#define PIECE (1024 * 1024)
+#define UNIT 4096
+#define EXTENTS_AT_ONCE 1024
+
+/*--- Planning ---------------------------------------------------------------*/
+
+/* Its parents are not held by this: one of them is written. */
+static int
+open_child (const char *name, struct image_commit_plan *plan,
+            struct report *report, struct err *err)
+{
+  int r = offline_open (name, &plan->options, &plan->child, report, err);
+
+  if (r < 0)
+    return r;
+  plan->child->options.lock = false;
+  if (plan->child->ops->own_extents == NULL)
+    return err_set (err, -ENOTSUP, "images of the format %s have no parents",
+                    plan->child->ops->name);
+  r = offline_image (plan->child, &plan->img, report, err);
+  if (r == 0)
+    plan->size = image_size (plan->img);
+  return r;
+}
+
+static int
+find_parent (struct image_commit_plan *plan, struct err *err)
+{
+  CLEANUP_IMAGE_INFO struct image_info info = { .type = NULL };
+  int r = image_get_info (plan->img, &info, err);
+
+  if (r < 0)
+    return r;
+  if (info.layers.len < 2)
+    return err_set (err, -EINVAL, "is not differencing: it has no parent");
+  plan->parent = steal_ptr (&info.layers.ptr[1].name);
+  return 0;
+}
+
+/* By all of its bytes, as the child has it. */
+static int
+open_parent (const struct image_commit_plan *plan, bool writable,
+             struct image **out, struct err *err)
+{
+  struct image_options options = {
+    .format = plan->child->ops->name,
+    .parent_path = plan->options.parent_path,
+    .size_rule = IMAGE_SIZE_CURRENT,
+    .writable = writable,
+    .lock = true,
+  };
+  CLEANUP_IMAGE struct image *img = NULL;
+  int r = image_open (plan->parent, &options, &img, NULL, err);
+
+  if (r < 0)
+    return err_in (err, "parent %s", plan->parent);
+  if (!img->ops->is_child (img, plan->child->block))
+    return err_set (err, -EINVAL, "parent %s: is another file by now",
+                    plan->parent);
+  *out = steal_ptr (&img);
+  return 0;
+}
+
+static bool
+is_the_child (const struct image_commit_plan *plan, const char *path)
+{
+  CLEANUP_BLOCK struct block *block = NULL;
+
+  return block_file_open (path, 0, &block, NULL, NULL) == 0 &&
+    parent_is_same_file (block, plan->child->block);
+}
+
+/* A sibling that can't be looked for is none. */
+static int
+find_siblings (struct image_commit_plan *plan, struct image *parent,
+               struct report *report, struct err *err)
+{
+  struct name_list all = VECTOR_INIT;
+  struct err why = ERR_INIT;
+  int r = image_find_children (parent, &all, &why);
+
+  if (r < 0 && r != -ENOMEM) {
+    report_warn (report, "whether others are differencing over %s can't be "
+                 "known: %s", plan->parent, why.msg);
+    r = 0;
+  }
+  for (size_t i = 0; r >= 0 && i < all.len; ++i)
+    if (!is_the_child (plan, all.ptr[i]))
+      r = name_list_add (&plan->siblings, all.ptr[i], err);
+  name_list_free (&all);
+  return r < 0 ? r : 0;
+}
+
+static int
+look_at_parent (struct image_commit_plan *plan, struct report *report,
+                struct err *err)
+{
+  CLEANUP_IMAGE struct image *img = NULL;
+  int r = open_parent (plan, false, &img, err);
+
+  if (r < 0)
+    return r;
+  if (image_readonly_reason (img))
+    return err_set (err, -EROFS, "parent %s: can't be written: %s",
+                    plan->parent, image_readonly_reason (img));
+  plan->parent_size = image_size (img);
+  return find_siblings (plan, img, report, err);
+}
+
+static int
+count_data (struct image_commit_plan *plan, struct err *err)
+{
+  uint64_t off = 0;
+  int r = 0;
+
+  while (r == 0 && off < plan->size) {
+    CLEANUP_EXTENT_LIST struct extent_list list = {
+      VECTOR_INIT, EXTENTS_AT_ONCE
+    };
+
+    r = plan->img->ops->own_extents (plan->img, plan->size - off, off, &list,
+                                     err);
+    for (size_t i = 0; r == 0 && i < list.v.len; ++i)
+      if (list.v.ptr[i].kind != EXTENT_HOLE)
+        plan->data += list.v.ptr[i].len;
+    off = extent_list_end (&list, off);
+  }
+  return r;
+}
+
+int
+image_commit_plan (const char *name, const struct image_options *options,
+                   struct image_commit_plan *plan, struct report *report,
+                   struct err *err)
+{
+  int r;
+
+  memset (plan, 0, sizeof *plan);
+  plan->options.format = options->format;
+  plan->options.parent_path = options->parent_path;
+  r = open_child (name, plan, report, err);
+  if (r == 0)
+    r = find_parent (plan, err);
+  if (r == 0)
+    r = look_at_parent (plan, report, err);
+  return r < 0 ? r : count_data (plan, err);
+}
+
+void
+image_commit_plan_free (struct image_commit_plan *plan)
+{
+  free (steal_ptr (&plan->parent));
+  name_list_free (&plan->siblings);
+  offline_close (steal_ptr (&plan->child));
+  plan->img = NULL;
+}
+
+/*--- The data ---------------------------------------------------------------*/
+
+struct commit {
+  struct image *child, *parent;
+  uint8_t *a, *b;               /* a piece of each */
+  uint64_t written;
+  struct job *job;
+};
+
+static bool
+is_zero (const uint8_t *p, size_t len)
+{
+  return p[0] == 0 && memcmp (p, p + 1, len - 1) == 0;
+}
+
+/* What differs, in runs of whole units. */
+static int
+write_differences (struct commit *c, size_t len, uint64_t off,
+                   struct err *err)
+{
+  size_t i = 0, end;
+  int r = 0;
+
+  while (r == 0 && i < len) {
+    for (end = i; end < len; end += UNIT)
+      if (memcmp (c->a + end, c->b + end,
+                  (size_t) min_u64 (UNIT, len - end)) == 0)
+        break;
+    end = (size_t) min_u64 (end, len);
+    if (end > i) {
+      r = is_zero (c->a + i, end - i)
+        ? image_zero (c->parent, end - i, off + i, 0, err)
+        : image_pwrite (c->parent, c->a + i, end - i, off + i, 0, err);
+      c->written += end - i;
+    }
+    i = end + UNIT;
+  }
+  return r;
+}
+
+static int
+commit_range (struct commit *c, uint64_t len, uint64_t off, struct err *err)
+{
+  while (len > 0) {
+    size_t n = (size_t) min_u64 (len, PIECE - off % PIECE);
+    int r = image_pread (c->child, c->a, n, off, err);
+
+    if (r < 0)
+      return r;
+    r = image_pread (c->parent, c->b, n, off, err);
+    if (r == 0 && memcmp (c->a, c->b, n) != 0)
+      r = write_differences (c, n, off, err);
+    if (r < 0)
+      return err_in (err, "parent %s", image_name (c->parent));
+    r = job_advance (c->job, n, err);
+    if (r < 0)
+      return r;
+    off += n;
+    len -= n;
+  }
+  return 0;
+}
+
+static int
+commit_all (struct commit *c, struct err *err)
+{
+  uint64_t off = 0, size = image_size (c->child);
+  int r = 0;
+
+  while (r == 0 && off < size) {
+    CLEANUP_EXTENT_LIST struct extent_list list = {
+      VECTOR_INIT, EXTENTS_AT_ONCE
+    };
+
+    r = c->child->ops->own_extents (c->child, size - off, off, &list, err);
+    for (size_t i = 0; r == 0 && i < list.v.len; ++i) {
+      const struct extent *e = &list.v.ptr[i];
+
+      if (e->kind != EXTENT_HOLE)
+        r = commit_range (c, e->len, e->off, err);
+    }
+    off = extent_list_end (&list, off);
+  }
+  return r;
+}
+
+int
+image_commit_data (struct image *child, struct image *parent,
+                   uint64_t *written, struct job *job, struct err *err)
+{
+  CLEANUP_FREE uint8_t *a = malloc (PIECE), *b = malloc (PIECE);
+  struct commit c = { child, parent, a, b, 0, job };
+  int r;
+
+  if (a == NULL || b == NULL)
+    return err_nomem (err);
+  r = commit_all (&c, err);
+  if (r == 0) {
+    r = image_flush (parent, err);
+    if (r < 0)
+      err_in (err, "parent %s", image_name (parent));
+  }
+  *written = c.written;
+  return r;
+}
+
+/*--- Doing it ---------------------------------------------------------------*/
+
+/* Step 1. */
+static int
+grow_parent (const struct image_commit_plan *plan, struct job *job,
+             struct err *err)
+{
+  CLEANUP_OFFLINE struct offline *o = NULL;
+  struct image_resize_plan resize = { .size = plan->size };
+  int r;
+
+  if (plan->size <= plan->parent_size)
+    return 0;
+  r = offline_open (plan->parent, &plan->options, &o, NULL, err);
+  if (r == 0)
+    r = image_resize_plan (o, &resize, NULL, err);
+  if (r == 0)
+    r = image_resize (o, &resize, job, err);
+  return r < 0 ? err_in (err, "parent %s", plan->parent) : 0;
+}
+
+/* Steps 2 and 3. */
+static int
+copy (struct image_commit_plan *plan, uint64_t *written, struct job *job,
+      struct err *err)
+{
+  CLEANUP_IMAGE struct image *parent = NULL;
+  int r = open_parent (plan, true, &parent, err);
+
+  if (r < 0)
+    return r;
+  job_start (job, "copying", plan->data);
+  return image_commit_data (plan->img, parent, written, job, err);
+}
+
+/* Step 4. */
+static int
+renew_link (struct image_commit_plan *plan, struct err *err)
+{
+  const struct image_rebase_options options = {
+    .parent = plan->parent, .is_unsafe = true,
+  };
+  struct image_rebase_plan rebase;
+  int r = image_rebase_plan (plan->child, &options, &rebase, NULL, NULL, err);
+
+  if (r == 0 && !rebase.is_done)
+    r = image_rebase (plan->child, &rebase, NULL, err);
+  image_rebase_plan_free (&rebase);
+  return r;
+}
+
+int
+image_commit (struct image_commit_plan *plan, uint64_t *written,
+              struct job *job, struct err *err)
+{
+  int r = grow_parent (plan, job, err);
+
+  *written = 0;
+  if (r == 0)
+    r = copy (plan, written, job, err);
+  return r < 0 ? r : renew_link (plan, err);
+}

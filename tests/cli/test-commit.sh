@@ -1,0 +1,149 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+# commit: the parent becomes what the child was, to us and to other programs;
+# the child is what it was all the time.
+
+. "$(dirname "$0")/../functions.sh"
+set -e
+set -x
+
+requires jq
+requires qemu-img
+requires qemu-io
+cd "$tmp"
+
+# bytes FILE OUT: the disk in it
+bytes ()
+{
+    rm -f "$2"
+    nbdkit -r -U - image "$1" --run "nbdcopy \"\$uri\" $2"
+}
+
+# Sectors of a differencing disk, as others write them: whole blocks, single
+# sectors, and zeros.
+cat >fill.py <<'END'
+import struct
+import sys
+f = open(sys.argv[1], "r+b")
+data = f.read()
+footer = data[-512:]
+table, = struct.unpack(">Q", data[512 + 16:512 + 24])
+size, = struct.unpack(">I", data[512 + 32:512 + 36])
+end = len(data) - 512
+last = struct.unpack(">Q", footer[48:56])[0] // size - 1
+for index, bits, byte in ((0, 0xFF, 0), (1, 0xA5, 7), (2, 0xFF, 9),
+                          (last, 0xFF, 11), (5, 0x01, 13), (6, 0, 15)):
+    f.seek(end)
+    f.write(bytes([bits]) * (size // 4096) + bytes(512 - size // 4096))
+    f.write(bytes([byte]) * size)
+    f.seek(table + 4 * index)
+    f.write(struct.pack(">I", end // 512))
+    end += 512 + size + 3584
+f.seek(end)
+f.write(footer)
+END
+
+for kind in dynamic fixed; do
+    options=()
+    [ "$kind" != fixed ] || options=(--fixed)
+    nbdimage create "${options[@]}" parent.vhd 20M
+    qemu-io -f vpc -c 'write -P 1 0 6M' -c 'write -P 2 9M 4M' parent.vhd
+    nbdimage create --parent=parent.vhd --block-size=512K child.vhd >out
+    python3 fill.py child.vhd
+    bytes child.vhd before
+    nbdimage commit -n child.vhd >out
+    contains out "that it has itself, into the parent"
+    refuses nbdimage commit child.vhd </dev/null
+    contains "$tmp/refused" '--yes confirms it'
+    nbdimage commit -y --json child.vhd >out
+    # Four whole blocks: one is zero, 0xA5 and 0x01 are a half and an eighth.
+    same "json" "$(jq -c '[.name, .parent, .data, .deleted, .changed]' out)" \
+        "[\"child.vhd\",\"./parent.vhd\",$((3 * 524288 + 262144 + 65536)),false,true]"
+    bytes parent.vhd after
+    same_bytes before after
+    qemu-img convert -f vpc -O raw parent.vhd theirs
+    same_bytes before theirs
+    bytes child.vhd after
+    same_bytes before after
+    # No warning that the parent is of another time.
+    [ -z "$(nbdimage info child.vhd 2>&1 >/dev/null)" ] || fail "it warns"
+    nbdimage check child.vhd
+    # Again: nothing is written.
+    same "written" "$(nbdimage commit -y --json child.vhd | jq .written)" 0
+    nbdimage commit -y --delete child.vhd >out
+    contains out 'it is removed'
+    [ ! -e child.vhd ] || fail "the child is there"
+    bytes parent.vhd after
+    same_bytes before after
+    rm parent.vhd
+done
+
+# A larger child.
+nbdimage create parent.vhd 20M
+qemu-io -f vpc -c 'write -P 1 0 6M' parent.vhd
+nbdimage create --parent=parent.vhd --block-size=512K child.vhd 600M >out
+python3 fill.py child.vhd
+bytes child.vhd before
+nbdimage commit -y child.vhd >out 2>err
+contains out "20 MiB becomes 600 MiB"
+bytes parent.vhd after
+same_bytes before after
+bytes child.vhd after
+same_bytes before after
+[ -z "$(nbdimage info child.vhd 2>&1 >/dev/null)" ] || fail "it warns"
+
+# Killed, or interrupted, at any moment.
+rm parent.vhd child.vhd
+for ((i = 0; i < 8; i++)); do
+    nbdimage create parent.vhd 64M
+    qemu-io -f vpc -c 'write -P 1 0 30M' parent.vhd >io.log
+    nbdimage create --parent=parent.vhd --block-size=512K child.vhd >out
+    python3 fill.py child.vhd
+    bytes child.vhd before
+    signal=$((i % 2 ? 9 : 2))
+    status=0
+    nbdimage commit -y child.vhd >out 2>err &
+    sleep "0.0$((i * i))"
+    kill "-$signal" $! 2>/dev/null || true
+    wait $! || status=$?
+    case $status in
+        0|1|137) ;;
+        *) fail "it ended with $status" ;;
+    esac
+    bytes child.vhd after
+    same_bytes before after
+    nbdimage commit -y --delete child.vhd
+    bytes parent.vhd after
+    same_bytes before after
+    nbdimage check parent.vhd
+    rm parent.vhd
+done
+
+# Others over the same parent.
+nbdimage create parent.vhd 20M
+nbdimage create --parent=parent.vhd a.vhd >out
+nbdimage create --parent=parent.vhd b.vhd >out
+python3 fill.py a.vhd
+refuses nbdimage commit -y a.vhd
+contains "$tmp/refused" 'b.vhd is differencing over the same parent'
+refuses nbdimage commit -n a.vhd
+nbdimage commit -y --force a.vhd >out
+contains out 'Damaged:       b.vhd'
+
+# What can't be, or is in use.
+refuses nbdimage commit -y parent.vhd
+contains "$tmp/refused" 'is not differencing'
+nbdimage create -f raw r.img 1M
+refuses nbdimage commit -y r.img
+contains "$tmp/refused" 'have no parents'
+start_nbdkit -r image parent.vhd
+qemu-io -r -f raw "$uri" <<<'sleep 5000' &
+for ((i = 0; i < 50; i++)); do
+    nbdimage commit -y --force a.vhd >out 2>err || break
+    sleep 0.1
+done
+[ "$i" -lt 50 ] || fail "the parent is written while it is served"
+contains err 'is in use by another process'
+stop_nbdkit
+wait
