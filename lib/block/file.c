@@ -16,6 +16,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/fdio.h"
 #include "lib/block/block-ops.h"
+#include "lib/block/file-lock.h"
 #include "lib/block/file.h"
 
 struct file_block {
@@ -271,27 +272,6 @@ static const struct block_ops file_ops = {
   .resize = file_resize,
 };
 
-static int
-lock_file (int fd, const char *name, bool writable, struct report *report,
-           struct err *err)
-{
-  struct flock lock = {
-    .l_type = writable ? F_WRLCK : F_RDLCK,
-    .l_whence = SEEK_SET,
-  };
-
-  if (fcntl (fd, F_OFD_SETLK, &lock) == 0)
-    return 0;
-  if (errno == EAGAIN || errno == EACCES)
-    return err_set (err, -EBUSY, writable
-                    ? "is in use by another process, so that it can't be "
-                      "opened for writing"
-                    : "is being written by another process");
-  report_warn (report, "%s: the file system can't lock files (%s); make sure "
-               "that nothing else writes to it", name, strerror (errno));
-  return 0;
-}
-
 static void
 device_sizes (int fd, struct block_sizes *sizes)
 {
@@ -318,7 +298,7 @@ block_file_from_fd (int fd, const char *name, unsigned flags,
     return err_set (err, -EISDIR, "is a folder, not an image");
   r = fd_size (fd, &size, err);
   if (r == 0 && (flags & BLOCK_FILE_LOCK))
-    r = lock_file (fd, name, writable, report, err);
+    r = file_lock (fd, name, writable, report, err);
   if (r < 0)
     return r;
   f = calloc (1, sizeof *f);

@@ -2,9 +2,10 @@
 
 /* Files and block devices as blocks.
  *
- * Locks.  With BLOCK_FILE_LOCK a writable file is held by an OFD write lock
- * and a file opened for reading by an OFD read lock, over the whole file:
- * two writing processes are refused, and so are a writer beside readers.
+ * Locks (file-lock.h).  With BLOCK_FILE_LOCK a writable file is held by an
+ * OFD write lock and a file opened for reading by OFD read locks: two writing
+ * processes are refused, and so is a writer beside readers.  The same holds
+ * beside QEMU.
  * The locks vanish with the process.  (A second write lock in one process
  * fails like one in another: there is one block per file and process.)
  * Where the file system can't lock, the file opens, with a warning.

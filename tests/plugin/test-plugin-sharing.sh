@@ -84,3 +84,43 @@ mv "$tmp/new.img" "$tmp/disk.img"
 same "size while in use" "$(nbdinfo --size "$server")" 3145728
 let_go
 becomes "size afterwards" 4194304
+
+# QEMU has locks of its own kind.  One that reads gets on with a server that
+# reads; one that writes keeps readers out, and is kept out by them.
+stop_nbdkit
+truncate -s 1M "$tmp/vm.img"
+qemu_holds ()
+{
+    local i
+
+    rm -f "$tmp/qemu.in" "$tmp/qemu.out"
+    mkfifo "$tmp/qemu.in"
+    qemu-io "$@" -f raw "$tmp/vm.img" <"$tmp/qemu.in" >"$tmp/qemu.out" 2>&1 &
+    held=$!
+    exec 9>"$tmp/qemu.in"
+    echo 'read 0 512' >&9
+    for ((i = 0; i < 300; i++)); do
+        ! grep -q 'read 512/512' "$tmp/qemu.out" || return 0
+        sleep 0.1
+    done
+    cat "$tmp/qemu.out"
+    fail "QEMU does not hold the image"
+}
+start_nbdkit -r image "$tmp/vm.img"
+hold "$uri"
+qemu-io -r -f raw -c 'read 0 512' "$tmp/vm.img" >"$tmp/log"
+refuses grep -i lock "$tmp/log"
+qemu-img info "$tmp/vm.img"
+refuses qemu-io -f raw -c 'write 0 512' "$tmp/vm.img"
+let_go
+
+qemu_holds -r
+[ "$(nbdinfo --size "$uri")" -eq 1048576 ]
+let_go
+stop_nbdkit
+qemu_holds
+start_nbdkit -r image "$tmp/vm.img" 9>&-
+refuses nbdinfo --size "$uri"
+contains "$nbdkit_log" "vm.img: is being written by another process"
+let_go
+[ "$(nbdinfo --size "$uri")" -eq 1048576 ]
