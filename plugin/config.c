@@ -144,6 +144,17 @@ set_size_rule (const char *value)
 }
 
 static int
+set_overlay (const char *value)
+{
+  if (config.options.overlay)
+    return plugin_error ("overlay= is given twice");
+  if (*value == '\0')
+    return plugin_error ("overlay=: expected the name of a file");
+  config.options.overlay = nbdkit_absolute_path (value);
+  return config.options.overlay ? 0 : -1;
+}
+
+static int
 set_ignore_checksums (const char *value)
 {
   int r;
@@ -171,6 +182,10 @@ config_set (const char *key, const char *value)
     return add_parent_path (value);
   if (strcmp (key, "size") == 0)
     return set_size_rule (value);
+  if (strcmp (key, "overlay-dir") == 0)
+    return set_folder (key, value, &config.overlay_folder);
+  if (strcmp (key, "overlay") == 0)
+    return set_overlay (value);
   if (strcmp (key, "ignore-checksums") == 0)
     return set_ignore_checksums (value);
   return plugin_error ("unknown parameter ‘%s’ (a FILE with a ‘=’ in its "
@@ -197,6 +212,12 @@ config_complete (void)
     return plugin_error ("nothing to serve: give a FILE, or dir=FOLDER");
   if (config.files.len > 0 && config.folder)
     return plugin_error ("FILE and dir= can't be used together");
+  if ((config.options.overlay || config.overlay_folder) &&
+      config.files.len != 1)
+    return plugin_error ("%s= is for one FILE",
+                         config.overlay_folder ? "overlay-dir" : "overlay");
+  if (config.options.overlay && config.overlay_folder)
+    return plugin_error ("overlay= and overlay-dir= can't be used together");
   /* A folder holds images of several formats, and other files. */
   if (config.folder && config.options.format)
     return plugin_error ("format= is for a FILE; the images in a folder are "
@@ -211,7 +232,9 @@ config_free (void)
     source_free (&config.files.ptr[i]);
   vector_free (&config.files);
   free (config.folder);
+  free (config.overlay_folder);
   free ((char *) config.options.format);
   free ((char *) config.options.parent_path);
+  free ((char *) config.options.overlay);
   memset (&config, 0, sizeof config);
 }

@@ -16,6 +16,9 @@ DEFINE_VECTOR (source_vector, struct source);
 struct config {
   struct source_vector files;   /* FILE…, in the order given */
   char *folder;                 /* dir=, absolute; NULL: not given */
+  char *overlay_folder;         /* overlay-dir=, the same */
+  const char *overlay_format;   /* of what is made there; set when the image
+                                   is known */
   bool is_backup;               /* it is a backup of Windows, which has a
                                    disk and volumes rather than images */
 
@@ -40,6 +43,10 @@ void config_free (void);
   "format=<FORMAT>            The format of FILE, instead of finding out.\n" \
   "parent-path=<FOLDER>[:...] Where parents of differencing disks may lie\n" \
   "                           besides.\n"                               \
+  "overlay=<FILE>             Keep what is written in this VHD, and FILE as\n" \
+  "                           it is.\n"                                 \
+  "overlay-dir=<FOLDER>       Clients of the export FILE@NAME have the overlay\n" \
+  "                           NAME in this folder.\n"                   \
   "size=auto|current|chs      Which of the sizes that a VHD states to\n" \
   "                           believe (default auto).\n"                \
   "ignore-checksums=<BOOL>    Serve images whose metadata fail their\n" \

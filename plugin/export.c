@@ -7,8 +7,9 @@
  * both.
  *
  * The exports of FILEs are made at the start and stay.  Those in a folder
- * are made when a client names them and go with their last connection;
- * nothing of the client's name is used before folder_name_ok liked it.
+ * are made when a client names them and go with their last connection, and
+ * so are those of overlays (clients.h); nothing of the client's name is used
+ * before folder_name_ok, or clients_source, liked it.
  */
 
 #include <config.h>
@@ -26,6 +27,8 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/text.h"
+#include "lib/format/overlay.h"
+#include "plugin/clients.h"
 #include "plugin/config.h"
 #include "plugin/describe.h"
 #include "plugin/export.h"
@@ -108,7 +111,8 @@ find_file (const char *name, struct export **out, struct err *err)
   char names[TEXT_NAME_SIZE], clean[TEXT_NAME_SIZE];
   struct export *e = find (name);
 
-  if (e == NULL && name[0] == '\0' && exports->next == NULL)
+  if (e == NULL && name[0] == '\0' &&
+      (exports->next == NULL || config.overlay_folder))
     e = exports;
   if (e) {
     e->refs++;
@@ -121,6 +125,39 @@ find_file (const char *name, struct export **out, struct err *err)
                     "several: %s", names);
   return err_set (err, -ENOENT, "the client asked for ‘%s’; the exports are: "
                   "%s", text_clean (name, clean, sizeof clean), names);
+}
+
+/* Behind the image, which stays the first.  Takes the source over. */
+static int
+make_temporary (struct source *source, struct export **out, struct err *err)
+{
+  struct export *e = export_new (source);
+
+  if (e == NULL) {
+    source_free (source);
+    return err_nomem (err);
+  }
+  e->next = exports ? exports->next : NULL;
+  if (exports)
+    exports->next = e;
+  else
+    exports = e;
+  *out = e;
+  return 0;
+}
+
+static int
+find_or_make_overlay (const char *name, struct export **out,
+                      struct err *err)
+{
+  const char *client = clients_name (&exports->source, name);
+  struct source source;
+  int r;
+
+  if (client == NULL || find (name))
+    return find_file (name, out, err);
+  r = clients_source (&exports->source, client, &source, err);
+  return r < 0 ? r : make_temporary (&source, out, err);
 }
 
 static int
@@ -137,17 +174,7 @@ find_or_make_in_folder (const char *name, struct export **out,
     return 0;
   }
   r = source_in_folder (config.folder, name, &source, err);
-  if (r < 0)
-    return r;
-  e = export_new (&source);
-  if (e == NULL) {
-    source_free (&source);
-    return err_nomem (err);
-  }
-  e->next = exports;
-  exports = e;
-  *out = e;
-  return 0;
+  return r < 0 ? r : make_temporary (&source, out, err);
 }
 
 static int
@@ -165,7 +192,7 @@ get_export (const char *name, struct export **out, struct err *err)
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&registry_lock);
   return config.folder ? find_or_make_in_folder (name, out, err)
-    : find_file (name, out, err);
+    : find_or_make_overlay (name, out, err);
 }
 
 static void
@@ -353,9 +380,15 @@ exports_list (export_fn fn, void *opaque, struct err *err)
   if (config.folder)
     return folder_list (visit_item, &v, err);
 
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&registry_lock);
-  for (const struct export *e = exports; r == 0 && e; e = e->next)
-    r = fn (opaque, e->source.name, e->description);
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&registry_lock);
+    for (const struct export *e = exports; r == 0 && e; e = e->next)
+      if (e->source.overlay == NULL)
+        r = fn (opaque, e->source.name, e->description);
+  }
+  /* There is one image, which stays. */
+  if (r == 0 && config.overlay_folder)
+    r = clients_list (&exports->source, fn, opaque, err);
   return r;
 }
 
@@ -432,6 +465,7 @@ prepare_file (struct export *e)
     return plugin_fail (e->source.shown, &err);
   identity_of_image (img, &e->identity);
   set_description (e, img);
+  config.overlay_format = image_overlay_format (img);
   return check_not_served_twice (e);
 }
 

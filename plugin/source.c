@@ -148,6 +148,7 @@ source_free (struct source *source)
   free (source->name);
   free (source->shown);
   free (source->path);
+  free (source->overlay);
   memset (source, 0, sizeof *source);
 }
 
@@ -197,6 +198,8 @@ open_as (const struct source *source, bool writable, bool lock,
 
   options.writable = writable;
   options.lock = lock;
+  if (source->overlay)
+    options.overlay = source->overlay;
   if (source->in_folder && config.is_backup)
     return backup_folder_open (config.folder, source->name, source->path,
                                &options, out, report, err);
@@ -230,6 +233,9 @@ source_open (const struct source *source, bool readonly, bool lock,
   int r;
 
   reason[0] = '\0';
+  /* What lies below the overlays stays as it is. */
+  if (config.overlay_folder && source->overlay == NULL)
+    readonly = true;
   r = open_as (source, false, lock, &img, report, err);
   if (r < 0)
     return r;

@@ -19,6 +19,7 @@ struct source {
   char *name;                   /* of the export */
   char *shown;                  /* as people know it, for messages */
   char *path;                   /* absolute, or a URI */
+  char *overlay;                /* of one client; NULL: none */
   bool in_folder;               /* found in a folder, rather than given: it
                                    must be an image, no link to one */
 };

@@ -61,6 +61,7 @@ struct attach {
   int index;                    /* -1: any */
   char *source;                 /* URI, or absolute path; owned */
   char *parent_path;            /* --parent-path made absolute; owned */
+  char *overlay;                /* --overlay, the same */
   bool private_server;
 };
 
@@ -68,6 +69,7 @@ static const struct option_spec attach_options[] = {
   { "write", 'w', OPTION_FLAG, NULL,
     "the device can be written to, which changes the image",
     offsetof (struct attach, write) },
+  OVERLAY_OPTION (struct attach, image),
   { "connections", 'c', OPTION_UNSIGNED, "N",
     "connections to the server [up to 4, as it allows]",
     offsetof (struct attach, connections) },
@@ -106,6 +108,8 @@ parse (struct attach *a, int argc, char *argv[])
   }
   if (image_options_from_values (&a->image, &options, &err) < 0)
     command_usage_error (&command_attach, "%s", err.msg);
+  if (a->image.overlay)
+    a->write = true;
   if (a->connections == CONNECTIONS_UNSAID)
     a->connections = 0;
   else if (a->connections == 0 || a->connections > CONNECT_MAX_CONNECTIONS)
@@ -149,7 +153,7 @@ static bool
 has_image_options (const struct image_option_values *image)
 {
   return image->format != NULL || image->parent_path != NULL ||
-    image->size != NULL || image->ignore_checksums;
+    image->size != NULL || image->overlay != NULL || image->ignore_checksums;
 }
 
 /* "a:b" → "/here/a:/here/b", because the server runs in another folder. */
@@ -198,6 +202,12 @@ check_image (struct attach *a, struct err *err)
     if (r < 0)
       return r;
     a->image.parent_path = a->parent_path;
+  }
+  if (a->image.overlay != NULL) {
+    r = overlay_make_absolute (a->image.overlay, &a->overlay, err);
+    if (r < 0)
+      return r;
+    a->image.overlay = a->overlay;
   }
   r = image_options_from_values (&a->image, &options, err);
   if (r < 0)
@@ -541,6 +551,7 @@ run (int argc, char *argv[])
   status = check_and_attach (&a);
   free (a.source);
   free (a.parent_path);
+  free (a.overlay);
   return status;
 }
 

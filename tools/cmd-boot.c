@@ -72,6 +72,7 @@ static const struct option_spec boot_options[] = {
   { "write", 'w', OPTION_FLAG, NULL,
     "keep what is written, instead of forgetting it",
     offsetof (struct boot, write) },
+  OVERLAY_OPTION (struct boot, image),
   { "headless", 0, OPTION_FLAG, NULL,
     "without a window", offsetof (struct boot, headless) },
   { "serial", 's', OPTION_FLAG, NULL,
@@ -107,6 +108,8 @@ parse (struct boot *b, int argc, char *argv[])
     command_usage_error (&command_boot, "expected one image; what is for "
                          "QEMU comes behind ‘--’");
   b->name = argv[first];
+  if (b->image.overlay)
+    b->write = true;
   if (b->cdrom && b->disk)
     command_usage_error (&command_boot, "either --cdrom or --disk");
   if (b->cdrom && b->write)

@@ -40,6 +40,7 @@ static const struct option_spec info_options[] = {
     offsetof (struct info_command, picture) },
   { "json", 0, OPTION_FLAG, NULL,
     "print everything as JSON", offsetof (struct info_command, json) },
+  OVERLAY_OPTION (struct info_command, image),
   IMAGE_OPTIONS (struct info_command, image),
   OPTION_END
 };

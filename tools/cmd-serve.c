@@ -55,6 +55,10 @@ static const struct option_spec serve_options[] = {
     "listen on a Unix socket instead", offsetof (struct serve, unix_socket) },
   { "write", 'w', OPTION_FLAG, NULL,
     "clients may write to the images", offsetof (struct serve, write) },
+  OVERLAY_OPTION (struct serve, image),
+  { "overlay-dir", 0, OPTION_STRING, "FOLDER",
+    "the same for each client of IMAGE@NAME, in a VHD in FOLDER",
+    offsetof (struct serve, image.overlay_dir) },
   { "throw-away", 't', OPTION_FLAG, NULL,
     "clients may write, and it is all forgotten at the end",
     offsetof (struct serve, throw_away) },
@@ -143,6 +147,17 @@ parse (struct serve *s, int argc, char *argv[])
                          "--port");
   if (s->write && s->throw_away)
     command_usage_error (&command_serve, "either --write or --throw-away");
+  if (s->image.overlay && s->throw_away)
+    command_usage_error (&command_serve, "either --overlay or --throw-away");
+  if (s->image.overlay_dir && (s->image.overlay || s->write || s->throw_away))
+    command_usage_error (&command_serve, "--overlay-dir goes with none of "
+                         "--overlay, --write and --throw-away");
+  if ((s->image.overlay || s->image.overlay_dir) &&
+      (s->is_folder || s->nr_images > 1))
+    command_usage_error (&command_serve, "overlays are for one image; serve "
+                         "each by itself");
+  if (s->image.overlay)
+    s->write = true;
   if (s->throw_away && (s->is_folder || s->nr_images > 1))
     command_usage_error (&command_serve, "--throw-away is for one image; "
                          "serve each by itself");
@@ -240,7 +255,10 @@ static int
 show_exports (const struct serve *s, const struct server *server,
               const struct export_vector *exports, struct err *err)
 {
-  const char *access_text = s->write ? " (clients may write)"
+  const char *access_text =
+    s->image.overlay ? " (what is written goes into the overlay)"
+    : s->image.overlay_dir ? " (to IMAGE@NAME clients may write)"
+    : s->write ? " (clients may write)"
     : s->throw_away ? " (writes are thrown away)" : " read-only";
 
   for (size_t i = 0; i < exports->len; ++i) {
@@ -371,7 +389,7 @@ serve (const struct serve *s, const struct image_parameters *parameters,
     config.nr_images = s->nr_images;
   }
   config.parameters = (const char *const *) parameters->strings;
-  config.writable = s->write;
+  config.writable = s->write || s->image.overlay_dir != NULL;
   config.throw_away = s->throw_away;
   config.unix_socket = s->unix_socket;
   config.address = s->address;

@@ -50,6 +50,8 @@ struct image_option_values {
   const char *format;
   const char *parent_path;
   const char *size;
+  const char *overlay;          /* only with OVERLAY_OPTION */
+  const char *overlay_dir;      /* serve's */
   _Bool ignore_checksums;
 };
 
@@ -70,6 +72,13 @@ struct image_option_values {
   { "ignore-checksums", 0, OPTION_FLAG, NULL,                           \
     "open an image whose metadata fail their checksums, read-only",     \
     offsetof (type, member.ignore_checksums) }
+
+/* For commands that write to a disk, and then are to (lib/format/overlay.h).
+ */
+#define OVERLAY_OPTION(type, member)                                    \
+  { "overlay", 0, OPTION_STRING, "FILE",                                \
+    "keep what is written in this VHD, and the image as it is",         \
+    offsetof (type, member.overlay) }
 
 struct command {
   const char *name;             /* "attach" */

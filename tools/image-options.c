@@ -43,12 +43,46 @@ image_options_from_values (const struct image_option_values *values,
   options->format = values->format;
   options->parent_path = values->parent_path;
   options->ignore_checksums = values->ignore_checksums;
+  options->overlay = values->overlay;
   r = values->format ? image_format_check (values->format, err) : 0;
   if (r < 0)
     return err_in (err, "--format");
   if (values->size)
     r = image_size_rule_parse (values->size, &options->size_rule, err);
   return r < 0 ? err_in (err, "--size") : 0;
+}
+
+/* Frees path; NULL and errno if there is no such folder. */
+static char *
+replace_by_realpath (char *path)
+{
+  char *real = realpath (path, NULL);
+  int saved = errno;
+
+  free (path);
+  errno = saved;
+  return real;
+}
+
+int
+overlay_make_absolute (const char *path, char **out, struct err *err)
+{
+  CLEANUP_FREE char *folder = NULL;
+  const char *slash = strrchr (path, '/');
+
+  if (path[0] == '/') {
+    *out = strdup (path);
+    return *out ? 0 : err_nomem (err);
+  }
+  folder = slash ? strndup (path, (size_t) (slash - path)) : strdup (".");
+  if (folder == NULL)
+    return err_nomem (err);
+  folder = replace_by_realpath (steal_ptr (&folder));
+  if (folder == NULL)
+    return err_sys (err, "--overlay: %s", path);
+  if (asprintf (out, "%s/%s", folder, slash ? slash + 1 : path) < 0)
+    return err_nomem (err);
+  return 0;
 }
 
 static int
@@ -78,6 +112,10 @@ image_parameters_new (const struct image_option_values *values,
     r = add (parameters, &n, "parent-path", values->parent_path, err);
   if (r == 0)
     r = add (parameters, &n, "size", values->size, err);
+  if (r == 0)
+    r = add (parameters, &n, "overlay", values->overlay, err);
+  if (r == 0)
+    r = add (parameters, &n, "overlay-dir", values->overlay_dir, err);
   if (r == 0)
     r = add (parameters, &n, "ignore-checksums",
              values->ignore_checksums ? "true" : NULL, err);

@@ -22,9 +22,14 @@ int image_options_from_values (const struct image_option_values *values,
 int image_options_check_folders (const struct image_option_values *values,
                                  struct err *err);
 
+/* --overlay for a server that runs in another folder.  The file need not be
+ * there, its folder must be.  The caller frees it.
+ */
+int overlay_make_absolute (const char *path, char **out, struct err *err);
+
 /* Parameters of the plugin, for struct server_config. */
 struct image_parameters {
-  char *strings[5];             /* ends with NULL */
+  char *strings[7];             /* ends with NULL */
 };
 
 int image_parameters_new (const struct image_option_values *values,

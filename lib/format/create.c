@@ -86,7 +86,7 @@ check (const struct image_create_options *o, const struct image_ops *ops,
 {
   if (ops == NULL)
     return image_create_check_format (o->format, err);
-  if (o->size == 0 && o->parent == NULL)
+  if (o->size == 0 && o->parent == NULL && o->base == NULL)
     return err_set (err, -EINVAL, "a disk of 0 bytes can't be made");
   if (o->size > INT64_MAX)
     return err_set (err, -EINVAL, "a disk of %" PRIu64 " bytes is larger than "
@@ -102,7 +102,9 @@ fill (struct creation *c, uint64_t *size, struct report *report,
   const struct image_ops *ops = find_format (c->options->format);
   int r = check (c->options, ops, err);
 
-  if (r == 0 && c->options->parent)
+  if (r == 0 && c->options->base)
+    c->parent = image_ref (c->options->base);
+  else if (r == 0 && c->options->parent)
     r = open_parent (c, report, err);
   if (r == 0 && c->file.fd < 0)
     r = new_file_open (c->path, &c->file, err);

@@ -37,6 +37,9 @@ struct image_create_options {
    */
   const char *parent;
   const struct image_options *parent_options;   /* NULL: defaults */
+
+  /* Instead, a disk that is open; not referenced afterwards. */
+  struct image *base;
 };
 
 /* Make an image in a new file, complete or not at all: lib/base/newfile.h.

@@ -93,6 +93,10 @@ struct image_ops {
   int (*info) (struct image *img, struct image_info *info,
                struct err *err);                   /* NULL: nothing to add */
 
+  /* The identity that the image itself has, if it has one. */
+  bool (*identity) (struct image *img,
+                    uint8_t id[UUID_SIZE]);        /* NULL: none */
+
   /* Fill a new file, which is empty, from c->options (create-ops.h), and set
    * c->size.  Options that make no sense for the format are -EINVAL.
    */

@@ -17,6 +17,7 @@
 #include "lib/block/file.h"
 #include "lib/block/nbd.h"
 #include "lib/format/backup-folder.h"
+#include "lib/format/overlay.h"
 #include "lib/format/probe.h"
 
 const char *image_option_dashes = "";
@@ -93,6 +94,8 @@ image_open (const char *name, const struct image_options *options,
 
   if (options == NULL)
     options = &default_options;
+  if (options->overlay)
+    return image_open_overlay (name, options, out, report, err);
   r = block_nbd_is_uri (name) ? 0
     : backup_folder_open_name (name, options, out, report, err);
   if (r != 0)

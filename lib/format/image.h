@@ -22,6 +22,7 @@
 
 #include "lib/base/err.h"
 #include "lib/base/report.h"
+#include "lib/base/uuid.h"
 #include "lib/base/vector.h"
 #include "lib/block/block.h"
 
@@ -64,6 +65,17 @@ struct image_options {
   const char *parent_path;
 
   enum image_size_rule size_rule;
+  /* A file in which what is written to the image is kept, while the image
+   * itself stays as it is: overlay.h.  NULL: none.
+   */
+  const char *overlay;
+
+  /* The disk below a differencing one, instead of looking for the parent that
+   * it names; it has to be that one.  Not referenced by this.  NULL: look.
+   */
+  struct image *base;
+  unsigned depth;               /* images that lie over this one: 0 */
+
   bool ignore_checksums;        /* of metadata; the image is then read-only */
   bool writable;                /* fail (-EROFS, -ENOTSUP) rather than open
                                    read-only */
@@ -132,6 +144,13 @@ int image_cache (struct image *img, uint64_t len, uint64_t off,
  */
 int image_extents (struct image *img, uint64_t len, uint64_t off,
                    struct extent_list *list, struct err *err);
+
+/* By what a differencing disk over this one knows it: the identity that the
+ * format has, or one made from what the disk holds (identity.c).  Reads a few
+ * MiB at most.
+ */
+int image_identity (struct image *img, uint8_t id[UUID_SIZE],
+                    struct err *err);
 
 /* The disk as a block.  The block references the image, has its name and is
  * writable if the image is.

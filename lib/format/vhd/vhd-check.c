@@ -387,6 +387,9 @@ check_parent (struct check *check, struct vhd_layer *leaf,
   check->file = block_name (s->layer->block);
   check->is_parent = true;
   check->nr_files++;
+  /* Whoever opens it has checked it. */
+  if (!vhd_layer_is_vhd (s->layer))
+    return 0;
   r = check_footers (s->layer->block, check, s, &go_on, err);
   if (r == 0)
     r = check_contents (check, options, s, err);

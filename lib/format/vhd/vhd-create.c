@@ -32,11 +32,20 @@
 #define ALIGNMENT 4096
 #define AZURE_UNIT (UINT64_C (1) << 20)
 
-/* The leaf of the parent, which is a VHD. */
+/* The leaf of the parent; NULL if that is no VHD. */
 static const struct vhd_layer *
 parent_layer (const struct creation *c)
 {
+  if (strcmp (image_format (c->parent), "vhd") != 0)
+    return NULL;
   return ((const struct vhd *) c->parent->state)->leaf;
+}
+
+/* A disk of an odd number of bytes gets zeros behind it. */
+static uint64_t
+parent_size (const struct creation *c)
+{
+  return round_up (image_size (c->parent), VHD_SECTOR_SIZE);
 }
 
 static bool
@@ -51,23 +60,27 @@ static int
 check_parent (const struct creation *c, struct err *err)
 {
   const struct image_create_options *o = c->options;
+  struct block_sizes sizes;
   unsigned layers = 1;
 
-  if (strcmp (image_format (c->parent), "vhd") != 0)
-    return err_set (err, -EINVAL, "parent %s: is a %s image; the parent of a "
-                    "differencing VHD is a VHD", o->parent,
-                    image_format (c->parent));
+  image_get_sizes (c->parent, &sizes);
+  if (sizes.logical > VHD_SECTOR_SIZE && parent_layer (c) == NULL &&
+      strcmp (image_format (c->parent), "iso") != 0)
+    return err_set (err, -EINVAL, "parent %s: has sectors of %" PRIu32
+                    " bytes, and those of a VHD have %d; a VHDX can have them",
+                    image_name (c->parent), sizes.logical, VHD_SECTOR_SIZE);
   if (o->kind == IMAGE_FIXED || o->azure)
     return err_set (err, -EINVAL, "a fixed VHD can't have a parent");
-  if (o->size != 0 && o->size < image_size (c->parent))
+  if (o->size != 0 && o->size < parent_size (c))
     return err_set (err, -EINVAL, "the disk would be smaller (%" PRIu64
                     " bytes) than that of its parent (%" PRIu64 " bytes)",
-                    o->size, image_size (c->parent));
+                    o->size, parent_size (c));
   for (const struct vhd_layer *l = parent_layer (c); l; l = l->parent)
     layers++;
   if (layers > PARENT_MAX_LAYERS)
     return err_set (err, -EINVAL, "parent %s: has %u files in its chain "
-                    "already, and %d are the most", o->parent, layers - 1,
+                    "already, and %d are the most",
+                    image_name (c->parent), layers - 1,
                     PARENT_MAX_LAYERS);
   return 0;
 }
@@ -117,7 +130,7 @@ choose_size (struct creation *c, struct vhd_footer *f, struct err *err)
   const struct image_create_options *o = c->options;
   int r = 0;
 
-  c->size = o->size != 0 ? o->size : image_size (c->parent);
+  c->size = o->size != 0 ? o->size : parent_size (c);
   f->cylinders = VHD_MAX_CYLINDERS;
   f->heads = VHD_MAX_HEADS;
   f->sectors = VHD_MAX_SECTORS;
@@ -251,7 +264,9 @@ create_with_blocks (struct creation *c, const struct vhd_footer *footer,
   table_size = round_up (vhd_header_table_size (&h), VHD_SECTOR_SIZE);
   end = h.table_offset + table_size;
   if (c->parent) {
-    memcpy (h.parent_id, parent_layer (c)->footers.footer.id, UUID_SIZE);
+    r = image_identity (c->parent, h.parent_id, err);
+    if (r < 0)
+      return r;
     h.parent_timestamp = vhd_link_time (image_block (c->parent));
     end = round_up (end, ALIGNMENT);
     place_locators (&h, link, &end);
@@ -278,7 +293,7 @@ vhd_create (struct creation *c, struct report *report, struct err *err)
   if (r == 0)
     r = make_footer (c, &footer, err);
   if (r == 0 && c->parent)
-    r = vhd_link_make (c->path, c->options->parent, &link, report, err);
+    r = vhd_link_make (c->path, image_name (c->parent), &link, report, err);
   if (r == 0)
     r = is_fixed (c->options) ? create_fixed (c, &footer, err)
                               : create_with_blocks (c, &footer, &link, err);

@@ -23,12 +23,14 @@ add_layer (const struct vhd_layer *layer, struct image_info *info,
   char id[UUID_STRING_SIZE];
   struct image_layer out;
 
+  bool is_vhd = vhd_layer_is_vhd (layer);
+
   uuid_to_string (f->id, id);
   out.name = strdup (block_name (layer->block));
-  out.format = strdup ("vhd");
-  out.type = strdup (vhd_type_to_string (f->type));
-  out.id = strdup (id);
-  if (out.name && out.format && out.type && out.id &&
+  out.format = strdup (layer->format);
+  out.type = is_vhd ? strdup (vhd_type_to_string (f->type)) : NULL;
+  out.id = is_vhd ? strdup (id) : NULL;
+  if (out.name && out.format && (!is_vhd || (out.type && out.id)) &&
       vector_append (&info->layers, &out) == 0)
     return 0;
   free (out.name);

@@ -11,18 +11,45 @@
 #include "lib/base/checked.h"
 #include "lib/format/vhd/vhd.h"
 
+static struct vhd_layer *
+layer_on (struct block *block, const char *format)
+{
+  struct vhd_layer *layer = calloc (1, sizeof *layer);
+
+  if (layer == NULL)
+    return NULL;
+  layer->block = block_ref (block);
+  layer->format = format;
+  layer->folder = (struct folder) FOLDER_INIT;
+  layer->bat_room = VHD_MAX_HELD_ENTRIES;
+  return layer;
+}
+
+int
+vhd_layer_over (struct block *disk, const char *format,
+                struct vhd_layer **out, struct err *err)
+{
+  struct vhd_layer *layer = layer_on (disk, format);
+
+  if (layer == NULL)
+    return err_nomem (err);
+  layer->footers.footer.type = VHD_FIXED;
+  layer->footers.footer.current_size = block_size (disk);
+  layer->footers.end = block_size (disk);
+  *out = layer;
+  return 0;
+}
+
 int
 vhd_layer_new (struct block *block, const struct image_options *options,
                struct vhd_layer **out, struct report *report, struct err *err)
 {
-  struct vhd_layer *layer = calloc (1, sizeof *layer);
+  struct vhd_layer *layer = layer_on (block, "vhd");
   int r;
 
   if (layer == NULL)
     return err_nomem (err);
-  layer->block = block_ref (block);
-  layer->folder = (struct folder) FOLDER_INIT;
-  layer->bat_room = VHD_MAX_HELD_ENTRIES;
+  layer->is_vhd = true;
   r = vhd_footer_read (block, options->ignore_checksums, &layer->footers,
                        report, err);
   if (r < 0) {

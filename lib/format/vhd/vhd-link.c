@@ -24,6 +24,7 @@
 #include "lib/base/uri.h"
 #include "lib/base/utf16.h"
 #include "lib/block/file.h"
+#include "lib/block/nbd.h"
 #include "lib/format/vhd/vhd.h"
 
 /* Room for a locator's text: one can be written over by a longer one. */
@@ -90,14 +91,27 @@ add_name (struct vhd_link *link, const char *leaf, struct err *err)
   return 0;
 }
 
+/* An export is no file, and nobody opens one because a file says so: it is for
+ * people to read.
+ */
+static int
+add_uri (struct vhd_link *link, const char *uri, struct err *err)
+{
+  return add_name (link, strlen (uri) < sizeof link->name / 2 ? uri : "nbd",
+                   err);
+}
+
 int
 vhd_link_make (const char *child, const char *parent, struct vhd_link *link,
                struct report *report, struct err *err)
 {
   struct parent_place place;
-  int r = parent_place_find (child, parent, &place, report, err);
+  int r;
 
   memset (link, 0, sizeof *link);
+  if (block_nbd_is_uri (parent))
+    return add_uri (link, parent, err);
+  r = parent_place_find (child, parent, &place, report, err);
   if (r < 0)
     return r;
   r = add_name (link, strrchr (place.absolute, '/') + 1, err);

@@ -20,6 +20,8 @@
 #include "lib/format/vhd/vhd-resize.h"
 #include "lib/format/vhd/vhd-write.h"
 
+#define CD_SECTOR_SIZE 2048
+
 static int
 vhd_probe (const struct probe *p)
 {
@@ -59,6 +61,21 @@ set_readonly_reason (struct image *img, const struct vhd_layer *leaf,
   return img->readonly_reason ? 0 : err_nomem (err);
 }
 
+/* A CD is one with what was written to it, too. */
+static void
+keep_cd_sectors (struct image *img, const struct vhd_layer *layer)
+{
+  struct block_sizes sizes;
+
+  while (layer->parent)
+    layer = layer->parent;
+  if (vhd_layer_is_vhd (layer))
+    return;
+  block_get_sizes (layer->block, &sizes);
+  if (sizes.logical == CD_SECTOR_SIZE)
+    img->sizes.logical = CD_SECTOR_SIZE;
+}
+
 static int
 vhd_open (struct image *img, const struct image_options *options,
           struct report *report, struct err *err)
@@ -86,6 +103,7 @@ vhd_open (struct image *img, const struct image_options *options,
     return r;
   img->size = vhd->leaf->size;
   img->sizes.logical = VHD_SECTOR_SIZE;
+  keep_cd_sectors (img, vhd->leaf);
   if (vhd_layer_is_fixed (vhd->leaf))
     return block_window_new (img->block, 0, img->size, &img->disk, err);
   return 0;
@@ -210,6 +228,15 @@ vhd_cache (struct image *img, uint64_t len, uint64_t off, struct err *err)
   return r;
 }
 
+static bool
+vhd_identity (struct image *img, uint8_t id[UUID_SIZE])
+{
+  const struct vhd *vhd = img->state;
+
+  memcpy (id, vhd->leaf->footers.footer.id, UUID_SIZE);
+  return true;
+}
+
 static const char *const endings[] = { "vhd", "avhd", "vpc", NULL };
 
 const struct image_ops vhd_image_ops = {
@@ -228,6 +255,7 @@ const struct image_ops vhd_image_ops = {
   .extents = vhd_extents,
   .cache = vhd_cache,
   .info = vhd_info,
+  .identity = vhd_identity,
   .create = vhd_create,
   .check = vhd_check,
   .is_child = vhd_is_child,

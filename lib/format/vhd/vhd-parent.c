@@ -14,8 +14,10 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "lib/base/checked.h"
 #include "lib/block/file.h"
 #include "lib/format/image-ops.h"
+#include "lib/format/probe.h"
 #include "lib/format/vhd/vhd.h"
 
 /* The search for one parent. */
@@ -58,10 +60,9 @@ check_loop (struct search *s, const struct vhd_layer *candidate,
  * the parent.
  */
 static int
-accept_parent (void *opaque, struct block *block, struct report *report,
-               struct err *err)
+accept_vhd (struct search *s, struct block *block, struct report *report,
+            struct err *err)
 {
-  struct search *s = opaque;
   struct vhd_layer *layer;
   int r;
 
@@ -78,6 +79,26 @@ accept_parent (void *opaque, struct block *block, struct report *report,
   else
     vhd_layer_free (layer);
   return r;
+}
+
+static int
+accept_parent (void *opaque, struct block *block, struct report *report,
+               struct err *err)
+{
+  const struct image_ops *ops = &vhd_image_ops;
+  struct search *s = opaque;
+  int r = 0;
+
+  if (vhd_base_is_possible (s->child))
+    r = probe_format (block, NULL, &ops, err);
+  if (r < 0) {
+    err_in (err, "%s", block_name (block));
+    return r;
+  }
+  if (ops != &vhd_image_ops)
+    return vhd_base_accept (s->child, block, s->options, &s->found, report,
+                            err);
+  return accept_vhd (s, block, report, err);
 }
 
 /* *parent is not touched on failure. */
@@ -128,7 +149,8 @@ vhd_parent_compare (const struct vhd_layer *child,
   uint32_t stated = child->header.parent_timestamp;
   struct stat st;
 
-  if (parent->size != child->footers.footer.current_size)
+  if (round_up (parent->size, VHD_SECTOR_SIZE) !=
+      child->footers.footer.current_size)
     report_warn (report, "%s: has a disk of %" PRIu64 " bytes, its parent %s "
                  "one of %" PRIu64, block_name (child->block),
                  child->footers.footer.current_size,
@@ -153,6 +175,14 @@ names_no_identity (const struct vhd_layer *child)
   return memcmp (child->header.parent_id, zeros, sizeof zeros) == 0;
 }
 
+static void
+adopt (struct vhd_layer *child, struct vhd_layer *parent)
+{
+  child->parent = parent;
+  parent->number = child->number + 1;
+  parent->cache = child->cache;
+}
+
 int
 vhd_parent_find (struct vhd_layer *leaf, struct vhd_layer *child,
                  const struct folder_vector *path_folders,
@@ -174,9 +204,7 @@ vhd_parent_find (struct vhd_layer *leaf, struct vhd_layer *child,
                      err);
   if (r < 0)
     return r;
-  child->parent = parent;
-  parent->number = child->number + 1;
-  parent->cache = child->cache;
+  adopt (child, parent);
   return 0;
 }
 
@@ -210,6 +238,24 @@ open_parent (struct vhd_layer *leaf, struct vhd_layer *child,
   return 0;
 }
 
+/* Over a disk that who opens the leaf knows. */
+static int
+open_over (struct vhd_layer *leaf, const struct image_options *options,
+           struct report *report, struct err *err)
+{
+  struct vhd_layer *layer;
+  int r;
+
+  if (leaf->footers.footer.type != VHD_DIFFERENCING)
+    return err_set (err, -EINVAL, "is a %s VHD, which lies over no other "
+                    "disk", vhd_type_to_string (leaf->footers.footer.type));
+  r = vhd_base_layer_new (leaf, options->base, &layer, report, err);
+  if (r < 0)
+    return r;
+  adopt (leaf, layer);
+  return vhd_layer_open (layer, IMAGE_SIZE_CURRENT, options, report, err);
+}
+
 int
 vhd_chain_open (struct vhd_layer *leaf, const struct image_options *options,
                 struct report *report, struct err *err)
@@ -218,6 +264,8 @@ vhd_chain_open (struct vhd_layer *leaf, const struct image_options *options,
   struct vhd_layer *child = leaf;
   int r;
 
+  if (options->base)
+    return open_over (leaf, options, report, err);
   if (leaf->footers.footer.type != VHD_DIFFERENCING)
     return 0;
   r = parent_path_folders (options->parent_path, &folders, err);

@@ -11,6 +11,7 @@
  *   BAT         vhd-bat.c        where each block of the disk lies
  *   bitmaps     vhd-bitmap.c     which sectors of a block are in it
  *   pending     vhd-pending.c    bits that are not in the file yet
+ *   base        vhd-base.c       a disk below that is no VHD
  *
  * New ones are made by vhd-create.c, with vhd-link.c and vhd-encode.c; those
  * that there are, are changed as a whole by what vhd-edit.h tells.
@@ -318,6 +319,9 @@ char *vhd_path_from_url (char *url);
 
 struct vhd_layer {
   struct block *block;          /* a reference */
+  const char *format;           /* "vhd", or that of the disk for which the
+                                   layer stands */
+  bool is_vhd;
   unsigned number;              /* 0: the image itself */
   struct vhd_footers footers;
   enum image_size_rule size_rule;       /* the rule that gave size */
@@ -345,6 +349,12 @@ int vhd_layer_open_header (struct vhd_layer *layer, enum image_size_rule rule,
                            const struct image_options *options,
                            struct report *report, struct err *err);
 
+/* A layer that has all bytes of a disk, which gets referenced; format is a
+ * string that stays.  It can be opened as if it were a fixed VHD.
+ */
+int vhd_layer_over (struct block *disk, const char *format,
+                    struct vhd_layer **out, struct err *err);
+
 /* Everything else: the layer can be read, except through its parent. */
 int vhd_layer_open (struct vhd_layer *layer, enum image_size_rule rule,
                     const struct image_options *options,
@@ -352,6 +362,13 @@ int vhd_layer_open (struct vhd_layer *layer, enum image_size_rule rule,
 
 /* With its parents; NULL is fine. */
 void vhd_layer_free (struct vhd_layer *layer);
+
+/* Or does it stand for another disk? */
+static inline bool
+vhd_layer_is_vhd (const struct vhd_layer *layer)
+{
+  return layer->is_vhd;
+}
 
 static inline bool
 vhd_layer_is_fixed (const struct vhd_layer *layer)
@@ -384,6 +401,26 @@ int vhd_chain_open (struct vhd_layer *leaf,
 
 /* As struct image_ops says. */
 bool vhd_is_child (struct image *img, struct block *block);
+
+/*--- vhd-base.c -------------------------------------------------------------*/
+
+/* May what lies below this differencing layer be something else than a VHD?
+ * Only its maker can know; we make such.
+ */
+bool vhd_base_is_possible (const struct vhd_layer *child);
+
+/* A layer for the disk that base holds, if it is the one that child was made
+ * over: -ENOENT if not.  References base.
+ */
+int vhd_base_layer_new (const struct vhd_layer *child, struct image *base,
+                        struct vhd_layer **out, struct report *report,
+                        struct err *err);
+
+/* The same for a block that was found, and is no VHD. */
+int vhd_base_accept (const struct vhd_layer *child, struct block *block,
+                     const struct image_options *options,
+                     struct vhd_layer **out, struct report *report,
+                     struct err *err);
 
 /*--- vhd-index.c ------------------------------------------------------------*/
 

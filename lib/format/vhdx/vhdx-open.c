@@ -53,6 +53,9 @@ vhdx_open (struct image *img, const struct image_options *options,
   struct vhdx *vhdx = img->state;
   int r;
 
+  if (options->base)
+    return err_set (err, -ENOTSUP, "a VHDX can't lie over a disk that is "
+                    "given");
   vhdx->cache = sector_cache_new ();
   if (vhdx->cache == NULL)
     return err_nomem (err);
@@ -181,6 +184,15 @@ vhdx_cache (struct image *img, uint64_t len, uint64_t off, struct err *err)
   return r;
 }
 
+static bool
+vhdx_identity (struct image *img, uint8_t id[UUID_SIZE])
+{
+  const struct vhdx *vhdx = img->state;
+
+  memcpy (id, vhdx->leaf->header.data_write_guid, UUID_SIZE);
+  return true;
+}
+
 static const char *const endings[] = { "vhdx", "avhdx", NULL };
 
 const struct image_ops vhdx_image_ops = {
@@ -199,6 +211,7 @@ const struct image_ops vhdx_image_ops = {
   .extents = vhdx_extents,
   .cache = vhdx_cache,
   .info = vhdx_info,
+  .identity = vhdx_identity,
   .create = vhdx_create,
   .check = vhdx_check,
   .plan_repair = vhdx_plan_repair,
