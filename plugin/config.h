@@ -45,8 +45,8 @@ void config_free (void);
   "                           besides.\n"                               \
   "overlay=<FILE>             Keep what is written in this VHD, and FILE as\n" \
   "                           it is.\n"                                 \
-  "overlay-dir=<FOLDER>       Clients of the export FILE@NAME have the overlay\n" \
-  "                           NAME in this folder.\n"                   \
+  "overlay-dir=<FOLDER>       Clients of the export FILE@NAME write to the\n" \
+  "                           overlay NAME in this folder.\n"           \
   "size=auto|current|chs      Which of the sizes that a VHD states to\n" \
   "                           believe (default auto).\n"                \
   "ignore-checksums=<BOOL>    Serve images whose metadata fail their\n" \

@@ -3,7 +3,9 @@
 /* Any disk can be written without being changed: what is written goes into an
  * overlay, a differencing VHD or VHDX in a file of its own, which stays.
  *
- *   struct image_options options = { .overlay = "desk1.vhd", .writable = true };
+ *   struct image_options options = {
+ *     .overlay = "desk1.vhd", .writable = true,
+ *   };
  *
  *   image_open ("golden.iso", &options, &img, &report, &err);
  *

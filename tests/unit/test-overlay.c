@@ -118,14 +118,13 @@ write_value (struct image *img, uint64_t off, size_t len, uint8_t value)
 }
 
 static void
-what_is_written_is_in_the_overlay_and_nowhere_else (void **state)
+write_and_look (const char *overlay, const char *format)
 {
   struct image *img;
 
-  (void) state;
   make_raw ("disk.img", DISK, 0);
-  img = open_it ("disk.img", "one.vhd", true);
-  assert_string_equal (image_format (img), "vhd");
+  img = open_it ("disk.img", overlay, true);
+  assert_string_equal (image_format (img), format);
   assert_int_equal (image_size (img), (DISK + 511) / 512 * 512);
   write_value (img, 1000, 3000, 0xAA);
   assert_original (img, 0, 1000, 0);
@@ -137,10 +136,23 @@ what_is_written_is_in_the_overlay_and_nowhere_else (void **state)
   img = open_it ("disk.img", NULL, false);
   assert_original (img, 0, DISK, 0);
   image_unref (img);
-  img = open_it ("disk.img", "one.vhd", false);
+  img = open_it ("disk.img", overlay, false);
   assert_bytes (img, 1000, 3000, 0xAA);
   assert_original (img, 4000, DISK - 4000, 0);
   image_unref (img);
+  /* By itself. */
+  img = open_it (overlay, NULL, false);
+  assert_bytes (img, 1000, 3000, 0xAA);
+  assert_original (img, 4000, DISK - 4000, 0);
+  image_unref (img);
+}
+
+static void
+what_is_written_is_in_the_overlay_and_nowhere_else (void **state)
+{
+  (void) state;
+  write_and_look ("one.vhd", "vhd");
+  write_and_look ("one.vhdx", "vhdx");
 }
 
 static void
@@ -210,6 +222,43 @@ an_overlay_over_another_disk_is_refused (void **state)
   make_raw ("disk.img", DISK, 2);
   assert_refused ("disk.img", "mine.vhd", "but its identity is");
   assert_refused ("mine.vhd", NULL, "but its identity is");
+  img = open_it ("disk.img", "mine.vhdx", true);
+  image_unref (img);
+  assert_refused ("other.img", "mine.vhdx", "but its identity is");
+  make_raw ("disk.img", DISK, 3);
+  assert_refused ("mine.vhdx", NULL, "but its identity is");
+}
+
+/* A VHD would be too small, or have other sectors. */
+static void
+where_a_vhd_could_not_be_it_is_a_vhdx (void **state)
+{
+  const struct image_create_options sectors = {
+    .format = "vhdx", .size = 64 * MIB, .sector_size = 4096,
+  };
+  struct image *img;
+  uint64_t size;
+  int fd;
+
+  (void) state;
+  fd = open (in_folder ("huge.img"), O_RDWR | O_CREAT | O_TRUNC, 0644);
+  assert_int_equal (ftruncate (fd, (off_t) 3 << 40), 0);
+  close (fd);
+  assert_refused ("huge.img", "huge.vhd", "2040 GiB");
+  img = open_it ("huge.img", "huge", true);
+  assert_string_equal (image_format (img), "vhdx");
+  assert_int_equal (image_size (img), (uint64_t) 3 << 40);
+  write_value (img, ((uint64_t) 3 << 40) - 512, 512, 0x12);
+  assert_bytes (img, ((uint64_t) 3 << 40) - 512, 512, 0x12);
+  image_unref (img);
+  assert_int_equal (image_create (in_folder ("4k.vhdx"), &sectors, &size,
+                                  NULL, NULL), 0);
+  img = open_it ("4k.vhdx", "4k-overlay", true);
+  assert_string_equal (image_format (img), "vhdx");
+  write_value (img, 4096, 4096, 0x13);
+  assert_bytes (img, 0, 4096, 0);
+  assert_bytes (img, 4096, 4096, 0x13);
+  image_unref (img);
 }
 
 /* Where samples are taken, and at both ends. */
@@ -361,6 +410,7 @@ main (void)
     cmocka_unit_test (an_overlay_that_is_not_there_reads_as_empty),
     cmocka_unit_test (an_overlay_over_any_disk_is_found_again),
     cmocka_unit_test (an_overlay_over_another_disk_is_refused),
+    cmocka_unit_test (where_a_vhd_could_not_be_it_is_a_vhdx),
     cmocka_unit_test (a_change_of_a_large_disk_is_seen_where_samples_are),
     cmocka_unit_test (another_time_of_the_disk_below_is_warned_about),
     cmocka_unit_test (over_a_vhd_it_is_a_differencing_vhd_like_any_other),

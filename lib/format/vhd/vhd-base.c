@@ -1,51 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* A differencing VHD over a disk that is no VHD: an ISO, a raw image, a VHDX,
- * the export of a server.  No other program reads such a file, and they know
- * it: the parent that it names is not a VHD.
- *
- * In the chain that disk is one more layer, which has all bytes as a fixed
- * one has.  The child's header has its identity (../identity.c) in place of
- * a parent's unique id; a file that looks like it is not it, unless that is
- * right.  When it is not handed over by who opens the child, it is looked for
- * as other parents are, for children that we made; so whoever can write a VHD
- * gets nothing through it that he does not know already.
+/* A differencing VHD over a disk that is no VHD (../below.h): an ISO, a raw
+ * image, a VHDX, the export of a server.  The layer for it is a fixed one.
  */
 
 #include <config.h>
 
-#include <errno.h>
-#include <inttypes.h>
-#include <string.h>
 #include <sys/stat.h>
 
 #include "lib/block/file.h"
-#include "lib/format/image-ops.h"
+#include "lib/format/below.h"
 #include "lib/format/vhd/vhd.h"
-
-/* Images over images over images. */
-#define MAX_DEPTH 8
 
 bool
 vhd_base_is_possible (const struct vhd_layer *child)
 {
   return vhd_creator_is (&child->footers.footer, VHD_OUR_CREATOR);
-}
-
-static int
-check_identity (const struct vhd_layer *child, struct image *base,
-                struct err *err)
-{
-  char expected[UUID_STRING_SIZE], found[UUID_STRING_SIZE];
-  uint8_t id[UUID_SIZE];
-  int r = image_identity (base, id, err);
-
-  if (r < 0 || memcmp (id, child->header.parent_id, UUID_SIZE) == 0)
-    return r;
-  uuid_to_string (child->header.parent_id, expected);
-  uuid_to_string (id, found);
-  return err_set (err, -ENOENT, "found %s, but its identity is %s, expected "
-                  "%s", image_name (base), found, expected);
 }
 
 /* Its identity does not cover every byte. */
@@ -70,7 +40,7 @@ vhd_base_layer_new (const struct vhd_layer *child, struct image *base,
                     struct err *err)
 {
   CLEANUP_BLOCK struct block *disk = NULL;
-  int r = check_identity (child, base, err);
+  int r = below_check (base, child->header.parent_id, err);
 
   if (r == 0)
     r = image_to_block (base, &disk, err);
@@ -87,20 +57,7 @@ vhd_base_accept (const struct vhd_layer *child, struct block *block,
                  struct report *report, struct err *err)
 {
   CLEANUP_IMAGE struct image *base = NULL;
-  struct image_options below = {
-    .parent_path = options->parent_path,
-    .lock = options->lock,
-    .depth = options->depth + 1,
-  };
-  int r;
+  int r = below_open (block, options, &base, report, err);
 
-  if (below.depth > MAX_DEPTH)
-    return err_set (err, -ENOTSUP, "more than %d disks of different formats "
-                    "lie over each other", MAX_DEPTH);
-  r = image_open_block (block, &below, &base, report, err);
-  if (r < 0) {
-    err_in (err, "%s", block_name (block));
-    return r;
-  }
-  return vhd_base_layer_new (child, base, out, report, err);
+  return r < 0 ? r : vhd_base_layer_new (child, base, out, report, err);
 }

@@ -129,10 +129,16 @@ choose_header (struct block *block, struct check *check,
 
   if (layer == NULL)
     return err_nomem (err);
+  layer->format = "vhdx";
+  layer->is_vhdx = true;
   layer->block = block_ref (block);
   layer->folder = (struct folder) FOLDER_INIT;
   s->layer = layer;
   r = vhdx_header_choose (block, false, &layer->header, NULL, &why);
+  /* Without it the parent can only be a VHDX. */
+  if (r == 0 && vhdx_identifier_read (block, &layer->header.creator,
+                                      NULL) == -ENOMEM)
+    return err_nomem (err);
   if (r == 0)
     return add_bad_twin (check, s->headers, "vhdx-header", "VHDX header",
                          VHDX_HEADER_SIGNATURE, err);
@@ -286,6 +292,9 @@ check_parent (struct check *check, struct vhdx_layer *leaf,
   check->file = block_name (found->block);
   check->is_parent = true;
   check->nr_files++;
+  /* Whoever opens it has checked it. */
+  if (!found->is_vhdx)
+    return 0;
   r = vhdx_examine (found->block, check, s, err);
   if (r < 0 || s->layer == NULL)
     return r;

@@ -25,7 +25,7 @@
 #include "lib/format/create-ops.h"
 #include "lib/format/vhdx/vhdx.h"
 
-#define CREATOR "nbdimage " PACKAGE_VERSION
+#define CREATOR VHDX_OUR_CREATOR PACKAGE_VERSION
 
 #define LOG_OFF VHDX_UNIT
 #define LOG_SIZE VHDX_UNIT
@@ -46,11 +46,25 @@ struct plan {
   struct vhdx_bat bat;          /* without entries */
 };
 
-/* The leaf of the parent, which is a VHDX. */
+/* The leaf of the parent; NULL if that is no VHDX. */
 static const struct vhdx_layer *
 parent_layer (const struct creation *c)
 {
+  if (strcmp (image_format (c->parent), "vhdx") != 0)
+    return NULL;
   return ((const struct vhdx *) c->parent->state)->leaf;
+}
+
+/* Of a disk that is no VHDX too: a CD has sectors of 2048 bytes, of which it
+ * is four of ours.
+ */
+static uint32_t
+parent_sector_size (const struct creation *c)
+{
+  struct block_sizes sizes;
+
+  image_get_sizes (c->parent, &sizes);
+  return sizes.logical == 4096 ? 4096 : 512;
 }
 
 /*--- What is asked for ------------------------------------------------------*/
@@ -59,29 +73,24 @@ static int
 check_parent (const struct creation *c, struct err *err)
 {
   const struct image_create_options *o = c->options;
-  const struct vhdx_metadata *m;
   unsigned layers = 1;
 
-  if (strcmp (image_format (c->parent), "vhdx") != 0)
-    return err_set (err, -EINVAL, "parent %s: is a %s image; the parent of a "
-                    "differencing VHDX is a VHDX", o->parent,
-                    image_format (c->parent));
-  m = &parent_layer (c)->metadata;
   if (o->kind == IMAGE_FIXED)
     return err_set (err, -EINVAL, "a fixed VHDX can't have a parent");
-  if (o->size != 0 && o->size < m->size)
+  if (o->size != 0 && o->size < image_size (c->parent))
     return err_set (err, -EINVAL, "the disk would be smaller (%" PRIu64
                     " bytes) than that of its parent (%" PRIu64 " bytes)",
-                    o->size, m->size);
-  if (o->sector_size != 0 && o->sector_size != m->logical)
+                    o->size, image_size (c->parent));
+  if (o->sector_size != 0 && o->sector_size != parent_sector_size (c))
     return err_set (err, -EINVAL, "sectors of %" PRIu32 " bytes can't be: "
                     "those of the parent have %" PRIu32, o->sector_size,
-                    m->logical);
+                    parent_sector_size (c));
   for (const struct vhdx_layer *l = parent_layer (c); l; l = l->parent)
     layers++;
   if (layers > PARENT_MAX_LAYERS)
     return err_set (err, -EINVAL, "parent %s: has %u files in its chain "
-                    "already, and %d are the most", o->parent, layers - 1,
+                    "already, and %d are the most",
+                    image_name (c->parent), layers - 1,
                     PARENT_MAX_LAYERS);
   return 0;
 }
@@ -154,16 +163,28 @@ static void
 choose_metadata (const struct creation *c, struct vhdx_metadata *m)
 {
   const struct image_create_options *o = c->options;
-  const struct vhdx_metadata *parent =
-    c->parent ? &parent_layer (c)->metadata : NULL;
+  const struct vhdx_layer *parent = c->parent ? parent_layer (c) : NULL;
 
   m->is_fixed = o->kind == IMAGE_FIXED;
-  m->has_parent = parent != NULL;
-  m->size = o->size ? o->size : parent->size;
+  m->has_parent = c->parent != NULL;
   m->logical = o->sector_size ? o->sector_size
-    : parent ? parent->logical : 512;
+    : c->parent ? parent_sector_size (c) : 512;
   m->physical = o->physical_sector_size ? o->physical_sector_size
-    : parent ? parent->physical : 4096;
+    : parent ? parent->metadata.physical : 4096;
+  m->size = o->size ? o->size
+    : round_up (image_size (c->parent), m->logical);
+}
+
+static int
+link_to_parent (const struct creation *c, struct vhdx_metadata *m,
+                struct report *report, struct err *err)
+{
+  uint8_t id[UUID_SIZE];
+  int r = image_identity (c->parent, id, err);
+
+  return r < 0 ? r : vhdx_link_make (c->path, image_name (c->parent), id,
+                                     &m->locator, &m->locator_len, report,
+                                     err);
 }
 
 static int
@@ -188,12 +209,11 @@ make_plan (struct creation *c, struct plan *p, struct report *report,
   p->regions.bat.len = round_up (p->bat.nr_entries * VHDX_BAT_ENTRY_SIZE,
                                  VHDX_UNIT);
   c->size = m->size;
-  if (c->parent == NULL)
-    return vhdx_guid_new (m->page_83, err);
-  memcpy (m->page_83, parent_layer (c)->metadata.page_83, UUID_SIZE);
-  return vhdx_link_make (c->path, c->options->parent,
-                         parent_layer (c)->header.data_write_guid,
-                         &m->locator, &m->locator_len, report, err);
+  if (c->parent && parent_layer (c))
+    memcpy (m->page_83, parent_layer (c)->metadata.page_83, UUID_SIZE);
+  else
+    r = vhdx_guid_new (m->page_83, err);
+  return r == 0 && c->parent ? link_to_parent (c, m, report, err) : r;
 }
 
 /*--- The file ---------------------------------------------------------------*/

@@ -26,6 +26,7 @@
 
 #define VHDX_IDENTIFIER "vhdxfile"
 #define VHDX_IDENTIFIER_SIZE 8
+#define VHDX_OUR_CREATOR "nbdimage "     /* and the version */
 #define VHDX_CREATOR 8                  /* UTF-16 */
 #define VHDX_CREATOR_SIZE 512
 

@@ -71,8 +71,8 @@ vhdx_header_probe (const uint8_t *head, size_t head_len)
   return false;
 }
 
-static int
-read_identifier (struct block *block, char **creator, struct err *err)
+int
+vhdx_identifier_read (struct block *block, char **creator, struct err *err)
 {
   uint8_t bytes[VHDX_CREATOR + VHDX_CREATOR_SIZE];
   int r;
@@ -254,7 +254,7 @@ vhdx_header_read (struct block *block, bool ignore_checksums,
 {
   CLEANUP_FREE char *creator = NULL;
   struct vhdx_header h;
-  int r = read_identifier (block, &creator, err);
+  int r = vhdx_identifier_read (block, &creator, err);
 
   if (r == 0)
     r = vhdx_header_choose (block, ignore_checksums, &h, report, err);

@@ -21,10 +21,11 @@ add_layer (const struct vhdx_layer *layer, struct image_info *info,
 
   guid_to_string (layer->header.data_write_guid, id);
   out.name = strdup (block_name (layer->block));
-  out.format = strdup ("vhdx");
-  out.type = strdup (vhdx_layer_type (layer));
-  out.id = strdup (id);
-  if (out.name && out.format && out.type && out.id &&
+  out.format = strdup (layer->format);
+  out.type = layer->is_vhdx ? strdup (vhdx_layer_type (layer)) : NULL;
+  out.id = layer->is_vhdx ? strdup (id) : NULL;
+  if (out.name && out.format &&
+      (!layer->is_vhdx || (out.type && out.id)) &&
       vector_append (&info->layers, &out) == 0)
     return 0;
   free (out.name);

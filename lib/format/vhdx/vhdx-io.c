@@ -111,6 +111,10 @@ find_run (struct vhdx_layer *layer, uint64_t off, uint64_t len,
   uint64_t block_off;
   int r;
 
+  if (!layer->is_vhdx) {
+    *run = (struct run) { RUN_HERE, len, off };
+    return 0;
+  }
   r = vhdx_bat_lookup (layer, off / layer->metadata.block_size, &state,
                        &block_off, err);
   if (r < 0)

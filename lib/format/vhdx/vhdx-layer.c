@@ -11,6 +11,26 @@
 #include "lib/format/vhdx/vhdx.h"
 
 int
+vhdx_layer_over (struct block *disk, const char *format,
+                 uint32_t sector_size, struct vhdx_layer **out,
+                 struct err *err)
+{
+  struct vhdx_layer *layer = calloc (1, sizeof *layer);
+
+  if (layer == NULL)
+    return err_nomem (err);
+  layer->format = format;
+  layer->block = block_ref (disk);
+  layer->file = block_ref (disk);
+  layer->folder = (struct folder) FOLDER_INIT;
+  layer->metadata.is_fixed = true;
+  layer->metadata.size = block_size (disk);
+  layer->metadata.logical = sector_size;
+  *out = layer;
+  return 0;
+}
+
+int
 vhdx_layer_new (struct block *block, const struct image_options *options,
                 struct vhdx_layer **out, struct report *report,
                 struct err *err)
@@ -20,6 +40,8 @@ vhdx_layer_new (struct block *block, const struct image_options *options,
 
   if (layer == NULL)
     return err_nomem (err);
+  layer->format = "vhdx";
+  layer->is_vhdx = true;
   layer->block = block_ref (block);
   layer->folder = (struct folder) FOLDER_INIT;
   r = vhdx_header_read (block, options->ignore_checksums, &layer->header,
@@ -92,6 +114,8 @@ vhdx_layer_open (struct vhdx_layer *layer,
 {
   int r;
 
+  if (!layer->is_vhdx)
+    return 0;
   r = replay_log (layer, report, err);
   if (r == 0)
     r = vhdx_regions_read (layer->file, &layer->header,

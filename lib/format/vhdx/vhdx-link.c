@@ -20,6 +20,7 @@
 #include "lib/base/bytes.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/utf16.h"
+#include "lib/block/nbd.h"
 #include "lib/format/vhdx/vhdx.h"
 
 #define MAX_PAIRS 3
@@ -127,8 +128,11 @@ vhdx_link_make (const char *child, const char *parent,
   if (item.bytes == NULL)
     return err_nomem (err);
   memcpy (item.bytes, type, UUID_SIZE);
-  r = parent_place_find (child, parent, &place, report, err);
-  if (r == 0) {
+  if (block_nbd_is_uri (parent))
+    r = add_linkage (&item, linkage, err);
+  else
+    r = parent_place_find (child, parent, &place, report, err);
+  if (r == 0 && !block_nbd_is_uri (parent)) {
     r = add_pairs (&item, linkage, &place, err);
     parent_place_free (&place);
   }

@@ -53,9 +53,6 @@ vhdx_open (struct image *img, const struct image_options *options,
   struct vhdx *vhdx = img->state;
   int r;
 
-  if (options->base)
-    return err_set (err, -ENOTSUP, "a VHDX can't lie over a disk that is "
-                    "given");
   vhdx->cache = sector_cache_new ();
   if (vhdx->cache == NULL)
     return err_nomem (err);

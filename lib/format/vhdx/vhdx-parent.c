@@ -15,6 +15,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "lib/base/checked.h"
+#include "lib/format/probe.h"
 #include "lib/format/vhdx/vhdx.h"
 
 /* The search for one parent. */
@@ -58,10 +60,9 @@ check_loop (const struct vhdx_layer *leaf,
  * the parent.
  */
 static int
-accept_parent (void *opaque, struct block *block, struct report *report,
-               struct err *err)
+accept_vhdx (struct search *s, struct block *block, struct report *report,
+             struct err *err)
 {
-  struct search *s = opaque;
   struct vhdx_layer *layer;
   int r;
 
@@ -78,6 +79,26 @@ accept_parent (void *opaque, struct block *block, struct report *report,
   else
     vhdx_layer_free (layer);
   return r;
+}
+
+static int
+accept_parent (void *opaque, struct block *block, struct report *report,
+               struct err *err)
+{
+  const struct image_ops *ops = &vhdx_image_ops;
+  struct search *s = opaque;
+  int r = 0;
+
+  if (vhdx_base_is_possible (s->child))
+    r = probe_format (block, NULL, &ops, err);
+  if (r < 0) {
+    err_in (err, "%s", block_name (block));
+    return r;
+  }
+  if (ops != &vhdx_image_ops)
+    return vhdx_base_accept (s->child, block, s->options, &s->found, report,
+                             err);
+  return accept_vhdx (s, block, report, err);
 }
 
 /* *parent is not touched on failure. */
@@ -128,7 +149,7 @@ vhdx_parent_compare (const struct vhdx_layer *child,
     return err_set (err, -EBADMSG, "has sectors of %" PRIu32 " bytes, but its "
                     "child %s has sectors of %" PRIu32, p->logical,
                     block_name (child->block), c->logical);
-  if (p->size != c->size)
+  if (round_up (p->size, p->logical) != c->size)
     report_warn (report, "%s: has a disk of %" PRIu64 " bytes, its parent %s "
                  "one of %" PRIu64, block_name (child->block), c->size,
                  block_name (parent->block), p->size);
@@ -150,6 +171,14 @@ bound_tables (const struct vhdx_layer *leaf, struct vhdx_layer *parent)
     vhdx_bat_close (&parent->bat);
 }
 
+static void
+adopt (struct vhdx_layer *child, struct vhdx_layer *parent)
+{
+  child->parent = parent;
+  parent->number = child->number + 1;
+  parent->cache = child->cache;
+}
+
 int
 vhdx_parent_find (struct vhdx_layer *leaf, struct vhdx_layer *child,
                   const struct folder_vector *path_folders,
@@ -165,9 +194,7 @@ vhdx_parent_find (struct vhdx_layer *leaf, struct vhdx_layer *child,
   r = find_parent (leaf, child, path_folders, options, &parent, report, err);
   if (r < 0)
     return r;
-  child->parent = parent;
-  parent->number = child->number + 1;
-  parent->cache = child->cache;
+  adopt (child, parent);
   return 0;
 }
 
@@ -195,6 +222,24 @@ open_parent (struct vhdx_layer *leaf, struct vhdx_layer *child,
   return r;
 }
 
+/* Over a disk that who opens the leaf knows. */
+static int
+open_over (struct vhdx_layer *leaf, const struct image_options *options,
+           struct report *report, struct err *err)
+{
+  struct vhdx_layer *layer;
+  int r;
+
+  if (!leaf->metadata.has_parent)
+    return err_set (err, -EINVAL, "is a %s VHDX, which lies over no other "
+                    "disk", vhdx_layer_type (leaf));
+  r = vhdx_base_layer_new (leaf, options->base, &layer, err);
+  if (r < 0)
+    return r;
+  adopt (leaf, layer);
+  return vhdx_parent_compare (leaf, layer, report, err);
+}
+
 int
 vhdx_chain_open (struct vhdx_layer *leaf, const struct image_options *options,
                  struct report *report, struct err *err)
@@ -203,6 +248,8 @@ vhdx_chain_open (struct vhdx_layer *leaf, const struct image_options *options,
   struct vhdx_layer *child = leaf;
   int r;
 
+  if (options->base)
+    return open_over (leaf, options, report, err);
   if (!leaf->metadata.has_parent)
     return 0;
   r = parent_path_folders (options->parent_path, &folders, err);

@@ -70,6 +70,12 @@ int vhdx_header_choose (struct block *block, bool ignore_checksums,
                         struct vhdx_header *out, struct report *report,
                         struct err *err);
 
+/* The file identifier alone: the creator that it names, for the caller to
+ * free.  -EBADMSG if it is none.
+ */
+int vhdx_identifier_read (struct block *block, char **creator,
+                          struct err *err);
+
 void vhdx_header_free (struct vhdx_header *header);
 
 /* CRC-32C of a structure whose own four bytes of it count as zeros. */
@@ -282,6 +288,9 @@ int vhdx_bitmap_run (struct vhdx_layer *layer, uint64_t sector, uint64_t max,
 /*--- vhdx-layer.c -----------------------------------------------------------*/
 
 struct vhdx_layer {
+  const char *format;           /* "vhdx", or that of the disk for which the
+                                   layer stands */
+  bool is_vhdx;
   struct block *block;          /* the file, a reference; for its name */
   struct block *file;           /* where to read: the file, replayed if need
                                    be, a reference */
@@ -303,6 +312,13 @@ struct vhdx_layer {
 int vhdx_layer_new (struct block *block, const struct image_options *options,
                     struct vhdx_layer **out, struct report *report,
                     struct err *err);
+
+/* A layer that has all bytes of a disk, which gets referenced, in sectors of
+ * this size; format is a string that stays.  It can be opened like others.
+ */
+int vhdx_layer_over (struct block *disk, const char *format,
+                     uint32_t sector_size, struct vhdx_layer **out,
+                     struct err *err);
 
 /* Everything else: the layer can be read, except through its parent. */
 int vhdx_layer_open (struct vhdx_layer *layer,
@@ -337,6 +353,25 @@ int vhdx_parent_compare (const struct vhdx_layer *child,
 int vhdx_chain_open (struct vhdx_layer *leaf,
                      const struct image_options *options,
                      struct report *report, struct err *err);
+
+/*--- vhdx-base.c ------------------------------------------------------------*/
+
+/* May what lies below this differencing layer be something else than a VHDX?
+ * Only its maker can know; we make such.
+ */
+bool vhdx_base_is_possible (const struct vhdx_layer *child);
+
+/* A layer for the disk that base holds, if it is the one that child was made
+ * over: -ENOENT if not.  References base.
+ */
+int vhdx_base_layer_new (const struct vhdx_layer *child, struct image *base,
+                         struct vhdx_layer **out, struct err *err);
+
+/* The same for a block that was found, and is no VHDX. */
+int vhdx_base_accept (const struct vhdx_layer *child, struct block *block,
+                      const struct image_options *options,
+                      struct vhdx_layer **out, struct report *report,
+                      struct err *err);
 
 /*--- vhdx-io.c --------------------------------------------------------------*/
 
