@@ -61,6 +61,7 @@ static const struct option_spec convert_options[] = {
   { "source-format", 'f', OPTION_STRING, "FORMAT",
     "the format of SOURCE, instead of finding out",
     offsetof (struct convert, from.format) },
+  OVERLAY_OPTION (struct convert, from),
   IMAGE_OPTIONS_BUT_FORMAT (struct convert, from),
   OPTION_END
 };

@@ -77,7 +77,7 @@ struct image_option_values {
  */
 #define OVERLAY_OPTION(type, member)                                    \
   { "overlay", 0, OPTION_STRING, "FILE",                                \
-    "keep what is written in this VHD, and the image as it is",         \
+    "what is written is in this VHD, and the image as it was",          \
     offsetof (type, member.overlay) }
 
 struct command {

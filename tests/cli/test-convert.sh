@@ -271,3 +271,18 @@ if [ -e "$samples/MANIFEST.tsv" ]; then
     done <"$samples/MANIFEST.tsv"
     [ "$nr" -ge 10 ] || fail "only $nr samples found"
 fi
+
+# A disk with what was written to it into an overlay, and the overlay alone.
+truncate -s 6M "$tmp/below.img"
+head -c 1M /dev/urandom | dd of="$tmp/below.img" conv=notrunc status=none
+cp "$tmp/below.img" "$tmp/expected.img"
+head -c 100k /dev/urandom >"$tmp/change"
+dd if="$tmp/change" of="$tmp/expected.img" bs=1k seek=900 conv=notrunc \
+    status=none
+start_nbdkit image "$tmp/below.img" overlay="$tmp/lies-over.vhd"
+qemu-io -f raw -c "write -s $tmp/change 900k 100k" "$uri"
+stop_nbdkit
+nbdimage convert --overlay="$tmp/lies-over.vhd" "$tmp/below.img" "$tmp/flat1.raw"
+nbdimage convert "$tmp/lies-over.vhd" "$tmp/flat2.raw"
+same_bytes "$tmp/flat1.raw" "$tmp/expected.img"
+same_bytes "$tmp/flat2.raw" "$tmp/expected.img"
