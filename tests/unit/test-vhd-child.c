@@ -228,6 +228,80 @@ a_new_block_looks_like_this (void **state)
   block_unref (block);
 }
 
+/* Where the file was cut off and grew again, there may be another block with
+ * a bitmap of its own, of which nobody may remember the one that was there.
+ */
+static void
+a_place_that_was_cut_off_comes_back_empty (void **state)
+{
+  struct block *block = new_recorder ();
+  struct image *img = model_open (block, true);
+  uint8_t data[BLOCK];
+  uint32_t first;
+  size_t len, shorter;
+
+  (void) state;
+  memset (data, 0x55, sizeof data);
+  for (unsigned i = 50; i < 58; ++i)
+    assert_int_equal (image_pwrite (img, data, BLOCK, i * BLOCK, 0, NULL), 0);
+  assert_int_equal (image_flush (img, NULL), 0);
+  first = bat_entry (block, 50);
+  assert_int_equal (bits_in_file (block, 50), 0xFF);
+  recorder_data (block, &len);
+  assert_int_equal (image_trim (img, 8 * BLOCK, 50 * BLOCK, 0, NULL), 0);
+  assert_int_equal (image_flush (img, NULL), 0);
+  assert_int_equal (image_flush (img, NULL), 0);
+  recorder_data (block, &shorter);
+  assert_true (shorter < len);
+  for (unsigned i = 10; i < 18; ++i)
+    write_sector (img, i * PER_BLOCK + 2, 42);
+  for (unsigned i = 10; i < 18; ++i)
+    assert_true (bat_entry (block, i) >= first);
+  check_sector (img, 10 * PER_BLOCK + 2, 42);
+  check_sector (img, 10 * PER_BLOCK + 3, 4000 + 10 * PER_BLOCK + 3);
+  assert_int_equal (image_flush (img, NULL), 0);
+  for (unsigned i = 10; i < 18; ++i)
+    assert_int_equal (bits_in_file (block, i), 0x20);
+  image_unref (img);
+  block_unref (block);
+}
+
+/* Between the BAT that does not name a place any more and the list of those
+ * that were given up, others may flush: whoever reads and writes there has not
+ * ended, and the file must not.
+ */
+static void
+the_file_does_not_end_in_front_of_a_place_that_is_given_up (void **state)
+{
+  struct block *block = new_recorder ();
+  struct image *img = model_open (block, true);
+  struct vhd *vhd = img->state;
+  uint8_t data[BLOCK];
+  uint32_t place;
+  size_t len;
+
+  (void) state;
+  memset (data, 0x55, sizeof data);
+  for (unsigned i = 50; i < 58; ++i)
+    assert_int_equal (image_pwrite (img, data, BLOCK, i * BLOCK, 0, NULL), 0);
+  assert_int_equal (image_flush (img, NULL), 0);
+  place = bat_entry (block, 57);
+  assert_int_equal (image_trim (img, 7 * BLOCK, 50 * BLOCK, 0, NULL), 0);
+  assert_int_equal (vhd_space_hold (vhd->writer->space, place, NULL), 0);
+  vhd->leaf->bat.entries[57] = VHD_BAT_HELD_ABSENT;
+  for (unsigned i = 0; i < 3; ++i)
+    assert_int_equal (image_flush (img, NULL), 0);
+  recorder_data (block, &len);
+  assert_true (len >= place * UINT64_C (512) + 512 + BLOCK + 512);
+  vhd_space_release (vhd->writer->space, place);
+  for (unsigned i = 0; i < 3; ++i)
+    assert_int_equal (image_flush (img, NULL), 0);
+  recorder_data (block, &len);
+  assert_true (len < place * UINT64_C (512));
+  image_unref (img);
+  block_unref (block);
+}
+
 static void
 a_sector_that_is_here_is_written_in_place (void **state)
 {
@@ -853,6 +927,9 @@ main (void)
   const struct CMUnitTest tests[] = {
     cmocka_unit_test (who_writes_nothing_changes_nothing),
     cmocka_unit_test (a_new_block_looks_like_this),
+    cmocka_unit_test (a_place_that_was_cut_off_comes_back_empty),
+    cmocka_unit_test
+    (the_file_does_not_end_in_front_of_a_place_that_is_given_up),
     cmocka_unit_test (a_sector_that_is_here_is_written_in_place),
     cmocka_unit_test (a_part_of_a_sector_is_filled_up_from_the_parents),
     cmocka_unit_test (zeros_hide_the_parents),

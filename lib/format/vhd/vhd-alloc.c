@@ -300,6 +300,9 @@ remove_block (struct vhd_writer *w, uint64_t index, bool *done,
     r = see_bitmap (w, index, sector, &full, err);
   if (r < 0 || !full || !is_whole (&w->layer->bat, index))
     return r;
+  r = vhd_space_hold (w->space, sector, err);
+  if (r < 0)
+    return r;
   r = write_entry (w, index, VHD_BAT_ABSENT, err);
   if (r < 0) {
     __atomic_store_n (&w->broken, true, __ATOMIC_RELEASE);

@@ -28,7 +28,9 @@
  *
  * A block that becomes absent releases its place, in these steps:
  *
- *   a. Its BAT entry is absent, in the file and in memory (vhd-alloc.c).
+ *   a. Its BAT entry is absent, in the file and in memory (vhd-alloc.c);
+ *      before that it is noted as taken, so that the file is not cut off in
+ *      front of it.
  *   b. A flush that began later succeeds: no power cut brings it back.
  *   c. All operations that began before that are over: nobody reads or
  *      writes there.  ../epoch.h: a new one begins at b.
@@ -229,15 +231,17 @@ prepare (struct vhd_space *space, const struct vhd_slot *place,
 {
   const struct vhd_bat *bat = space->bat;
   uint64_t off = vhd_place_off (place->sector);
+  int r = 0;
 
-  if (place->dirty) {
-    int r = block_zero (space->block, vhd_place_size (bat), off, 0, err);
-
-    if (r < 0)
-      return r;
-    for (uint32_t i = 0; i < bat->bitmap_size / VHD_SECTOR_SIZE; ++i)
-      sector_cache_forget (space->cache, 0, place->sector + i);
-  }
+  if (place->dirty)
+    r = block_zero (space->block, vhd_place_size (bat), off, 0, err);
+  if (r < 0)
+    return r;
+  /* A new one, too, may lie where another block's bitmap was before the file
+   * was cut off.
+   */
+  for (uint32_t i = 0; i < bat->bitmap_size / VHD_SECTOR_SIZE; ++i)
+    sector_cache_forget (space->cache, 0, place->sector + i);
   return space->differencing ? 0 : write_ones (space, place->sector, err);
 }
 
@@ -464,12 +468,22 @@ vhd_space_lose (struct vhd_space *space, uint32_t sector)
                          vhd_place_off (sector) + vhd_place_size (space->bat));
 }
 
+int
+vhd_space_hold (struct vhd_space *space, uint32_t sector, struct err *err)
+{
+  struct vhd_slot place = { sector, true, false };
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&space->lock);
+
+  return vector_append (&space->taken, &place) < 0 ? err_nomem (err) : 0;
+}
+
 void
 vhd_space_release (struct vhd_space *space, uint32_t sector)
 {
   struct vhd_slot place = { sector, true, false };
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&space->lock);
 
+  not_taken (space, sector);
   __atomic_store_n (&space->changed, true, __ATOMIC_RELAXED);
   (void) vector_append (&space->released, &place);
 }

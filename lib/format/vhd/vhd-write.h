@@ -50,12 +50,16 @@ int vhd_space_take (struct vhd_space *space, uint32_t *sector,
  * settle: the BAT names it, in the file and in memory.
  * soil: something may be written in its data, and no BAT entry knows it.
  * lose: it is not known whether the BAT in the file names it.
+ * hold: the BAT names it, and may soon not do so any more; settle or release
+ * follows.  0 or -ENOMEM.
  * release: the BAT did name it, and does not any more, neither in the file,
  * be it on stable storage or not, nor in memory.
  */
 void vhd_space_settle (struct vhd_space *space, uint32_t sector);
 void vhd_space_soil (struct vhd_space *space, uint32_t sector);
 void vhd_space_lose (struct vhd_space *space, uint32_t sector);
+int vhd_space_hold (struct vhd_space *space, uint32_t sector,
+                    struct err *err);
 void vhd_space_release (struct vhd_space *space, uint32_t sector);
 
 /* Everything that was written before is on stable storage after. */
