@@ -11,6 +11,7 @@ set -x
 
 requires fio --version
 requires qemu-img --version
+requires qemu-io --version
 requires nbdcopy --version
 fio --enghelp=nbd >/dev/null || skip "fio has no engine for NBD"
 
@@ -67,7 +68,7 @@ verify ()
     local qemu=$2 file=$tmp/$3
     shift 3
 
-    [ -z "$1" ] || nbdimage create "$@" "$file" 96M
+    [ -e "$file" ] || nbdimage create "$@" "$file" 96M
     # Written and verified, and verified again by another server.
     start_nbdkit image "$file"
     fio_runs 11 --do_verify=1
@@ -96,4 +97,24 @@ verify raw raw disk.img --format=raw
 verify vhd-fixed vpc fixed.vhd --fixed
 for block_size in 512K 2M; do
     verify "vhd-dynamic-$block_size" vpc dynamic.vhd --block-size=$block_size
+done
+verify vhdx-fixed vhdx fixed.vhdx --format=vhdx --fixed
+for block_size in 1M 32M; do
+    verify "vhdx-dynamic-$block_size" vhdx dynamic.vhdx --format=vhdx \
+           --block-size=$block_size
+done
+
+# Over two parents, in which there is something too.  QEMU knows no chains.
+for format in vhd vhdx; do
+    below=
+    for layer in 0 1; do
+        nbdimage create --format=$format $below "$tmp/$layer.$format" 96M
+        start_nbdkit image "$tmp/$layer.$format"
+        qemu-io -f raw -c "write -P 0x7$layer ${layer}0M 60M" "$uri"
+        stop_nbdkit
+        below="--parent=$tmp/$layer.$format"
+    done
+    nbdimage create --format=$format $below "$tmp/child.$format"
+    verify "$format-differencing" "" child.$format
+    rm "$tmp"/*.$format
 done

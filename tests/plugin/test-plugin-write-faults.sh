@@ -21,6 +21,33 @@ start ()
     LD_PRELOAD=$preload start_nbdkit "$@"
 }
 
+# A client that has the image open, as some may not be opened meanwhile.
+mkfifo "$tmp/hold"
+hold ()
+{
+    local i
+
+    "$client" hold "$uri" <"$tmp/hold" >"$tmp/held" &
+    holder=$!
+    exec 9>"$tmp/hold"
+    for ((i = 0; i < 300; i++)); do
+        ! grep -q connected "$tmp/held" || return 0
+        sleep 0.1
+    done
+    fail "the client does not connect"
+}
+
+close_hold ()
+{
+    exec 9>&-
+}
+
+let_go ()
+{
+    close_hold
+    wait "$holder"
+}
+
 # io COMMAND...: what qemu-io says of them
 io ()
 {
@@ -48,6 +75,8 @@ all ()
 
     [ -e "$file" ] || nbdimage create "$@" "$file" 64M
     start image "$file"
+    hold
+    cleanup_fn close_hold
     works "write -P 0x11 0 3M" "write -P 0x12 20M 100k" flush
     for kind in "ENOSPC:No space left on device" "EIO:Input/output error" \
                     "half:No space left on device"; do
@@ -72,6 +101,7 @@ all ()
     io "write -f -P 0x31 30M 64k"
     contains "$tmp/io.log" "write failed: Input/output error"
     rm "$NBDIMAGE_BAD_DISK"
+    let_go
     stop_nbdkit
     nbdimage check "$file"
     start image "$file"
@@ -88,3 +118,9 @@ all ()
 all disk.img --format=raw
 all fixed.vhd --fixed
 all dynamic.vhd
+all fixed.vhdx --format=vhdx --fixed
+all dynamic.vhdx --format=vhdx
+for format in vhd vhdx; do
+    nbdimage create --format=$format "$tmp/parent.$format" 64M
+    all child.$format --format=$format --parent "$tmp/parent.$format"
+done
