@@ -70,6 +70,12 @@ find_parent (struct image_commit_plan *plan, struct err *err)
     return r;
   if (info.layers.len < 2)
     return err_set (err, -EINVAL, "is not differencing: it has no parent");
+  /* It is known by what it holds, and would be another halfway. */
+  if (strcmp (info.layers.ptr[1].format, plan->child->ops->name) != 0)
+    return err_set (err, -ENOTSUP, "lies over %s, a %s image, which would be "
+                    "no more the disk that it lies over once it is written "
+                    "to; make a new image of both: nbdimage convert",
+                    info.layers.ptr[1].name, info.layers.ptr[1].format);
   plan->parent = steal_ptr (&info.layers.ptr[1].name);
   return 0;
 }

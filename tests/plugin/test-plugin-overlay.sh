@@ -83,6 +83,13 @@ for name in disk.img disk.img@desk-1 disk.img@desk-2 disk.img@desk-3; do
     contains "$tmp/log" "export=\"$name\":"
 done
 
+# Only what knows its parent by an identity of its own can be put into it.
+refuses "$abs_top_builddir/nbdimage" commit --yes --parent-path="$tmp" \
+    "$tmp/desks/disk.img@desk-1.vhd"
+contains "$tmp/refused" "make a new image of both: nbdimage convert"
+same "what is below, after commit" "$(sha256sum <"$tmp/disk.img")" \
+    "$sum_of_disk"
+
 # Names that are none.
 for name in .x -x '' 'a/b' '..' 'a%20b' "$(printf '%65s' '' | tr ' ' a)"; do
     refuses nbdinfo --size "$(desk "$name")"
