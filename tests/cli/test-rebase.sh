@@ -105,6 +105,65 @@ bytes forced.vhd after
 bytes other.vhd expected
 same_bytes after expected
 
+# Safely: it stays what it is, with blocks and sectors of its own in between.
+nbdimage create --parent=golden.vhd --block-size=512K safe.vhd >out
+start_nbdkit image safe.vhd
+qemu-io -f raw -c 'write -P 9 512 512' -c 'write -P 8 3M 1M' \
+    -c 'write -P 0 7M 4k' "$uri"
+stop_nbdkit
+bytes safe.vhd before
+bytes other.vhd other
+nbdimage rebase -y --json safe.vhd --parent=other.vhd >out
+same "changed" "$(jq .changed out)" true
+parent_is safe.vhd other.vhd
+bytes safe.vhd after
+same_bytes before after
+libvhdi_reads safe.vhd other.vhd before
+bytes other.vhd after
+same_bytes other after
+# Nothing is left to copy, and back to the first it goes, too.
+same "copied" "$(nbdimage rebase -y --json safe.vhd | jq .copied)" 0
+nbdimage rebase -y safe.vhd --parent=golden.vhd
+parent_is safe.vhd golden.vhd
+bytes safe.vhd after
+same_bytes before after
+libvhdi_reads safe.vhd golden.vhd before
+# A level of the chain is left out.
+nbdimage create --parent=safe.vhd top.vhd >out
+nbdimage rebase -y top.vhd --parent=golden.vhd
+parent_is top.vhd golden.vhd
+bytes top.vhd after
+same_bytes before after
+# No space for what would be copied: it has its old parent.
+nbdimage create --parent=golden.vhd full.vhd >out
+bytes full.vhd before
+(ulimit -f 6000
+ trap '' XFSZ
+ refuses nbdimage rebase -y full.vhd --parent=other.vhd)
+parent_is full.vhd golden.vhd
+bytes full.vhd after
+same_bytes before after
+nbdimage rebase -y full.vhd --parent=other.vhd
+parent_is full.vhd other.vhd
+bytes full.vhd after
+same_bytes before after
+# Killed, at any moment.
+for ((i = 0; i < 6; i++)); do
+    nbdimage create --parent=golden.vhd k.vhd >out
+    nbdimage rebase -y k.vhd --parent=other.vhd >out 2>err &
+    sleep "0.0$((i * i))"
+    kill -9 $! 2>/dev/null || true
+    wait $! || true
+    bytes k.vhd after
+    same_bytes before after
+    nbdimage rebase -y k.vhd --parent=other.vhd
+    parent_is k.vhd other.vhd
+    bytes k.vhd after
+    same_bytes before after
+    rm k.vhd
+done
+bytes child.vhd before
+
 # What can't be.
 refuses nbdimage rebase -y golden.vhd --parent=other.vhd
 contains "$tmp/refused" 'is not differencing'

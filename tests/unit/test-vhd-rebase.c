@@ -139,8 +139,15 @@ check (const struct change *c, struct block *block, bool done,
   CLEANUP_IMAGE struct image *img = NULL;
   const struct wish *w = c->opaque;
   static uint8_t disk[SIZE];
+  uint8_t id[2][16];
   int r = image_open_block (block, &options, &img, NULL, err);
 
+  /* All new ones have this identity. */
+  vhd_maker_id (9, id[1]);
+  if (r == 0 && done)
+    r = block_pread (block, id[0], 16, 512 + 40, err);
+  if (r == 0 && done && memcmp (id[0], id[1], 16) != 0)
+    return err_set (err, -EBADMSG, "its parent is another");
   if (r == 0 && image_size (img) != SIZE)
     return err_set (err, -EBADMSG, "its size is another");
   if (r == 0)
@@ -151,26 +158,30 @@ check (const struct change *c, struct block *block, bool done,
   return r;
 }
 
-/* Without locators, with short ones, and with a name that gets longer. */
+/* Without locators, with short ones, and with a name that gets longer; and
+ * safely, so that the disk stays what it is.
+ */
 static void
 each_subject (void (*test) (const struct change *c))
 {
   static const struct {
     const char *name, *parent;
     unsigned nr_blocks;
-    bool has_locators;
+    bool has_locators, is_safe;
   } rows[] = {
-    { "longer name", LONG_NAME, 5, true },
-    { "no locators before", "other.vhd", 5, false },
-    { "no blocks", "other.vhd", 0, true },
+    { "longer name", LONG_NAME, 5, true, false },
+    { "no locators before", "other.vhd", 5, false, false },
+    { "no blocks", "other.vhd", 0, true, false },
+    { "safely", "other.vhd", 5, true, true },
+    { "safely, no blocks", "other.vhd", 0, true, true },
   };
-  static struct wish w = { .is_unsafe = true, .force = true };
+  static struct wish w;
 
   for (size_t i = 0; i < sizeof rows / sizeof rows[0]; ++i) {
     struct vhd_spec spec = child_spec;
     struct change c = {
       .name = rows[i].name, .options = &options,
-      .leaks_nothing = true,
+      .leaks_nothing = !rows[i].is_safe,
       .opaque = &w, .run = run, .check = check,
     };
     struct vhd_maker *m;
@@ -181,8 +192,9 @@ each_subject (void (*test) (const struct change *c))
     c.data = m->data;
     c.len = m->len;
     w.parent = rows[i].parent;
+    w.is_unsafe = w.force = !rows[i].is_safe;
     expected_disk (rows[i].nr_blocks, 0x5A, w.old);
-    expected_disk (rows[i].nr_blocks, 0xA5, w.new);
+    expected_disk (rows[i].nr_blocks, rows[i].is_safe ? 0x5A : 0xA5, w.new);
     test (&c);
     vhd_maker_free (m);
   }
@@ -243,7 +255,7 @@ the_test_of_power_cuts_finds_damage (void **state)
   (void) state;
   nr_found = 0;
   each_subject (cut_power_without_flushes);
-  assert_int_equal (nr_found, 3);
+  assert_int_equal (nr_found, 5);
 }
 
 static void

@@ -495,6 +495,81 @@ a_missing_footer_is_mended (void **state)
   vhd_maker_free (m);
 }
 
+/*--- Who writes next --------------------------------------------------------*/
+
+/* Of what a power cut left between both footers; the new block is the second
+ * one, which is absent.
+ */
+static int
+write_a_block (const struct change *c, struct block *block, struct job *job,
+               struct err *err)
+{
+  CLEANUP_IMAGE struct image *img = NULL;
+  struct image_options to_write = options;
+  uint8_t data[512];
+  int r;
+
+  (void) c;
+  (void) job;
+  memset (data, 0x99, sizeof data);
+  to_write.writable = true;
+  r = image_open_block (block, &to_write, &img, NULL, err);
+  if (r == 0)
+    r = image_pwrite (img, data, sizeof data, BLOCK, 0, err);
+  return r < 0 ? r : image_flush (img, err);
+}
+
+static int
+check_written (const struct change *c, struct block *block, bool done,
+               struct err *err)
+{
+  CLEANUP_IMAGE struct image *img = NULL;
+  CLEANUP_FREE uint8_t *disk = NULL;
+  const struct sizes *s = c->opaque;
+  int r = open_disk (block, &img, err);
+
+  if (r < 0)
+    return r;
+  if (image_size (img) != s->old)
+    return err_set (err, -EBADMSG, "it goes by the copy");
+  disk = read_disk (img);
+  if (done && disk[BLOCK] != 0x99)
+    return err_set (err, -EBADMSG, "what was written is not there");
+  memset (disk + BLOCK, 0, 512);
+  return memcmp (disk, s->disk, s->old) == 0
+    ? 0 : err_set (err, -EBADMSG, "it is another disk");
+}
+
+static void
+a_copy_that_is_behind_is_mended_by_who_writes (void **state)
+{
+  struct vhd_maker *m = dynamic_disk ();
+  struct block *block = vhd_maker_block (m);
+  struct sizes sizes = { .old = SIZE };
+  struct change c = {
+    .name = "behind", .len = m->len, .options = &options, .opaque = &sizes,
+    .run = write_a_block, .check = check_written,
+  };
+  CLEANUP_FREE uint8_t *disk = NULL;
+  struct image *img = NULL;
+  unsigned nr = 0;
+  char first[256];
+
+  (void) state;
+  assert_int_equal (open_disk (block, &img, NULL), 0);
+  sizes.disk = disk = read_disk (img);
+  image_unref (img);
+  block_unref (block);
+  put_be64 (m->data + 48, SMALL);
+  vhd_maker_sum_footers (m);
+  c.data = m->data;
+  change_once (&c);
+  if (change_power_cuts (&c, 3, false, &nr, first) > 0)
+    fail_msg ("%s", first);
+  assert_true (nr > 50);
+  vhd_maker_free (m);
+}
+
 static int
 set_up (void **state)
 {
@@ -526,6 +601,7 @@ main (void)
     cmocka_unit_test (what_can_not_be_is_refused),
     cmocka_unit_test (a_larger_parent_would_show_through),
     cmocka_unit_test (a_missing_footer_is_mended),
+    cmocka_unit_test (a_copy_that_is_behind_is_mended_by_who_writes),
     cmocka_unit_test (who_is_asked_to_end_leaves_it_whole),
     cmocka_unit_test (a_fault_leaves_the_old_disk_or_the_new),
     cmocka_unit_test (a_power_cut_leaves_the_old_disk_or_the_new),
