@@ -3,11 +3,14 @@
 /* Where journals are, and whether one that is found is ours.
  *
  *   /run/nbdimage              root's, where attachments are noted too
- *   $XDG_RUNTIME_DIR/nbdimage
  *   /dev/shm/nbdimage-UID
+ *   $XDG_RUNTIME_DIR/nbdimage
  *
  * The first that is in a memory file system and that we may write to gets new
- * ones; all of them are looked into for one that was left.  Folder and file
+ * ones; all of them are looked into for one that was left.  The one that the
+ * environment names is the last: a process that is killed in a session and the
+ * next one, started by cron or by systemd, have to find the same.  Folder and
+ * file
  * belong to whoever runs us and nobody else can write to them; no symbolic
  * link is followed.  A name is made of device, inode and identity of the
  * image.
@@ -235,7 +238,7 @@ open_candidate (const struct pending_image *image, unsigned n, bool make,
     return open_folder (image->folder, "nbdimage", make, fd, err);
   if (n == 0)
     return open_folder ("/run", "nbdimage", make, fd, err);
-  if (n == 1)
+  if (n == 2)
     return runtime && runtime[0] == '/'
       ? open_folder (runtime, "nbdimage", make, fd, err) : 0;
   snprintf (name, sizeof name, "nbdimage-%lu", (unsigned long) geteuid ());
@@ -428,7 +431,7 @@ pending_journal_open (const struct pending_image *image,
     *out = j;
   else
     report_warn (report, "%s: there is no memory file system for a journal "
-                 "(/run/nbdimage, $XDG_RUNTIME_DIR, /dev/shm): if this "
+                 "(/run/nbdimage, /dev/shm, $XDG_RUNTIME_DIR): if this "
                  "process is killed, what was written since the last flush "
                  "may be lost", image->name);
   return 0;

@@ -322,14 +322,13 @@ is_there (void)
 
 /* A process sets some bits and is killed. */
 static void
-be_killed (void)
+be_killed_with (struct pending_image image)
 {
   pid_t pid = fork ();
   int status;
 
   assert_true (pid >= 0);
   if (pid == 0) {
-    struct pending_image image = in_file ();
     struct pending *p = NULL;
 
     if (pending_open (&image, &p, NULL, NULL) == 0 &&
@@ -340,6 +339,12 @@ be_killed (void)
   }
   assert_int_equal (waitpid (pid, &status, 0), pid);
   assert_true (WIFSIGNALED (status));
+}
+
+static void
+be_killed (void)
+{
+  be_killed_with (in_file ());
 }
 
 static bool
@@ -558,6 +563,31 @@ a_journal_of_another_version_is_refused (void **state)
   assert_int_equal (unlink (path), 0);
 }
 
+/* In a session, and then started by something that knows of none. */
+static void
+the_environment_does_not_hide_a_journal (void **state)
+{
+  struct pending_image image = in_file ();
+  struct pending *p;
+
+  (void) state;
+  image.folder = NULL;
+  assert_int_equal (setenv ("XDG_RUNTIME_DIR", folder, 1), 0);
+  be_killed_with (image);
+  assert_int_equal (unsetenv ("XDG_RUNTIME_DIR"), 0);
+  p = open_pending (&image);
+  assert_true (has (p, 3, 100));
+  clear_all (p);
+  pending_close (p);
+  be_killed_with (image);
+  assert_int_equal (setenv ("XDG_RUNTIME_DIR", folder, 1), 0);
+  p = open_pending (&image);
+  assert_true (has (p, 3, 100));
+  clear_all (p);
+  pending_close (p);
+  assert_int_equal (unsetenv ("XDG_RUNTIME_DIR"), 0);
+}
+
 static void
 without_a_memory_file_system_there_is_a_warning (void **state)
 {
@@ -641,6 +671,7 @@ main (void)
     cmocka_unit_test (two_do_not_write_to_one_image),
     cmocka_unit_test (a_journal_of_something_else_does_not_count),
     cmocka_unit_test (a_journal_of_another_version_is_refused),
+    cmocka_unit_test (the_environment_does_not_hide_a_journal),
     cmocka_unit_test (without_a_memory_file_system_there_is_a_warning),
     cmocka_unit_test (a_folder_that_others_can_write_to_is_not_used),
   };
