@@ -138,7 +138,10 @@ nbdimage create -f raw r.img 1M
 refuses nbdimage commit -y r.img
 contains "$tmp/refused" 'have no parents'
 start_nbdkit -r image parent.vhd
-qemu-io -r -f raw "$uri" <<<'sleep 5000' &
+# Refused while a commit has it.
+until qemu-io -r -f raw "$uri" <<<'sleep 5000'; do
+    sleep 0.1
+done &
 for ((i = 0; i < 50; i++)); do
     nbdimage commit -y --force a.vhd >out 2>err || break
     sleep 0.1

@@ -171,7 +171,7 @@ refused 'exists already' -O raw src.img new.link
 refused 'is a folder' -O raw src.img .
 refused "its folder can't be opened" src.img none/new.img
 refused 'none.img: ' none.img new.img
-refused 'whole sectors of 512 bytes' -f raw "$0" new.vhd
+refused 'whole sectors of 512 bytes' -f raw "$abs_top_srcdir/tests/functions.sh" new.vhd
 : >empty.img
 refused 'is empty' empty.img new.img
 if [ -b /dev/nbd0 ]; then
