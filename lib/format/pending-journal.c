@@ -10,10 +10,9 @@
  * ones; all of them are looked into for one that was left.  The one that the
  * environment names is the last: a process that is killed in a session and the
  * next one, started by cron or by systemd, have to find the same.  Folder and
- * file
- * belong to whoever runs us and nobody else can write to them; no symbolic
- * link is followed.  A name is made of device, inode and identity of the
- * image.
+ * file belong to whoever runs us and nobody else can write to them; no
+ * symbolic link is followed.  A name is made of device, inode and identity of
+ * the image.
  *
  * The header repeats these, and names the boot of the machine: after a power
  * cut, or where the folder outlived one, there is no data for the bits.  It

@@ -17,6 +17,27 @@ sum ()
     nbdcopy "$1" - | sha256sum
 }
 
+# The same again, without a flush, and killed while the client is there: when
+# it goes, it flushes, and so does the server.
+write_and_kill ()
+{
+    local i writer
+
+    : >"$tmp/killed.log"
+    stdbuf -oL qemu-io -t writeback -f raw -c 'write -P 0x55 1M 64k' \
+        -c 'write -P 0x66 3000 1000' -c 'sleep 60000' "$uri" \
+        >"$tmp/killed.log" 2>&1 &
+    writer=$!
+    for ((i = 0; i < 300; i++)); do
+        [ "$(grep -c 'wrote [0-9]' "$tmp/killed.log")" -lt 2 ] || break
+        sleep 0.1
+    done
+    same "what was written" "$(grep -c 'wrote [0-9]' "$tmp/killed.log")" 2
+    kill -9 "$nbdkit_pid"
+    kill -9 "$writer"
+    wait "$writer" || true
+}
+
 mkdir "$tmp/tree" "$tmp/desks"
 head -c 3000000 /dev/urandom >"$tmp/tree/file"
 xorriso -as mkisofs -quiet -r -V OVERLAY -o "$tmp/cd.iso" "$tmp/tree"
@@ -36,8 +57,10 @@ for image in "$tmp/disk.img" "$tmp/cd.iso" "$tmp/dynamic.vhd" \
     qemu-io -f raw -c 'write -P 0x55 1M 64k' -c 'write -P 0x66 3000 1000' \
         "$uri"
     written=$(sum "$uri")
-    # Without a flush, and killed.
-    kill -9 "$nbdkit_pid"
+    stop_nbdkit
+    rm "$overlay"
+    start_nbdkit image "$image" overlay="$overlay"
+    write_and_kill
     start_nbdkit image "$image" overlay="$overlay"
     same "after kill -9 over $image" "$(sum "$uri")" "$written"
     qemu-io -r -f raw -c 'read -P 0x55 1M 64k' -c 'read -P 0x66 3000 1000' \
