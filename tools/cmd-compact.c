@@ -5,35 +5,57 @@
 #include <config.h>
 
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 
 #include "lib/base/size.h"
 #include "lib/format/compact.h"
+#include "lib/fsmap/used-map.h"
 #include "tools/change/change.h"
+#include "tools/change/free-space.h"
 #include "tools/commands.h"
 #include "tools/output.h"
 #include "tools/report.h"
 
 struct compact {
   struct change_options change;
+  bool free;
 
   struct offline *offline;
   struct image_compact_plan plan;
+  struct used_map used;         /* with --free */
   struct report *report;
   uint64_t old_file_size;       /* bytes */
 };
 
 static const struct option_spec compact_options[] = {
+  { "free", 0, OPTION_FLAG, NULL,
+    "also drop what no file system uses", offsetof (struct compact, free) },
   CHANGE_OPTIONS (struct compact, change),
   OPTION_END
 };
+
+static bool
+is_free (void *opaque, uint64_t off, uint64_t len)
+{
+  return !used_map_touches (opaque, off, len);
+}
 
 static int
 look (void *opaque, struct job *job, struct err *err)
 {
   struct compact *c = opaque;
+  struct image *img;
+  int r = 0;
 
-  return image_compact_plan (c->offline, &c->plan, c->report, job, err);
+  if (c->free) {
+    r = offline_image (c->offline, &img, c->report, err);
+    if (r == 0)
+      r = free_space_find (img, &c->used, c->report, job, err);
+    c->plan.is_free = is_free;
+    c->plan.opaque = &c->used;
+  }
+  return r < 0 ? r : image_compact_plan (c->offline, &c->plan, c->report, job, err);
 }
 
 static int
@@ -52,8 +74,11 @@ show_plan (const struct compact *c)
 
   change_say_name (&c->change);
   change_say (&c->change, "Blocks", "%s of %s are zeros and are dropped",
-              size_to_string (p->dropped, some),
+              size_to_string (p->dropped - p->free, some),
               size_to_string (p->blocks, all));
+  if (c->free)
+    change_say (&c->change, "Free space", "%s that no file system uses are "
+                "dropped too", size_to_string (p->free, some));
   change_say (&c->change, "In the file", "%s move into gaps",
               size_to_string (p->to_move, some));
   change_say (&c->change, "File size", "%s (%" PRIu64 " bytes) becomes %s (%"
@@ -69,12 +94,13 @@ show_result (const struct compact *c, bool changed)
   uint64_t now = offline_file_size (c->offline);
 
   if (c->change.json)
-    return output_json (json_pack ("{s:o,s:o,s:o,s:o,s:o,s:b}",
+    return output_json (json_pack ("{s:o,s:o,s:o,s:o,s:o,s:o,s:b}",
       "name", output_json_text (c->change.name),
       "old-file-size", json_integer ((json_int_t) c->old_file_size),
       "file-size", json_integer ((json_int_t) (changed ? now
                                                : c->plan.file_size)),
       "dropped", json_integer ((json_int_t) c->plan.dropped),
+      "free", json_integer ((json_int_t) c->plan.free),
       "moved", json_integer ((json_int_t) c->plan.to_move),
       "changed", changed));
   if (changed && now <= c->old_file_size)
@@ -128,6 +154,7 @@ run (int argc, char *argv[])
   change_check (&command_compact, &c.change);
   status = compact (&c);
   image_compact_plan_free (&c.plan);
+  used_map_free (&c.used);
   offline_close (c.offline);
   return status;
 }

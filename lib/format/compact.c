@@ -17,7 +17,9 @@ image_compact_plan (struct offline *o, struct image_compact_plan *plan,
   struct image *img;
   int r;
 
-  memset (plan, 0, sizeof *plan);
+  *plan = (struct image_compact_plan) {
+    .is_free = plan->is_free, .opaque = plan->opaque,
+  };
   if (o->ops->compact == NULL)
     return err_set (err, -ENOTSUP, "images of the format %s can't be "
                     "compacted", o->ops->name);

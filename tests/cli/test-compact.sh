@@ -156,3 +156,70 @@ contains "$tmp/refused" 'a fixed VHD has no blocks'
 nbdimage create -f raw r.img 1M
 refuses nbdimage compact -y r.img
 contains "$tmp/refused" "can't be compacted"
+
+# ------------------------------------------------------------- free space
+
+# Two file systems that had more files once than they have now, and a
+# partition of which nobody knows what is in it.
+requires mke2fs
+requires debugfs
+requires e2fsck
+requires mkfs.vfat
+requires mcopy
+requires sfdisk
+
+head -c 20M /dev/urandom >large
+mkdir tree
+head -c 3M /dev/urandom >tree/kept
+cp large tree/gone
+mke2fs -q -t ext4 -d tree ext.img 60M
+debugfs -w -R 'rm gone' ext.img 2>/dev/null
+truncate -s 40M fat.img
+mkfs.vfat -F 32 fat.img >/dev/null
+mcopy -i fat.img tree/kept large ::
+mdel -i fat.img ::large
+truncate -s 120M free.raw
+sfdisk -q free.raw <<'END'
+label: dos
+start=2048, size=122880, type=83
+start=124928, size=81920, type=c
+start=206848, size=20480, type=83
+END
+dd if=ext.img of=free.raw bs=1M seek=1 conv=notrunc,sparse status=none
+dd if=fat.img of=free.raw bs=1M seek=61 conv=notrunc,sparse status=none
+dd if=large of=free.raw bs=1M count=10 seek=101 conv=notrunc status=none
+nbdimage convert -O vhd free.raw free.vhd
+old=$(stat -c %s free.vhd)
+nbdimage compact --free --yes --json free.vhd >out 2>err
+contains err 'partition 3 is kept as a whole'
+refuses grep 'partition [12] is kept' err
+freed=$(jq .free out)
+[ "$freed" -ge $((30 << 20)) ] || fail "only $freed bytes were free"
+[ $((old - $(stat -c %s free.vhd))) -ge "$freed" ] ||
+    fail "the file is not so much smaller"
+bytes free.vhd after
+is_whole free.vhd
+part ()
+{
+    dd if=after of="$3" bs=1M skip="$1" count="$2" status=none
+}
+part 1 60 ext.after
+e2fsck -fn ext.after
+debugfs -R 'dump kept kept.ext' ext.after 2>/dev/null
+same_bytes kept.ext tree/kept
+part 61 40 fat.after
+fsck.fat -n fat.after
+mcopy -i fat.after ::kept kept.fat
+same_bytes kept.fat tree/kept
+part 101 10 third.after
+cmp -n $((10 << 20)) third.after large
+cmp -n $((1 << 20)) after free.raw
+nbdimage compact --free --yes --json free.vhd >out 2>err
+same "once more" "$(jq .changed out)" false
+
+# A file system that was not unmounted is kept.
+debugfs -w -R 'set_super_value state 0' ext.img 2>/dev/null
+dd if=ext.img of=free.raw bs=1M seek=1 conv=notrunc status=none
+nbdimage convert -O vhd free.raw dirty.vhd
+nbdimage compact --free --dry-run dirty.vhd >out 2>err
+contains err 'partition 1 is kept as a whole'

@@ -15,7 +15,8 @@
  *
  * What may be dropped, are blocks whose sectors are zeros, or have no bit: in
  * a dynamic disk all of these, in a differencing one those where the parents
- * read zeros.  Sectors whose bit is 0 are the parents' in any case.
+ * read zeros.  Sectors whose bit is 0 are the parents' in any case.  The same
+ * goes for blocks that the caller says nobody uses, whatever they hold.
  */
 
 #include <config.h>
@@ -118,6 +119,23 @@ see_block (struct scan *s, uint64_t index, bool *zero, struct err *err)
   return r;
 }
 
+/* Does nobody use it, so that it may be anything? */
+static int
+see_free (struct scan *s, const struct image_compact_plan *plan,
+          uint64_t index, bool *is_free, struct err *err)
+{
+  const struct vhd_bat *bat = &s->e->layer->bat;
+  uint64_t off = index * bat->block_size;
+  uint64_t end = min_u64 (off + bat->block_size, bat->disk_end);
+  int r = 0;
+
+  *is_free = plan->is_free && plan->is_free (plan->opaque, off, end - off);
+  /* What it had instead would be the parents'. */
+  for (; r == 0 && *is_free && off < end; off += PIECE)
+    r = read_zero_below (s, min_u64 (PIECE, end - off), off, is_free, err);
+  return r;
+}
+
 static bool
 is_dropped (const struct image_compact_plan *plan, uint64_t index)
 {
@@ -131,19 +149,22 @@ see_blocks (struct scan *s, struct image_compact_plan *plan, struct job *job,
   const struct vhd_bat *bat = &s->e->layer->bat;
 
   for (uint64_t i = 0; i < bat->nr_entries; ++i) {
-    bool zero;
+    bool zero, is_free = false;
     int r;
 
     if (bat->entries[i] == VHD_BAT_HELD_ABSENT)
       continue;
     r = see_block (s, i, &zero, err);
+    if (r == 0 && !zero)
+      r = see_free (s, plan, i, &is_free, err);
     if (r == 0)
       r = job_advance (job, bat->block_size, err);
     if (r < 0)
       return r;
-    if (zero) {
+    if (zero || is_free) {
       plan->drop[i / 8] |= (uint8_t) (1 << i % 8);
       plan->dropped += bat->block_size;
+      plan->free += is_free ? bat->block_size : 0;
     }
   }
   return 0;
