@@ -55,7 +55,8 @@ look (void *opaque, struct job *job, struct err *err)
     c->plan.is_free = is_free;
     c->plan.opaque = &c->used;
   }
-  return r < 0 ? r : image_compact_plan (c->offline, &c->plan, c->report, job, err);
+  return r < 0 ? r : image_compact_plan (c->offline, &c->plan, c->report, job,
+                                         err);
 }
 
 static int
