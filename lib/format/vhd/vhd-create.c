@@ -63,6 +63,11 @@ check_parent (const struct creation *c, struct err *err)
   struct block_sizes sizes;
   unsigned layers = 1;
 
+  /* Whoever names a file as the parent wants what others can read. */
+  if (o->base == NULL && parent_layer (c) == NULL)
+    return err_set (err, -EINVAL, "parent %s: is a %s image; the parent of a "
+                    "differencing VHD is a VHD", o->parent,
+                    image_format (c->parent));
   image_get_sizes (c->parent, &sizes);
   if (sizes.logical > VHD_SECTOR_SIZE && parent_layer (c) == NULL &&
       strcmp (image_format (c->parent), "iso") != 0)

@@ -75,6 +75,11 @@ check_parent (const struct creation *c, struct err *err)
   const struct image_create_options *o = c->options;
   unsigned layers = 1;
 
+  /* Whoever names a file as the parent wants what others can read. */
+  if (o->base == NULL && parent_layer (c) == NULL)
+    return err_set (err, -EINVAL, "parent %s: is a %s image; the parent of a "
+                    "differencing VHDX is a VHDX", o->parent,
+                    image_format (c->parent));
   if (o->kind == IMAGE_FIXED)
     return err_set (err, -EINVAL, "a fixed VHDX can't have a parent");
   if (o->size != 0 && o->size < image_size (c->parent))
