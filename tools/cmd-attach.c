@@ -514,8 +514,16 @@ check_and_attach (struct attach *a)
 {
   CLEANUP_IMAGE_PARAMETERS struct image_parameters parameters = { { NULL } };
   struct err err = ERR_INIT;
-  int r, status;
+  int r = 0, status;
 
+  /* An overlay would be made for nothing where the kernel can't attach it. */
+  if (a->image.overlay)
+    r = kernel_prepare (&err);
+  if (r < 0) {
+    status = tool_fail (NULL, &err);
+    offer_nbdfuse (a);
+    return status;
+  }
   r = check (a, &err);
   if (r == 0 && kernel_prepare (&err) < 0) {
     status = tool_fail (NULL, &err);

@@ -14,6 +14,7 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/size.h"
+#include "lib/format/children.h"
 #include "lib/format/commit.h"
 #include "tools/change/change.h"
 #include "tools/commands.h"
@@ -95,7 +96,7 @@ show_plan (const struct commit *c)
     change_say (&c->change, "Damaged", "%s, which is differencing over the "
                 "parent, too", p->siblings.ptr[i]);
   change_say (&c->change, "Then", c->delete ? "it is removed"
-              : "it stays, and is not needed any more");
+              : "it stays, and this disk does not need it any more");
 }
 
 static int
@@ -122,6 +123,24 @@ check_siblings (const struct commit *c, struct err *err)
                   c->plan.siblings.ptr[0]);
 }
 
+/* Whoever is differencing over the child needs it. */
+static int
+check_children (const struct commit *c, struct err *err)
+{
+  struct name_list children = VECTOR_INIT;
+  int r = 0;
+
+  if (!c->delete || c->force)
+    return 0;
+  r = image_find_children (c->plan.img, &children, err);
+  if (r == 0 && children.len > 0)
+    r = err_set (err, -EBUSY, "%s is differencing over it, and would be lost "
+                 "with it; --force removes it all the same",
+                 children.ptr[0]);
+  name_list_free (&children);
+  return r;
+}
+
 static int
 commit (struct commit *c)
 {
@@ -134,6 +153,8 @@ commit (struct commit *c)
   tool_warnings (c->change.name, &report);
   if (r == 0)
     r = check_siblings (c, &err);
+  if (r == 0)
+    r = check_children (c, &err);
   if (r < 0)
     return tool_fail (c->change.name, &err);
   show_plan (c);

@@ -35,7 +35,7 @@ struct create {
 
 static const struct option_spec create_options[] = {
   { "format", 'f', OPTION_STRING, "vhd|vhdx|raw",
-    "the format of the new image; vhd unless said",
+    "the format of the new image; as its name ends, or vhd",
     offsetof (struct create, format) },
   { "parent", 0, OPTION_STRING, "IMAGE",
     "make a differencing disk over this VHD or VHDX",
@@ -69,13 +69,23 @@ static const struct option_spec create_options[] = {
   OPTION_END
 };
 
+/* As the name says, where it says what can be made. */
+static const char *
+format_by_name (const char *path)
+{
+  const char *format = image_format_by_name (path);
+
+  return format && image_create_check_format (format, NULL) == 0
+    ? format : "vhd";
+}
+
 static void
 check (struct create *c, const char *size, struct image_create_options *o)
 {
   struct err err = ERR_INIT;
 
   if (c->format == NULL)
-    c->format = "vhd";
+    c->format = format_by_name (c->path);
   if (image_create_check_format (c->format, &err) < 0)
     command_usage_error (&command_create, "%s", err.msg);
   if (c->geometry && strcmp (c->geometry, "none") != 0 &&

@@ -186,6 +186,7 @@ resize (struct resize *c)
 {
   CLEANUP_REPORT struct report report = REPORT_INIT;
   const struct image_resize_plan *p = &c->plan;
+  bool has_children = false;
   struct err err = ERR_INIT;
   int r = plan (c, &report, &err);
 
@@ -199,10 +200,12 @@ resize (struct resize *c)
   }
   show_plan (c);
   if (p->size != p->old_size)
-    change_warn_of_children (&c->change, c->img);
+    has_children = change_warn_of_children (&c->change, c->img);
   if (c->change.dry_run)
     return show_result (c, false);
-  if ((p->size < p->old_size || p->loses_rest) && !change_confirm (&c->change))
+  /* Nothing is lost where a disk only grows. */
+  if ((p->size < p->old_size || p->loses_rest || has_children) &&
+      !change_confirm (&c->change))
     return STATUS_FAILED;
   r = change_run (&c->change, run_plan, c, &err);
   return r < 0 ? tool_fail (c->change.name, &err) : show_result (c, true);

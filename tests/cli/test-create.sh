@@ -175,3 +175,10 @@ for ((i = 0; i < 300; i++)); do
 done
 [ -e new ] || fail "the parent is still being written"
 stop_nbdkit
+
+# The name says the format, if nothing else does.
+for name in named.vhd:vhd named.vhdx:vhdx named.img:raw named.disk:vhd; do
+    nbdimage create "${name%:*}" 8M
+    same "format of ${name%:*}" \
+        "$(nbdimage info --json "${name%:*}" | jq -r .format)" "${name#*:}"
+done

@@ -97,10 +97,11 @@ change_say (const struct change_options *o, const char *label,
   putchar ('\n');
 }
 
-void
+bool
 change_warn_of_children (const struct change_options *o, struct image *img)
 {
   struct name_list children = VECTOR_INIT;
+  bool any;
   struct err err = ERR_INIT;
 
   if (image_find_children (img, &children, &err) < 0)
@@ -109,5 +110,7 @@ change_warn_of_children (const struct change_options *o, struct image *img)
   for (size_t i = 0; i < children.len; ++i)
     tool_warning ("%s: %s is differencing over this disk, and is damaged when "
                   "it changes", o->name, children.ptr[i]);
+  any = children.len > 0;
   name_list_free (&children);
+  return any;
 }

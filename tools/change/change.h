@@ -70,9 +70,9 @@ void change_say (const struct change_options *o, const char *label,
 void change_say_name (const struct change_options *o);
 
 /* Files in the folder of the image that say that it is their parent, as
- * warnings.
+ * warnings.  Are there any?
  */
-void change_warn_of_children (const struct change_options *o,
+bool change_warn_of_children (const struct change_options *o,
                               struct image *img);
 
 #endif /* NBDIMAGE_TOOLS_CHANGE_CHANGE_H */
