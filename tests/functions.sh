@@ -160,10 +160,12 @@ args=()
 for a in "\$@"; do
     if [ -z "\$seen" ] && [ "\$a" = image ]; then
         a='$NBDIMAGE_PLUGIN'
-        seen=1
     fi
+    [ "\$a" != '$NBDIMAGE_PLUGIN' ] || seen=1
     args+=("\$a")
 done
+# Others' plugins have no use for it; the scripts of some would be slowed down.
+[ -n "\$seen" ] || exec '$real' "\${args[@]}"
 exec env $asan '$real' "\${args[@]}"
 END
     chmod +x "$tmp/bin/nbdkit"
