@@ -222,9 +222,10 @@ static unsigned nr_states;
 static void
 cut_power (const struct change *c)
 {
+  unsigned usual = getenv ("NBDIMAGE_LONG") ? 5 : 1;
   char first[256];
 
-  if (change_power_cuts (c, number_from ("NBDIMAGE_TEST_SEEDS", 3), false,
+  if (change_power_cuts (c, number_from ("NBDIMAGE_TEST_SEEDS", usual), false,
                          &nr_states, first) > 0)
     fail_msg ("%s", first);
 }
