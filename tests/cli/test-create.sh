@@ -182,3 +182,6 @@ for name in named.vhd:vhd named.vhdx:vhdx named.img:raw named.disk:vhd; do
     same "format of ${name%:*}" \
         "$(nbdimage info --json "${name%:*}" | jq -r .format)" "${name#*:}"
 done
+refuses nbdimage create named.iso 8M
+contains "$tmp/refused" "images of the format ‘iso’ can't be made"
+[ ! -e named.iso ] || fail "a file that is no ISO is called one"
