@@ -137,13 +137,40 @@ stop_nbdkit
 
 # ------------------------------------------------------- kill -9, resumed
 
+# killed COMMAND...: with -9, when something is done and noted; false when it
+# came to its end before that was seen.
+killed ()
+{
+    local pid before
+    before=$(state_done "out/.to.$to.partial.state")
+
+    "$@" 2>>err &
+    pid=$!
+    while [ -e "/proc/$pid" ] &&
+              [ "$(state_done "out/.to.$to.partial.state")" -le "$before" ]; do
+        sleep 0.02
+    done
+    kill -KILL "$pid" || true
+    ! wait "$pid" && [ -e "out/.to.$to.partial.state" ]
+}
+
 # A note is made each second, and much is to be done in between.
-slow_source 200ms
 for to in img vhd vhdx; do
-    : >err
-    until_done KILL 1700 3000 nbdimage convert --resume --threads=1 -f raw \
-        "$uri" "out/to.$to"
-    [ "$times" -ge 1 ] || fail "it was not killed"
+    for delay in 300 900 2700; do
+        : >err
+        slow_source "${delay}ms"
+        convert=(nbdimage convert --resume --threads=1 -f raw "$uri"
+                 "out/to.$to")
+        ! killed "${convert[@]}" || break
+        stop_nbdkit
+        rm -f "out/to.$to"
+    done
+    [ ! -e "out/to.$to" ] || fail "it was not killed"
+    # A second time, where it is not at its end by then.
+    if killed "${convert[@]}" || [ ! -e "out/to.$to" ]; then
+        "${convert[@]}" 2>>err
+    fi
+    stop_nbdkit
     contains err "nbdimage: out/to.$to: going on behind "
     same "what there is" "$(left)" "to.$to"
     case $to in
@@ -157,7 +184,6 @@ for to in img vhd vhdx; do
     fi
     rm "out/to.$to"
 done
-stop_nbdkit
 
 # --------------------------------------------- what is there to go on with
 

@@ -220,16 +220,23 @@ refuses nbdimage resize raw.img -1M </dev/null
 contains "$tmp/refused" '--yes confirms it'
 same_bytes dynamic.vhd same.vhd
 start_nbdkit image dynamic.vhd
-qemu-io -f raw -c 'read 0 512' "$uri"
-qemu-io -f raw "$uri" <<<'sleep 5000' &
-for ((i = 0; i < 50; i++)); do
-    nbdimage resize dynamic.vhd 50M >/dev/null 2>&1 || break
-    nbdimage resize -y dynamic.vhd 20M
+# A client that stays until it is told to go.
+mkfifo commands
+stdbuf -oL qemu-io -f raw "$uri" <commands >answers &
+client=$!
+exec 3>commands
+echo 'read 0 512' >&3
+for ((i = 0; i < 600; i++)); do
+    ! grep -q 'read 512/512' answers || break
     sleep 0.1
 done
-[ "$i" -lt 50 ] || fail "it is changed while it is served"
+contains answers 'read 512/512'
+refuses nbdimage resize dynamic.vhd 50M
+contains "$tmp/refused" 'dynamic.vhd'
+same_bytes dynamic.vhd same.vhd
+exec 3>&-
+wait "$client"
 stop_nbdkit
-wait
 refuses nbdimage resize nbd://localhost/x 1G
 contains "$tmp/refused" 'only files can be changed'
 refuses nbdimage resize none.vhd 1G
