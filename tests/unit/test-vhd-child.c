@@ -748,7 +748,7 @@ check_written (const char *path, const struct image_options *options,
   struct image *img = open_file (path, options);
 
   /* The last one may be there, too: sector by sector, none is older. */
-  for (uint32_t n = done > NR_SECTORS ? done - NR_SECTORS + 1 : 0; n < done;
+  for (uint32_t n = done >= NR_SECTORS ? done - NR_SECTORS + 1 : 0; n < done;
        ++n)
     check_sector (img, n * 37 % NR_SECTORS, seed + n);
   image_unref (img);
