@@ -2,8 +2,6 @@
 
 #include <config.h>
 
-#include <stdbool.h>
-
 #include "lib/base/cleanup.h"
 #include "lib/format/busy.h"
 
@@ -22,25 +20,57 @@ busy_list_destroy (struct busy_list *list)
   pthread_cond_destroy (&list->changed);
 }
 
+/* Under the lock, as what follows. */
 static bool
-is_busy (const struct busy_list *list, uint64_t index)
+is_busy (const struct busy_list *list, uint64_t index, bool shared)
 {
   for (const struct busy *b = list->first; b; b = b->next)
-    if (b->index == index)
+    if (b->index == index && !(b->shared && shared))
       return true;
   return false;
+}
+
+static void
+add (struct busy_list *list, uint64_t index, bool shared, struct busy *busy)
+{
+  busy->index = index;
+  busy->shared = shared;
+  busy->next = list->first;
+  list->first = busy;
+}
+
+static void
+wait_and_add (struct busy_list *list, uint64_t index, bool shared,
+              struct busy *busy)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&list->lock);
+
+  while (is_busy (list, index, shared))
+    pthread_cond_wait (&list->changed, &list->lock);
+  add (list, index, shared, busy);
 }
 
 void
 busy_begin (struct busy_list *list, uint64_t index, struct busy *busy)
 {
+  wait_and_add (list, index, false, busy);
+}
+
+void
+busy_share (struct busy_list *list, uint64_t index, struct busy *busy)
+{
+  wait_and_add (list, index, true, busy);
+}
+
+bool
+busy_try (struct busy_list *list, uint64_t index, struct busy *busy)
+{
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&list->lock);
 
-  while (is_busy (list, index))
-    pthread_cond_wait (&list->changed, &list->lock);
-  busy->index = index;
-  busy->next = list->first;
-  list->first = busy;
+  if (is_busy (list, index, false))
+    return false;
+  add (list, index, false, busy);
+  return true;
 }
 
 void

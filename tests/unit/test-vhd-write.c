@@ -538,7 +538,7 @@ a_place_is_not_used_again_before_operations_end (void **state)
   (void) state;
   write_sector (img, 0, 1);
   entry = bat_entry (block, 0);
-  epoch = vhd_space_enter (vhd->writer->space);
+  epoch = epoch_enter (vhd_space_epoch (vhd->writer->space));
   assert_int_equal (image_zero (img, BLOCK, 0, 0, NULL), 0);
   for (unsigned i = 1; i < 64; ++i) {
     assert_int_equal (image_flush (img, NULL), 0);
@@ -547,7 +547,7 @@ a_place_is_not_used_again_before_operations_end (void **state)
       nr_reused++;
     if (i == 16) {
       assert_int_equal (nr_reused, 0);
-      vhd_space_leave (vhd->writer->space, epoch);
+      epoch_leave (vhd_space_epoch (vhd->writer->space), epoch);
     }
   }
   assert_int_equal (nr_reused, 1);

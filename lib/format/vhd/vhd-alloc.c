@@ -103,8 +103,7 @@ vhd_writer_new (struct vhd_layer *layer, struct vhd_writer **out,
     vhd_space_free (w->space);
     return r;
   }
-  pthread_mutex_init (&w->lock, NULL);
-  pthread_cond_init (&w->changed, NULL);
+  busy_list_init (&w->busy);
   *out = steal_ptr (&w);
   return 0;
 }
@@ -116,8 +115,7 @@ vhd_writer_free (struct vhd_writer *w)
     return;
   vhd_pending_free (w->pending);
   vhd_space_free (w->space);
-  pthread_mutex_destroy (&w->lock);
-  pthread_cond_destroy (&w->changed);
+  busy_list_destroy (&w->busy);
   free (w);
 }
 
@@ -130,43 +128,6 @@ vhd_writer_flush (struct vhd_writer *w, struct err *err)
   if (r == 0)
     vhd_space_tidy (w->space);
   return r;
-}
-
-/*--- Busy -------------------------------------------------------------------*/
-
-static bool
-is_busy (const struct vhd_writer *w, uint64_t index, bool shared)
-{
-  for (const struct vhd_busy *b = w->busy; b; b = b->next)
-    if (b->index == index && !(b->shared && shared))
-      return true;
-  return false;
-}
-
-void
-vhd_busy_begin (struct vhd_writer *w, uint64_t index, bool shared,
-                struct vhd_busy *busy)
-{
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&w->lock);
-
-  while (is_busy (w, index, shared))
-    pthread_cond_wait (&w->changed, &w->lock);
-  busy->index = index;
-  busy->shared = shared;
-  busy->next = w->busy;
-  w->busy = busy;
-}
-
-void
-vhd_busy_end (struct vhd_writer *w, struct vhd_busy *busy)
-{
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&w->lock);
-  struct vhd_busy **p = &w->busy;
-
-  while (*p != busy)
-    p = &(*p)->next;
-  *p = busy->next;
-  pthread_cond_broadcast (&w->changed);
 }
 
 /*--- One entry --------------------------------------------------------------*/
@@ -248,13 +209,13 @@ vhd_block_add (struct vhd_writer *w, uint64_t index, uint32_t in_block,
                const void *buf, size_t len, struct err *err)
 {
   struct err why = ERR_INIT;
-  struct vhd_busy busy;
+  struct busy busy;
   int r = 1;
 
-  vhd_busy_begin (w, index, false, &busy);
+  busy_begin (&w->busy, index, &busy);
   if (held_entry (w, index) == VHD_BAT_HELD_ABSENT)
     r = add_block (w, index, in_block, buf, len, &why);
-  vhd_busy_end (w, &busy);
+  busy_end (&w->busy, &busy);
   return r < 0 ? err_set (err, r, "%s", why.msg) : r;
 }
 
@@ -320,13 +281,13 @@ int
 vhd_block_remove (struct vhd_writer *w, uint64_t index, bool *done,
                   struct err *err)
 {
-  struct vhd_busy busy;
+  struct busy busy;
   int r;
 
   *done = false;
-  vhd_busy_begin (w, index, false, &busy);
+  busy_begin (&w->busy, index, &busy);
   r = remove_block (w, index, done, err);
-  vhd_busy_end (w, &busy);
+  busy_end (&w->busy, &busy);
   return r;
 }
 
@@ -400,11 +361,11 @@ int
 vhd_block_fill_bitmap (struct vhd_writer *w, uint64_t index, struct err *err)
 {
   struct err why = ERR_INIT;
-  struct vhd_busy busy;
+  struct busy busy;
   int r;
 
-  vhd_busy_begin (w, index, false, &busy);
+  busy_begin (&w->busy, index, &busy);
   r = fill_bitmap (w, index, &why);
-  vhd_busy_end (w, &busy);
+  busy_end (&w->busy, &busy);
   return r < 0 ? err_set (err, r, "%s", why.msg) : r;
 }

@@ -32,22 +32,62 @@
 
 #include <config.h>
 
-#include <string.h>
-
 #include "lib/base/checked.h"
+#include "lib/format/over-parents.h"
 #include "lib/format/vhd/vhd-write.h"
 
-static uint64_t
-disk_off (const struct vhd_writer *w, const struct vhd_part *part)
+static int
+bits_run (const struct over_parents *b, uint32_t first, uint32_t max,
+          uint32_t *nr, bool *here, struct err *err)
 {
-  return part->index * w->layer->bat.block_size + part->in_block;
+  struct vhd_writer *w = b->opaque;
+
+  return vhd_bitmap_run (w->layer, b->index, (uint32_t) b->place, first, max,
+                         nr, here, err);
+}
+
+static int
+read_disk (const struct over_parents *b, void *buf, size_t len, uint64_t off,
+           struct err *err)
+{
+  struct vhd_writer *w = b->opaque;
+
+  return vhd_layer_pread (w->layer, buf, len, off, err);
+}
+
+static const struct over_parents_ops ops = { bits_run, read_disk };
+
+/* The block at this place. */
+static struct over_parents
+block_at (struct vhd_writer *w, uint64_t index, uint32_t sector)
+{
+  const struct vhd_bat *bat = &w->layer->bat;
+
+  return (struct over_parents) {
+    .ops = &ops,
+    .opaque = w,
+    .file = w->layer->block,
+    .sector_size = VHD_SECTOR_SIZE,
+    .index = index,
+    .place = sector,
+    .disk_off = index * bat->block_size,
+    .data_off = (uint64_t) sector * VHD_SECTOR_SIZE + bat->bitmap_size,
+  };
 }
 
 static bool
 is_of_whole_sectors (const struct vhd_part *part)
 {
-  return part->in_block % VHD_SECTOR_SIZE == 0 &&
-    part->len % VHD_SECTOR_SIZE == 0;
+  return over_parents_is_whole (VHD_SECTOR_SIZE, part->in_block, part->len);
+}
+
+static int
+bits_are_set (struct vhd_writer *w, const struct vhd_part *part,
+              uint32_t sector, bool *set, struct err *err)
+{
+  const struct over_parents b = block_at (w, part->index, sector);
+
+  return over_parents_are_set (&b, part->in_block, part->len, set, err);
 }
 
 /* Is the block, which is ours now, still where we found it? */
@@ -59,59 +99,26 @@ is_still_at (const struct vhd_writer *w, uint64_t index, uint32_t sector)
   return vhd_bat_lookup (w->layer, index, &now, NULL) == 0 && now == sector;
 }
 
-/*--- Data -------------------------------------------------------------------*/
-
-/* A part of one sector, which the caller has alone if its bit is 0. */
-static int
-write_in_sector (struct vhd_writer *w, const struct vhd_part *part,
-                 uint32_t sector, const void *buf, struct err *err)
+/* Alone with an absent block, and where a sector is written in part. */
+static void
+make_busy (struct vhd_writer *w, const struct vhd_part *part,
+           uint32_t sector, struct busy *busy)
 {
-  uint32_t in_sector = part->in_block % VHD_SECTOR_SIZE;
-  struct vhd_part all = { part->index, part->in_block - in_sector,
-                          VHD_SECTOR_SIZE };
-  uint8_t bytes[VHD_SECTOR_SIZE];
-  bool set;
-  int r = vhd_bits_are_set (w, part, sector, &set, err);
-
-  if (r < 0)
-    return r;
-  if (set)
-    return block_pwrite (w->layer->block, buf, part->len,
-                         vhd_data_off (w, sector, part), 0, err);
-  r = vhd_layer_pread (w->layer, bytes, sizeof bytes, disk_off (w, &all),
-                       err);
-  if (r < 0)
-    return r;
-  memcpy (bytes + in_sector, buf, part->len);
-  return block_pwrite (w->layer->block, bytes, sizeof bytes,
-                       vhd_data_off (w, sector, &all), 0, err);
+  if (sector != VHD_BAT_ABSENT && is_of_whole_sectors (part))
+    busy_share (&w->busy, part->index, busy);
+  else
+    busy_begin (&w->busy, part->index, busy);
 }
 
-/* A part of a sector in front, whole ones, a part of one behind. */
+/*--- Data -------------------------------------------------------------------*/
+
 static int
 write_data (struct vhd_writer *w, const struct vhd_part *part,
             uint32_t sector, const void *buf, struct err *err)
 {
-  struct vhd_part rest = *part;
-  const char *p = buf;
-  int r = 0;
+  const struct over_parents b = block_at (w, part->index, sector);
 
-  while (r == 0 && rest.len > 0) {
-    uint32_t in_sector = rest.in_block % VHD_SECTOR_SIZE;
-    struct vhd_part now = rest;
-
-    now.len = in_sector > 0 || rest.len < VHD_SECTOR_SIZE
-      ? min_u64 (rest.len, VHD_SECTOR_SIZE - in_sector)
-      : round_down (rest.len, VHD_SECTOR_SIZE);
-    r = is_of_whole_sectors (&now)
-      ? block_pwrite (w->layer->block, p, now.len,
-                      vhd_data_off (w, sector, &now), 0, err)
-      : write_in_sector (w, &now, sector, p, err);
-    p += now.len;
-    rest.in_block += (uint32_t) now.len;
-    rest.len -= now.len;
-  }
-  return r;
+  return over_parents_write (&b, part->in_block, buf, part->len, err);
 }
 
 static int
@@ -151,21 +158,19 @@ int
 vhd_child_write (struct vhd_writer *w, const struct vhd_part *part,
                  const void *buf, struct err *err)
 {
-  struct vhd_busy busy;
+  struct busy busy;
   uint32_t sector;
   bool set = false;
   int r = vhd_bat_lookup (w->layer, part->index, &sector, err);
 
   if (r == 0 && sector != VHD_BAT_ABSENT)
-    r = vhd_bits_are_set (w, part, sector, &set, err);
+    r = bits_are_set (w, part, sector, &set, err);
   if (r < 0)
     return r;
   if (set)
     return block_pwrite (w->layer->block, buf, part->len,
                          vhd_data_off (w, sector, part), 0, err);
-  vhd_busy_begin (w, part->index,
-                  sector != VHD_BAT_ABSENT && is_of_whole_sectors (part),
-                  &busy);
+  make_busy (w, part, sector, &busy);
   if (!is_still_at (w, part->index, sector))
     r = 1;
   else if (sector == VHD_BAT_ABSENT)
@@ -175,7 +180,7 @@ vhd_child_write (struct vhd_writer *w, const struct vhd_part *part,
     if (r == 0)
       r = set_bits (w, part, sector, err);
   }
-  vhd_busy_end (w, &busy);
+  busy_end (&w->busy, &busy);
   return r;
 }
 
@@ -186,10 +191,10 @@ static int
 zero_sectors (struct vhd_writer *w, const struct vhd_part *part,
               uint32_t sector, unsigned flags, struct err *err)
 {
-  struct vhd_busy busy;
+  struct busy busy;
   int r;
 
-  vhd_busy_begin (w, part->index, sector != VHD_BAT_ABSENT, &busy);
+  make_busy (w, part, sector, &busy);
   if (!is_still_at (w, part->index, sector))
     r = 1;
   else if (sector == VHD_BAT_ABSENT)
@@ -200,7 +205,7 @@ zero_sectors (struct vhd_writer *w, const struct vhd_part *part,
     if (r == 0)
       r = set_bits (w, part, sector, err);
   }
-  vhd_busy_end (w, &busy);
+  busy_end (&w->busy, &busy);
   return r;
 }
 
@@ -214,8 +219,9 @@ zero_whole_sectors (struct vhd_writer *w, const struct vhd_part *part,
   int r = vhd_bat_lookup (w->layer, part->index, &sector, err);
 
   if (r == 0 && (sector == VHD_BAT_ABSENT || removable))
-    r = vhd_parents_are_zero (w->layer, part->len, disk_off (w, part), &zero,
-                              err);
+    r = vhd_parents_are_zero (w->layer, part->len,
+                              part->index * w->layer->bat.block_size +
+                              part->in_block, &zero, err);
   if (r < 0 || (zero && sector == VHD_BAT_ABSENT))
     return r;
   if (zero)
@@ -223,7 +229,7 @@ zero_whole_sectors (struct vhd_writer *w, const struct vhd_part *part,
   if (r < 0 || done)
     return r;
   if (sector != VHD_BAT_ABSENT)
-    r = vhd_bits_are_set (w, part, sector, &set, err);
+    r = bits_are_set (w, part, sector, &set, err);
   if (r < 0)
     return r;
   if (set)
@@ -244,12 +250,9 @@ vhd_child_zero (struct vhd_writer *w, const struct vhd_part *part,
   int r = 0;
 
   while (r == 0 && rest.len > 0) {
-    uint32_t in_sector = rest.in_block % VHD_SECTOR_SIZE;
     struct vhd_part now = rest;
 
-    now.len = in_sector > 0 || rest.len < VHD_SECTOR_SIZE
-      ? min_u64 (rest.len, VHD_SECTOR_SIZE - in_sector)
-      : round_down (rest.len, VHD_SECTOR_SIZE);
+    now.len = over_parents_piece (VHD_SECTOR_SIZE, rest.in_block, rest.len);
     r = is_of_whole_sectors (&now)
       ? zero_whole_sectors (w, &now, flags, err)
       : vhd_child_write (w, &now, zeros, err);
@@ -261,42 +264,22 @@ vhd_child_zero (struct vhd_writer *w, const struct vhd_part *part,
 
 /*--- Trim -------------------------------------------------------------------*/
 
-/* Bits do not become 0 while we look. */
-static int
-discard_sectors (struct vhd_writer *w, const struct vhd_part *part,
-                 uint32_t sector, struct err *err)
-{
-  unsigned i = (unsigned) div_round_up (part->in_block, VHD_SECTOR_SIZE), n;
-  unsigned end = (unsigned) ((part->in_block + part->len) / VHD_SECTOR_SIZE);
-  bool here;
-  int r = 0;
-
-  for (; r == 0 && i < end; i += n) {
-    const struct vhd_part at = { part->index, i * VHD_SECTOR_SIZE, 0 };
-
-    r = vhd_bitmap_run (w->layer, part->index, sector, i, end - i, &n, &here,
-                        err);
-    if (r == 0 && here)
-      r = block_trim (w->layer->block, (uint64_t) n * VHD_SECTOR_SIZE,
-                      vhd_data_off (w, sector, &at), 0, err);
-  }
-  return r;
-}
-
 int
 vhd_child_discard (struct vhd_writer *w, const struct vhd_part *part,
                    struct err *err)
 {
   bool zero = false, done = false;
+  struct over_parents b;
   uint32_t sector;
   int r = vhd_bat_lookup (w->layer, part->index, &sector, err);
 
   if (r < 0 || sector == VHD_BAT_ABSENT)
     return r;
+  b = block_at (w, part->index, sector);
   if (vhd_is_whole_block (w, part))
-    r = vhd_parents_are_zero (w->layer, part->len, disk_off (w, part), &zero,
-                              err);
+    r = vhd_parents_are_zero (w->layer, part->len, b.disk_off, &zero, err);
   if (r == 0 && zero)
     r = vhd_block_remove (w, part->index, &done, err);
-  return r < 0 || done ? r : discard_sectors (w, part, sector, err);
+  return r < 0 || done ? r
+    : over_parents_trim (&b, part->in_block, part->len, err);
 }

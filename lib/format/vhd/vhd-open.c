@@ -126,14 +126,15 @@ vhd_close (struct image *img)
 static unsigned
 enter (const struct vhd *vhd)
 {
-  return vhd->writer ? vhd_space_enter (vhd->writer->space) : 0;
+  return vhd->writer ? epoch_enter (vhd_space_epoch (vhd->writer->space))
+                     : 0;
 }
 
 static void
 leave (const struct vhd *vhd, unsigned epoch)
 {
   if (vhd->writer)
-    vhd_space_leave (vhd->writer->space, epoch);
+    epoch_leave (vhd_space_epoch (vhd->writer->space), epoch);
 }
 
 static int

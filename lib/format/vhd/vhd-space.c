@@ -95,16 +95,10 @@ vhd_space_new (struct vhd_layer *layer, struct vhd_space **out,
 
 /*--- Operations under way ---------------------------------------------------*/
 
-unsigned
-vhd_space_enter (struct vhd_space *space)
+struct epoch *
+vhd_space_epoch (struct vhd_space *space)
 {
-  return epoch_enter (&space->epoch);
-}
-
-void
-vhd_space_leave (struct vhd_space *space, unsigned epoch)
-{
-  epoch_leave (&space->epoch, epoch);
+  return &space->epoch;
 }
 
 /* Step c, under the lock.  Out of memory loses places until the image is

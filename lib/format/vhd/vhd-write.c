@@ -57,9 +57,9 @@ vhd_data_off (const struct vhd_writer *w, uint32_t sector,
 
 /*--- Data -------------------------------------------------------------------*/
 
-int
-vhd_bits_are_set (struct vhd_writer *w, const struct vhd_part *part,
-                  uint32_t sector, bool *set, struct err *err)
+static int
+bits_are_set (struct vhd_writer *w, const struct vhd_part *part,
+              uint32_t sector, bool *set, struct err *err)
 {
   unsigned i = part->in_block / VHD_SECTOR_SIZE, n;
   unsigned end = (unsigned) div_round_up (part->in_block + part->len,
@@ -88,7 +88,7 @@ try_to_write (struct vhd_writer *w, const struct vhd_part *part,
   if (sector == VHD_BAT_ABSENT)
     return vhd_block_add (w, part->index, part->in_block, buf, part->len,
                           err);
-  r = vhd_bits_are_set (w, part, sector, &set, err);
+  r = bits_are_set (w, part, sector, &set, err);
   if (r < 0)
     return r;
   if (set)

@@ -17,8 +17,8 @@
 #ifndef NBDIMAGE_FORMAT_VHD_WRITE_H
 #define NBDIMAGE_FORMAT_VHD_WRITE_H
 
-#include <pthread.h>
-
+#include "lib/format/busy.h"
+#include "lib/format/epoch.h"
 #include "lib/format/vhd/vhd.h"
 
 /*--- vhd-space.c ------------------------------------------------------------*/
@@ -68,12 +68,10 @@ int vhd_space_flush (struct vhd_space *space, struct err *err);
 /* After a flush: what has become free goes, if that is worth it. */
 void vhd_space_tidy (struct vhd_space *space);
 
-/* Around each operation on the disk: whoever looked up a place between the
- * two may use it, as it is not given to another block before the end.
- * What enter returns is for leave.
+/* Around each operation on the disk: whoever looked up a place within may use
+ * it, as it is not given to another block before the end.
  */
-unsigned vhd_space_enter (struct vhd_space *space);
-void vhd_space_leave (struct vhd_space *space, unsigned epoch);
+struct epoch *vhd_space_epoch (struct vhd_space *space);
 
 /*--- vhd-pending.c ----------------------------------------------------------*/
 
@@ -104,20 +102,11 @@ int vhd_pending_flush (struct vhd_pending *p, struct err *err);
 
 /*--- vhd-alloc.c ------------------------------------------------------------*/
 
-/* A block that one thread is changing, on its stack. */
-struct vhd_busy {
-  uint64_t index;
-  bool shared;                  /* with others that are */
-  struct vhd_busy *next;
-};
-
 struct vhd_writer {
   struct vhd_layer *layer;      /* borrowed */
   struct vhd_space *space;
   struct vhd_pending *pending;  /* NULL: not a differencing disk */
-  pthread_mutex_t lock;         /* guards the list */
-  pthread_cond_t changed;       /* a block is not busy any more */
-  struct vhd_busy *busy;
+  struct busy_list busy;        /* blocks that are being changed */
   bool broken;                  /* atomic: the file's BAT may differ from
                                    ours, and nothing is written any more */
 };
@@ -139,13 +128,6 @@ struct vhd_part {
   uint32_t in_block;            /* bytes */
   uint64_t len;                 /* bytes */
 };
-
-/* Wait until nobody else is changing the block, or only those who share it
- * as we do, and keep others out until vhd_busy_end.
- */
-void vhd_busy_begin (struct vhd_writer *w, uint64_t index, bool shared,
-                     struct vhd_busy *busy);
-void vhd_busy_end (struct vhd_writer *w, struct vhd_busy *busy);
 
 /* By whoever has an absent block to itself: it is at this place from now on,
  * which vhd_space_take gave.  After a failure the place is taken care of.
@@ -191,10 +173,6 @@ int vhd_child_discard (struct vhd_writer *w, const struct vhd_part *part,
 /* Of a place: where the bytes of the part are in the file. */
 uint64_t vhd_data_off (const struct vhd_writer *w, uint32_t sector,
                        const struct vhd_part *part);
-
-/* Are the bits of all sectors that it touches 1, of the block at that place? */
-int vhd_bits_are_set (struct vhd_writer *w, const struct vhd_part *part,
-                      uint32_t sector, bool *set, struct err *err);
 
 bool vhd_is_whole_block (const struct vhd_writer *w,
                          const struct vhd_part *part);
