@@ -29,6 +29,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/sort.h"
 #include "lib/format/offline-ops.h"
+#include "lib/format/relocate.h"
 #include "lib/format/vhd/vhd-compact.h"
 
 #define PIECE (256 * 1024)
@@ -43,23 +44,6 @@ struct scan {
   uint8_t *below;               /* of the same of the parent's disk */
 };
 
-static bool
-is_zero (const uint8_t *p, size_t len)
-{
-  return len == 0 || (p[0] == 0 && memcmp (p, p + 1, len - 1) == 0);
-}
-
-/* Is it a hole of the file, all of it? */
-static bool
-is_hole (struct block *block, uint64_t off, uint64_t len)
-{
-  CLEANUP_EXTENT_LIST struct extent_list list = { VECTOR_INIT, 1 };
-
-  return block_extents (block, len, off, &list, NULL) == 0 &&
-    list.v.len > 0 && list.v.ptr[0].kind == EXTENT_HOLE &&
-    list.v.ptr[0].len >= len;
-}
-
 static int
 read_zero_below (struct scan *s, uint64_t len, uint64_t off, bool *zero,
                  struct err *err)
@@ -71,7 +55,7 @@ read_zero_below (struct scan *s, uint64_t len, uint64_t off, bool *zero,
   len = min_u64 (len, s->parent->size - off);
   r = vhd_layer_pread (s->parent, s->below, (size_t) len, off, err);
   if (r == 0)
-    *zero = is_zero (s->below, (size_t) len);
+    *zero = relocate_is_zero (s->below, (size_t) len);
   return r;
 }
 
@@ -87,10 +71,10 @@ see_run (struct scan *s, uint64_t index, uint32_t in_block, uint32_t len,
     in_block;
   int r = 0;
 
-  if (!is_hole (s->e->block, off, len)) {
+  if (!relocate_is_hole (s->e->block, off, len)) {
     r = block_pread (s->e->block, s->data, len, off, err);
     if (r == 0)
-      *zero = is_zero (s->data, len);
+      *zero = relocate_is_zero (s->data, len);
   }
   if (r < 0 || !*zero)
     return r;

@@ -45,6 +45,7 @@
 #include "lib/base/bytes.h"
 #include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
+#include "lib/format/relocate.h"
 #include "lib/format/vhd/vhd-edit.h"
 
 /* Bytes of blocks that move between two flushes. */
@@ -345,47 +346,6 @@ vhd_edit_clear_entries (struct vhd_edit *e, uint64_t first, uint64_t end,
   return 0;
 }
 
-/* How much of the range is a hole, from its beginning on?  Where that can't
- * be known there is none.
- */
-static uint64_t
-hole_at (struct block *block, uint64_t off, uint64_t len)
-{
-  CLEANUP_EXTENT_LIST struct extent_list list = { VECTOR_INIT, 1 };
-
-  if (block_extents (block, len, off, &list, NULL) < 0 || list.v.len == 0 ||
-      list.v.ptr[0].kind != EXTENT_HOLE)
-    return 0;
-  return min_u64 (list.v.ptr[0].len, len);
-}
-
-static int
-copy_range (struct block *block, uint64_t from, uint64_t to, uint64_t len,
-            uint8_t *buf, struct job *job, struct err *err)
-{
-  while (len > 0) {
-    uint64_t n = hole_at (block, from, len);
-    int r;
-
-    if (n > 0)
-      r = block_zero (block, n, to, 0, err);
-    else {
-      n = min_u64 (len, PIECE);
-      r = block_pread (block, buf, (size_t) n, from, err);
-      if (r == 0)
-        r = block_pwrite (block, buf, (size_t) n, to, 0, err);
-    }
-    if (r == 0)
-      r = job_advance (job, n, err);
-    if (r < 0)
-      return r;
-    from += n;
-    to += n;
-    len -= n;
-  }
-  return 0;
-}
-
 static int
 copy_block (struct vhd_edit *e, const struct vhd_move *m, uint8_t *buf,
             struct job *job, struct err *err)
@@ -393,8 +353,8 @@ copy_block (struct vhd_edit *e, const struct vhd_move *m, uint8_t *buf,
   const struct vhd_bat *bat = &e->layer->bat;
   uint64_t len = bat->bitmap_size + vhd_edit_block_len (e, m->index);
   uint64_t to = vhd_place_off (m->to);
-  int r = copy_range (e->block, vhd_edit_block_off (e, m->index), to, len,
-                      buf, job, err);
+  int r = relocate_bytes (e->block, vhd_edit_block_off (e, m->index), to,
+                          len, buf, job, err);
 
   if (r < 0 || len == vhd_place_size (bat))
     return r;
@@ -438,7 +398,7 @@ vhd_edit_move (struct vhd_edit *e, const struct vhd_move *moves, size_t nr,
 {
   size_t most = (size_t) max_u64 (1, BATCH_BYTES /
                                   vhd_place_size (&e->layer->bat));
-  CLEANUP_FREE uint8_t *buf = malloc (PIECE);
+  CLEANUP_FREE uint8_t *buf = malloc (RELOCATE_BUFFER);
   int r = 0;
 
   if (buf == NULL)
