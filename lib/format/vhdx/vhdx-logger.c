@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* Writing the log: changes of the BAT.
+/* Writing the log: changes of the BAT, and of other metadata.
  *
  * A change is made in a page that is held in memory, and the page written
  * into the log as a part of an entry; the file's own page changes at a
@@ -63,7 +63,7 @@
 #include "lib/format/vhdx/vhdx-write.h"
 
 /* As many descriptors as the first page of an entry has room for. */
-#define MAX_CHANGES (VHDX_PAGE / VHDX_DESC_SIZE - 2)
+#define MAX_CHANGES VHDX_LOGGER_MAX_PAGES
 
 /* An entry without changes, and one page that is never used, so that the log
  * is never quite full.
@@ -186,17 +186,18 @@ put_head (struct vhdx_logger *lg)
 
 /* Descriptor n and its page of data. */
 static void
-put_page (struct vhdx_logger *lg, size_t n, const struct page *page)
+put_page (struct vhdx_logger *lg, size_t n, uint64_t off,
+          const uint8_t bytes[VHDX_PAGE])
 {
   uint8_t *desc = lg->entry + VHDX_LOG_HEADER_SIZE + n * VHDX_DESC_SIZE;
   uint8_t *data = entry_page (lg, 1 + n);
 
   memcpy (desc, VHDX_DESC_SIGNATURE, 4);
-  memcpy (desc + VHDX_DESC_TRAILING, page->bytes + VHDX_DATA_LOW, 4);
-  memcpy (desc + VHDX_DESC_LEADING, page->bytes, VHDX_DATA_BYTES);
-  put_le64 (desc + VHDX_DESC_OFFSET, page->off);
+  memcpy (desc + VHDX_DESC_TRAILING, bytes + VHDX_DATA_LOW, 4);
+  memcpy (desc + VHDX_DESC_LEADING, bytes, VHDX_DATA_BYTES);
+  put_le64 (desc + VHDX_DESC_OFFSET, off);
   put_le64 (desc + VHDX_DESC_SEQUENCE, lg->sequence);
-  memcpy (data, page->bytes, VHDX_PAGE);
+  memcpy (data, bytes, VHDX_PAGE);
   memcpy (data, VHDX_DATA_SIGNATURE, 4);
   put_le32 (data + VHDX_DATA_HIGH, (uint32_t) (lg->sequence >> 32));
   put_le32 (data + VHDX_DATA_LOW, (uint32_t) lg->sequence);
@@ -308,7 +309,7 @@ write_in_place (struct vhdx_logger *lg, struct err *err)
   if (r == 0)
     r = block_flush (block, err);
   if (r < 0)
-    return err_in (err, "writing the BAT");
+    return err_in (err, "writing BAT and metadata");
   for (size_t i = 0; i < lg->pages.len; ++i)
     free (lg->pages.ptr[i].bytes);
   lg->pages.len = 0;
@@ -447,7 +448,7 @@ put_pages (struct vhdx_logger *lg, const struct change *first)
     for (const struct change *d = first; d != c && !seen; d = d->next)
       seen = round_down (d->off, VHDX_PAGE) == off;
     if (!seen)
-      put_page (lg, nr++, find_page (lg, off));
+      put_page (lg, nr++, off, find_page (lg, off)->bytes);
   }
   return nr;
 }
@@ -537,20 +538,89 @@ vhdx_logger_change (struct vhdx_logger *lg, uint64_t off, uint64_t value,
   return change.r < 0 ? err_set (err, change.r, "%s", change.why.msg) : 0;
 }
 
+/*--- Whole pages ------------------------------------------------------------*/
+
+/* What they are now is read first, so that nothing can fail once they are in
+ * the log.
+ */
+static int
+write_pages (struct vhdx_logger *lg, const struct vhdx_log_page *pages,
+             size_t nr, struct err *err)
+{
+  struct page *page;
+  int r = vhdx_logger_broken (lg) ? is_broken (err) : begin (lg, err);
+
+  assert (nr <= VHDX_LOGGER_MAX_PAGES);
+  if (r == 0)
+    r = make_room (lg, 1 + nr, err);
+  for (size_t i = 0; r == 0 && i < nr; ++i)
+    r = get_page (lg, pages[i].off, &page, err);
+  if (r < 0)
+    return r;
+  put_head (lg);
+  for (size_t i = 0; i < nr; ++i)
+    put_page (lg, i, pages[i].off, pages[i].bytes);
+  r = write_entry (lg, nr, err);
+  if (r < 0) {
+    take_back (lg);
+    return r;
+  }
+  for (size_t i = 0; i < nr; ++i) {
+    page = find_page (lg, pages[i].off);
+    memcpy (page->bytes, pages[i].bytes, VHDX_PAGE);
+    page->logged = true;
+  }
+  return 0;
+}
+
+int
+vhdx_logger_change_pages (struct vhdx_logger *lg,
+                          const struct vhdx_log_page *pages, size_t nr,
+                          struct err *err)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&lg->lock);
+  int r;
+
+  while (lg->writing)
+    pthread_cond_wait (&lg->written, &lg->lock);
+  lg->writing = true;
+  pthread_mutex_unlock (&lg->lock);
+  r = write_pages (lg, pages, nr, err);
+  pthread_mutex_lock (&lg->lock);
+  lg->writing = false;
+  pthread_cond_broadcast (&lg->written);
+  return r;
+}
+
+bool
+vhdx_logger_get_page (struct vhdx_logger *lg, uint64_t off,
+                      uint8_t bytes[VHDX_PAGE])
+{
+  const struct page *page = find_page (lg, off);
+
+  if (page == NULL)
+    return false;
+  memcpy (bytes, page->bytes, VHDX_PAGE);
+  return true;
+}
+
 /*--- The end ----------------------------------------------------------------*/
 
-static bool
-finish (struct vhdx_logger *lg)
+int
+vhdx_logger_finish (struct vhdx_logger *lg, struct err *err)
 {
   static const uint8_t no_log[UUID_SIZE];
+  int r = vhdx_logger_broken (lg) ? is_broken (err) : 0;
 
-  if (vhdx_logger_broken (lg))
-    return false;
-  if (!lg->begun)
-    return true;
-  return write_in_place (lg, NULL) == 0 &&
-    vhdx_header_update (lg->layer, &(struct vhdx_header_change) {
-        .log_guid = no_log }, NULL) == 0;
+  if (r < 0 || !lg->begun)
+    return r;
+  r = write_in_place (lg, err);
+  if (r == 0)
+    r = vhdx_header_update (lg->layer, &(struct vhdx_header_change) {
+        .log_guid = no_log }, err);
+  if (r == 0)
+    lg->begun = lg->active = false;
+  return r;
 }
 
 bool
@@ -560,7 +630,7 @@ vhdx_logger_free (struct vhdx_logger *lg)
 
   if (lg == NULL)
     return true;
-  is_empty = finish (lg);
+  is_empty = vhdx_logger_finish (lg, NULL) == 0;
   for (size_t i = 0; i < lg->pages.len; ++i)
     free (lg->pages.ptr[i].bytes);
   vector_free (&lg->pages);

@@ -50,10 +50,7 @@ struct vhdx_logger;
 int vhdx_logger_new (struct vhdx_layer *layer, struct vhdx_logger **out,
                      struct err *err);
 
-/* When all that was logged is where it belongs, on stable storage, and the
- * headers say that there is no log any more: true.  Otherwise, after a
- * failure, the log is left for who opens the file next.  NULL is fine: true.
- */
+/* Finish, and free; true if that could be done.  NULL is fine: true. */
 bool vhdx_logger_free (struct vhdx_logger *lg);
 
 /* Change 8 bytes of the BAT, at a multiple of 8 of the file.  When this
@@ -64,6 +61,33 @@ bool vhdx_logger_free (struct vhdx_logger *lg);
  */
 int vhdx_logger_change (struct vhdx_logger *lg, uint64_t off, uint64_t value,
                         struct err *err);
+
+/* The same for whole pages of the file, at multiples of VHDX_PAGE, all of
+ * them different: they are changed together, or none of them is, wherever
+ * they are but in headers and log (§2.3.1).
+ */
+struct vhdx_log_page {
+  uint64_t off;                 /* bytes, in the file */
+  const uint8_t *bytes;         /* VHDX_PAGE */
+};
+
+#define VHDX_LOGGER_MAX_PAGES (VHDX_PAGE / VHDX_DESC_SIZE - 2)
+
+int vhdx_logger_change_pages (struct vhdx_logger *lg,
+                              const struct vhdx_log_page *pages, size_t nr,
+                              struct err *err);
+
+/* A page as it is by now, if it may be another in the file: true.  While
+ * nobody changes anything.
+ */
+bool vhdx_logger_get_page (struct vhdx_logger *lg, uint64_t off,
+                           uint8_t bytes[VHDX_PAGE]);
+
+/* Where all that was logged gets to its place, and the headers say that there
+ * is no log any more; nothing is to be changed after.  After a failure the log
+ * is left for who opens the file next, or for another try.
+ */
+int vhdx_logger_finish (struct vhdx_logger *lg, struct err *err);
 
 /* The log could not be written, nor what was written be taken back: nothing
  * is written any more until the image is opened anew.
