@@ -11,6 +11,7 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/text.h"
+#include "lib/format/folder.h"
 #include "plugin/clients.h"
 #include "plugin/config.h"
 
@@ -103,9 +104,10 @@ client_of_file (const struct source *image, const char *file)
   return 0;
 }
 
-int
-clients_list (const struct source *image, export_fn fn, void *opaque,
-              struct err *err)
+/* The names of the overlays in the folder. */
+static int
+read_names (const struct source *image, struct name_list *names,
+            struct err *err)
 {
   DIR *folder = opendir (config.overlay_folder);
   struct dirent *entry;
@@ -120,8 +122,32 @@ clients_list (const struct source *image, export_fn fn, void *opaque,
     if (len == 0)
       continue;
     name = strndup (entry->d_name, strlen (image->name) + 1 + len);
-    r = name ? fn (opaque, name, NULL) : err_nomem (err);
+    if (name == NULL || vector_append (names, &name) < 0)
+      r = err_nomem (err);
+    else
+      steal_ptr (&name);
   }
   closedir (folder);
+  return r;
+}
+
+static int
+by_name (const void *a, const void *b)
+{
+  return strcmp (*(char *const *) a, *(char *const *) b);
+}
+
+int
+clients_list (const struct source *image, export_fn fn, void *opaque,
+              struct err *err)
+{
+  struct name_list names = VECTOR_INIT;
+  int r = read_names (image, &names, err);
+
+  if (names.len > 0)
+    qsort (names.ptr, names.len, sizeof names.ptr[0], by_name);
+  for (size_t i = 0; r == 0 && i < names.len; ++i)
+    r = fn (opaque, names.ptr[i], NULL);
+  name_list_free (&names);
   return r;
 }
