@@ -62,6 +62,27 @@ contains "$nbdkit_log" "disk.img: is being written by another process"
 stop_nbdkit
 let_go
 
+# Between two clients the image is free for others.  While one of them writes,
+# no client gets it; then there is what that one wrote.
+start_nbdkit image "$tmp/disk.img"
+other=$uri
+for ((i = 0; i < 300; i++)); do
+    ! qemu-io -f raw -c 'write -P 0x66 0 512' "$other" 2>&1 |
+        grep -q '^wrote' || break
+    sleep 0.1
+done
+hold "$other"
+refuses nbdinfo --size "$server"
+let_go
+for ((i = 0; i < 300; i++)); do
+    ! nbdinfo --size "$server" || break
+    sleep 0.1
+done
+qemu-io -f raw -c 'read -P 0x66 0 512' "$server" >"$tmp/log"
+contains "$tmp/log" 'read 512/512'
+refuses grep failed "$tmp/log"
+stop_nbdkit
+
 # Replace the file while nobody has it.
 truncate -s 2M "$tmp/new.img"
 mv "$tmp/new.img" "$tmp/disk.img"
