@@ -26,6 +26,7 @@ struct resize {
   struct change_options change;
   bool shrink;
   bool azure;
+  bool force;
 
   int direction;                /* 1: by size, -1: by size less; 0: to size */
   uint64_t size;                /* bytes */
@@ -43,6 +44,9 @@ static const struct option_spec resize_options[] = {
   { "azure", 0, OPTION_FLAG, NULL,
     "round up to whole MiB, as Azure takes it",
     offsetof (struct resize, azure) },
+  { "force", 0, OPTION_FLAG, NULL,
+    "also if that damages disks that are differencing over it",
+    offsetof (struct resize, force) },
   CHANGE_OPTIONS (struct resize, change),
   OPTION_END
 };
@@ -181,12 +185,24 @@ show_result (const struct resize *c, bool changed)
   return STATUS_DONE;
 }
 
+/* --yes agrees to what the plan says, which is not that others break. */
+static bool
+may_damage_children (const struct resize *c)
+{
+  if (c->plan.size == c->plan.old_size ||
+      !change_warn_of_children (&c->change, c->img) || c->force ||
+      c->change.dry_run)
+    return true;
+  tool_error ("%s: nothing was changed: --force does it although other disks "
+              "are differencing over this one", c->change.name);
+  return false;
+}
+
 static int
 resize (struct resize *c)
 {
   CLEANUP_REPORT struct report report = REPORT_INIT;
   const struct image_resize_plan *p = &c->plan;
-  bool has_children = false;
   struct err err = ERR_INIT;
   int r = plan (c, &report, &err);
 
@@ -199,12 +215,12 @@ resize (struct resize *c)
     return show_result (c, false);
   }
   show_plan (c);
-  if (p->size != p->old_size)
-    has_children = change_warn_of_children (&c->change, c->img);
+  if (!may_damage_children (c))
+    return STATUS_FAILED;
   if (c->change.dry_run)
     return show_result (c, false);
   /* Nothing is lost where a disk only grows. */
-  if ((p->size < p->old_size || p->loses_rest || has_children) &&
+  if ((p->size < p->old_size || p->loses_rest) &&
       !change_confirm (&c->change))
     return STATUS_FAILED;
   r = change_run (&c->change, run_plan, c, &err);

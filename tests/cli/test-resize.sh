@@ -154,6 +154,15 @@ if libvhdi.available():
 END
 nbdimage resize -n parent.vhd 50M 2>err
 contains err 'child.vhd is differencing over this disk'
+# Growing, too, is not for --yes to agree to.
+cp parent.vhd kept.vhd
+refuses nbdimage resize --yes parent.vhd 50M
+contains "$tmp/refused" '--force does it although'
+cmp parent.vhd kept.vhd
+nbdimage resize --force parent.vhd 50M 2>err
+contains err 'child.vhd is differencing over this disk'
+nbdimage info --json parent.vhd >out
+contains out '52428800'
 
 # A partition table.
 nbdimage create -f raw gpt.img 64M
