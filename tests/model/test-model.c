@@ -33,6 +33,7 @@
 #define LIFE 1000               /* operations */
 
 static uint64_t seed, nr_operations;
+static uint64_t nr_done;        /* operations */
 
 struct life {
   const struct subject_files *files;
@@ -295,6 +296,7 @@ live (struct life *l)
   compare_all (l);
   for (l->n = 0; l->n < LIFE; ++l->n) {
     do_something (l);
+    nr_done++;
     if (rng_below (&l->rng, 100) == 0)
       do_reopen (l);
     else if (rng_below (&l->rng, 100) == 0)
@@ -350,6 +352,8 @@ what_was_written_last_is_there (void **state)
                    (unsigned long long) seed);
     subject_remove (&f);
   }
+  print_message ("%llu operations\n", (unsigned long long) nr_done);
+  assert_true (nr_done >= nr_operations);
 }
 
 /* Where holes are punched, sizes change, and a file system lies below. */
