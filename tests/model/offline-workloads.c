@@ -15,8 +15,8 @@
 #include "tests/model/offline-workloads.h"
 
 /* The disk as somebody left it, and nothing open. */
-static void
-use_and_close (struct powercut *pc)
+void
+offline_use_and_close (struct powercut *pc)
 {
   for (unsigned n = 0; n < 8; ++n) {
     struct disk_op op = disk_op_random (&pc->rng, pc->files->nr_sectors,
@@ -25,25 +25,17 @@ use_and_close (struct powercut *pc)
     powercut_do (pc, &op);
   }
   powercut_flush (pc);
-  image_unref (pc->img);
-  pc->img = NULL;
+  powercut_close (pc);
 }
 
-static const struct image_ops *
-ops_of (const struct subject *s)
+const struct image_ops *
+offline_ops_of (const struct subject *s)
 {
   const struct image_ops *const *ops = image_formats;
 
   while (strcmp ((*ops)->name, s->format) != 0)
     ops++;
   return *ops;
-}
-
-static void __attribute__ ((__noreturn__))
-die (const struct powercut *pc, const struct err *err)
-{
-  fprintf (stderr, "%s: %s\n", pc->files->subject->name, err->msg);
-  abort ();
 }
 
 /*--- Resize -----------------------------------------------------------------*/
@@ -71,15 +63,16 @@ run_resize (struct powercut *pc, uint64_t new_size)
   struct err err = ERR_INIT;
 
   pc->new_size = new_size;
-  use_and_close (pc);
+  offline_use_and_close (pc);
   if (resize (pc->files, pc->block, new_size, &err) < 0)
-    die (pc, &err);
+    powercut_die (pc, "resize", &err);
+  powercut_done (pc);
 }
 
 static bool
 can_resize (const struct subject *s)
 {
-  return ops_of (s)->resize != NULL;
+  return offline_ops_of (s)->resize != NULL;
 }
 
 static void
@@ -144,7 +137,7 @@ static int
 check_resized (struct powercut_state *st, struct err *err)
 {
   struct powercut_found found;
-  int r = check_size (st, false, err);
+  int r = check_size (st, st->is_done, err);
 
   if (r == 0)
     r = powercut_check_whole (st, &found, err);
@@ -194,15 +187,16 @@ run_compact (struct powercut *pc)
     i = rng_below (&pc->rng, nr);
     powercut_zero (pc, i * per_block, per_block, BLOCK_NO_HOLE);
   }
-  use_and_close (pc);
+  offline_use_and_close (pc);
   if (compact (pc->files, pc->block, &err) < 0)
-    die (pc, &err);
+    powercut_die (pc, "compact", &err);
+  powercut_done (pc);
 }
 
 static bool
 can_compact (const struct subject *s)
 {
-  return ops_of (s)->compact != NULL && !s->is_plain;
+  return offline_ops_of (s)->compact != NULL && !s->is_plain;
 }
 
 /* The disk is the same, and the same again finishes it. */

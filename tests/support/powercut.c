@@ -14,7 +14,8 @@
 
 /* What is told to the replay. */
 struct powercut_note {
-  enum { OP_BEGINS, OP_ENDED, FLUSH_BEGINS, FLUSH_ENDED } kind;
+  enum { OP_BEGINS, OP_ENDED, FLUSH_BEGINS, FLUSH_ENDED, NAMED,
+         DONE } kind;
   struct disk_op op;
   uint8_t *bytes;               /* after a trim */
   struct powercut_note *begin;  /* of what ended */
@@ -22,8 +23,9 @@ struct powercut_note {
   struct powercut_note *next;
 };
 
-static void __attribute__ ((__noreturn__))
-die (const struct powercut *pc, const char *what, const struct err *err)
+void
+powercut_die (const struct powercut *pc, const char *what,
+              const struct err *err)
 {
   fprintf (stderr, "%s: %s: %s\n", pc->files->subject->name, what, err->msg);
   abort ();
@@ -58,7 +60,7 @@ read_back (struct powercut *pc, const struct disk_op *op)
     abort ();
   if (image_pread (pc->img, bytes, len, op->first * (uint64_t) DISK_SECTOR,
                    &err) < 0)
-    die (pc, "read", &err);
+    powercut_die (pc, "read", &err);
   return bytes;
 }
 
@@ -73,7 +75,7 @@ powercut_do (struct powercut *pc, const struct disk_op *op)
     begins.op.flags &= ~BLOCK_FUA;
   ended.begin = note (pc, &begins);
   if (disk_op_run (&begins.op, pc->img, &err) < 0)
-    die (pc, "operation", &err);
+    powercut_die (pc, "operation", &err);
   if (op->kind == DISK_TRIM)
     ended.bytes = read_back (pc, op);
   note (pc, &ended);
@@ -110,40 +112,76 @@ powercut_flush (struct powercut *pc)
   ended.begin = note (pc, &begins);
   history_drop_flushes (pc->history, pc->drop == POWERCUT_DROP_ALL);
   if (image_flush (pc->img, &err) < 0)
-    die (pc, "flush", &err);
+    powercut_die (pc, "flush", &err);
   history_drop_flushes (pc->history, pc->drop != POWERCUT_DROP_NONE);
   note (pc, &ended);
 }
 
-static void
-open_image (struct powercut *pc)
+void
+powercut_named (struct powercut *pc)
+{
+  struct powercut_note named = { .kind = NAMED };
+
+  note (pc, &named);
+}
+
+void
+powercut_done (struct powercut *pc)
+{
+  struct powercut_note done = { .kind = DONE };
+
+  note (pc, &done);
+}
+
+void
+powercut_open (struct powercut *pc)
 {
   struct err err = ERR_INIT;
 
   if (subject_open (pc->files, pc->block, true, &pc->img, &err) < 0)
-    die (pc, "opening", &err);
+    powercut_die (pc, "opening", &err);
+}
+
+void
+powercut_close (struct powercut *pc)
+{
+  image_unref (pc->img);
+  pc->img = NULL;
 }
 
 void
 powercut_reopen (struct powercut *pc)
 {
-  image_unref (pc->img);
-  open_image (pc);
+  powercut_close (pc);
+  powercut_open (pc);
+}
+
+static void
+make_file (struct powercut *pc, const struct powercut_workload *w)
+{
+  size_t len = pc->files->len;
+  CLEANUP_FREE uint8_t *data = malloc (len);
+
+  if (data == NULL)
+    abort ();
+  memcpy (data, pc->files->data, len);
+  if (w->prepare)
+    w->prepare (pc, &data, &len);
+  pc->block = history_file (pc->history, "recorded", data, len);
 }
 
 static void
 record (struct powercut *pc, const struct powercut_workload *w)
 {
-  const struct subject_files *f = pc->files;
-
   pthread_mutex_init (&pc->lock, NULL);
   pc->history = history_new ();
-  pc->block = history_file (pc->history, "recorded", f->data, f->len);
+  make_file (pc, w);
   history_drop_flushes (pc->history, pc->drop != POWERCUT_DROP_NONE);
   history_order_appends (pc->history, w->ordered_appends);
-  open_image (pc);
+  if (w->prepare == NULL)
+    powercut_open (pc);
   w->run (pc);
-  image_unref (pc->img);
+  powercut_close (pc);
   block_unref (pc->block);
 }
 
@@ -350,6 +388,8 @@ try_state (struct powercut_state *st, const struct powercut_workload *w,
   struct err err = ERR_INIT;
   int r;
 
+  if (!st->is_there)
+    return;
   st->how = how;
   st->seed = seed;
   st->block = replay_crash (st->replay, 0, how, seed);
@@ -367,7 +407,8 @@ try_state (struct powercut_state *st, const struct powercut_workload *w,
 }
 
 static void
-hear (struct disk_model *m, struct powercut_note *n)
+hear (struct powercut_state *st, struct disk_model *m,
+      struct powercut_note *n)
 {
   switch (n->kind) {
   case OP_BEGINS:
@@ -381,6 +422,12 @@ hear (struct disk_model *m, struct powercut_note *n)
     break;
   case FLUSH_ENDED:
     disk_model_flush_end (m, n->begin->number);
+    break;
+  case NAMED:
+    st->is_there = true;
+    break;
+  case DONE:
+    st->is_done = true;
     break;
   }
 }
@@ -431,22 +478,38 @@ count_moments (const struct history *h)
   return nr;
 }
 
+/* As it is at first. */
+static struct disk_model *
+new_model (const struct subject_files *f, const struct powercut_workload *w)
+{
+  uint8_t *zeros = calloc (f->nr_sectors, DISK_SECTOR);
+  struct disk_model *m;
+
+  if (zeros == NULL)
+    abort ();
+  m = disk_model_new (w->what == POWERCUT_MAKES ? zeros : f->disk,
+                      f->nr_sectors);
+  free (zeros);
+  return m;
+}
+
 static void
 try_history (struct powercut *pc, const struct powercut_workload *w,
              uint64_t seed, unsigned nr_states, struct powercut_result *result)
 {
   const struct subject_files *f = pc->files;
-  struct disk_model *m = disk_model_new (f->disk, f->nr_sectors);
+  struct disk_model *m = new_model (f, w);
   struct share share = { nr_states, count_moments (pc->history) };
   struct powercut_state st = {
     .files = f, .replay = replay_new (pc->history), .model = m,
     .result = result, .life = seed, .new_size = pc->new_size,
+    .is_there = w->what == POWERCUT_CHANGES,
   };
   const struct history_item *item;
 
   while ((item = replay_step (st.replay)) != NULL)
     if (item->kind == HISTORY_NOTE)
-      hear (m, item->note);
+      hear (&st, m, item->note);
     else {
       result->nr_changes++;
       st.nr_changes++;

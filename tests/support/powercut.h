@@ -59,6 +59,22 @@ void powercut_flush (struct powercut *pc);
 /* Close the image and open it again. */
 void powercut_reopen (struct powercut *pc);
 
+/* The same of an image that the workload closed, or has made. */
+void powercut_open (struct powercut *pc);
+void powercut_close (struct powercut *pc);
+
+/* The file that a workload makes has its name from now on, and may be found
+ * after a power cut: before, there is nothing to be tried.
+ */
+void powercut_named (struct powercut *pc);
+
+/* What the workload is about has succeeded, and is on stable storage. */
+void powercut_done (struct powercut *pc);
+
+/* What must succeed failed: end the test program. */
+void powercut_die (const struct powercut *pc, const char *what,
+                   const struct err *err) __attribute__ ((__noreturn__));
+
 /*--- Trying -----------------------------------------------------------------*/
 
 /* A file as the power cut left it. */
@@ -71,6 +87,8 @@ struct powercut_state {
   uint64_t seed;                /* of the crash */
   struct block *block;          /* file 0 */
   uint64_t new_size;            /* as the workload left it */
+  bool is_there;                /* the file has its name */
+  bool is_done;                 /* after powercut_done */
   const struct disk_model *model;
   struct powercut_result *result;
 };
@@ -79,6 +97,16 @@ struct powercut_workload {
   const char *name;             /* NULL ends a table */
   void (*run) (struct powercut *pc);
   bool ordered_appends;         /* as history_order_appends */
+
+  /* Change the file that there is at first, which run opens itself then:
+   * *data is from malloc.  NULL: it is the subject's, and open.
+   */
+  void (*prepare) (struct powercut *pc, uint8_t **data, size_t *len);
+
+  /* It makes the file: there is nothing to be tried before powercut_named.
+   * The disk is zeros then, or what its parent, the subject's leaf, has.
+   */
+  enum { POWERCUT_CHANGES, POWERCUT_MAKES, POWERCUT_MAKES_CHILD } what;
 
   /* Is there such a thing for the subject?  NULL: there is. */
   bool (*applies) (const struct subject *subject);
