@@ -5,8 +5,8 @@
  *
  * Each sector of bitmap that has some of them is read, through the cache, and
  * written with them.  After a power cut, in one of these, too, any of the bits
- * may be there and others not.  When a flush of the file fails, whichever it
- * is, data may be lost, and the bits are not for who opens the image next.
+ * may be there and others not.  When a flush of the file fails, whichever it is,
+ * data may be lost, and the bits are not for who opens the image next.
  *
  * A block may be removed, and its place released, while its bits are being
  * written: a flush counts as an operation, so that the place is nobody else's

@@ -96,9 +96,9 @@ void vhd_pending_free (struct vhd_pending *p);
 int vhd_pending_set (struct vhd_pending *p, uint64_t index, uint32_t sector,
                      uint32_t first, uint32_t nr, struct err *err);
 
-/* Flush the file of the layer.  When that fails, its pending bits are for
- * nobody after us: every flush of a file that is written to through this header
- * goes this way.
+/* Flush the file of the layer.  When that fails, its pending bits are for nobody
+ * after us: every flush of a file that is written to through this header goes
+ * this way.
  */
 int vhd_layer_flush (struct vhd_layer *layer, struct err *err);
 
