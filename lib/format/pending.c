@@ -340,12 +340,6 @@ pending_forget (struct pending *p, uint64_t block)
   }
 }
 
-void
-pending_disown (struct pending *p)
-{
-  pending_journal_disown (&p->journal);
-}
-
 bool
 pending_is_empty (const struct pending *p)
 {

@@ -10,8 +10,7 @@
  *
  *   1. pending_snapshot: which bits are there now; the data of all of them
  *      was written by then.
- *   2. fdatasync: the data is on stable storage.  If it fails, nobody
- *      knows of which sectors it is not: pending_disown.
+ *   2. fdatasync: the data is on stable storage.
  *   3. The bits are written into the image.
  *   4. fdatasync.
  *   5. pending_clear: those of the snapshot, and no others.
@@ -24,10 +23,8 @@
  * file system (the journal) that is mapped.  Whoever opens the image next for
  * writing gets the bits of the journal and flushes them in the same order;
  * whoever opens it for reading counts them.  A power cut takes the journal,
- * and the bits that nobody may have then, away.  So does a flush that failed,
- * step 2 or any other of that file: the kernel tells of data that it could not
- * write once, and whoever opens the file next reads what lay there before.
- * Once an image is closed after a flush, nothing is left.
+ * and the bits that nobody may have then, away.  Once an image is closed
+ * after a flush, nothing is left.
  *
  * Nothing here knows a format.  A block is a run of sectors whose data has a
  * place in the file; what the number of that place means is the format's
@@ -84,8 +81,8 @@ int pending_open (const struct pending_image *image, struct pending **out,
 int pending_peek (const struct pending_image *image, struct pending **out,
                   struct err *err);
 
-/* The journal is removed when no bit is left, or it was disowned, and
- * otherwise stays.  NULL is fine.
+/* The journal is removed when no bit is left, and otherwise stays.  NULL is
+ * fine.
  */
 void pending_close (struct pending *p);
 
@@ -95,13 +92,6 @@ void pending_close (struct pending *p);
  */
 int pending_set (struct pending *p, uint64_t block, uint64_t place,
                  uint32_t first, uint32_t nr);
-
-/* A flush of the file failed, and data that was written may be lost.  The bits
- * go on to count here, where every flush is going to fail; who opens the image
- * next does not get them, nor those that are set from now on, as after a power
- * cut.  To be called before anybody is told of the failure.
- */
-void pending_disown (struct pending *p);
 
 /* No bit of the block counts any more: it has another place, or none. */
 void pending_forget (struct pending *p, uint64_t block);

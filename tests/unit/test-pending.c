@@ -390,27 +390,6 @@ the_bits_of_a_killed_process_are_there (void **state)
 }
 
 static void
-bits_that_were_disowned_are_for_nobody_else (void **state)
-{
-  struct pending_image image = in_file ();
-  struct pending *p = open_pending (&image), *other = NULL;
-
-  (void) state;
-  assert_int_equal (pending_set (p, 3, 33, 100, 200), 0);
-  pending_disown (p);
-  assert_int_equal (pending_set (p, 4, 44, 100, 200), 0);
-  assert_true (has (p, 3, 100));
-  assert_true (has (p, 4, 100));
-  /* As if we were killed now; but nobody else writes while we are here. */
-  assert_int_equal (pending_peek (&image, &other, NULL), 0);
-  assert_null (other);
-  assert_int_equal (pending_open (&image, &other, NULL, NULL), -EBUSY);
-  assert_true (is_there ());
-  pending_close (p);
-  assert_false (is_there ());
-}
-
-static void
 a_reader_sees_the_bits_and_leaves_them (void **state)
 {
   struct pending_image image = in_file ();
@@ -687,7 +666,6 @@ main (void)
   };
   const struct CMUnitTest journals[] = {
     cmocka_unit_test (the_bits_of_a_killed_process_are_there),
-    cmocka_unit_test (bits_that_were_disowned_are_for_nobody_else),
     cmocka_unit_test (a_reader_sees_the_bits_and_leaves_them),
     cmocka_unit_test (whenever_it_is_killed),
     cmocka_unit_test (two_do_not_write_to_one_image),

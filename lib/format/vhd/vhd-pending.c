@@ -5,8 +5,7 @@
  *
  * Each sector of bitmap that has some of them is read, through the cache, and
  * written with them.  After a power cut, in one of these, too, any of the bits
- * may be there and others not.  When a flush of the file fails, whichever it is,
- * data may be lost, and the bits are not for who opens the image next.
+ * may be there and others not.
  *
  * A block may be removed, and its place released, while its bits are being
  * written: a flush counts as an operation, so that the place is nobody else's
@@ -129,16 +128,6 @@ write_page (struct vhd_layer *layer, const struct pending_page *page,
     bits[i] |= page->bits[i];
   return sector_cache_write (layer->cache, layer->block, layer->number,
                              sector, bits, err);
-}
-
-int
-vhd_layer_flush (struct vhd_layer *layer, struct err *err)
-{
-  int r = block_flush (layer->block, err);
-
-  if (r < 0 && layer->pending)
-    pending_disown (layer->pending);
-  return r;
 }
 
 static int

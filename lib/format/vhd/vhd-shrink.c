@@ -129,13 +129,13 @@ cut (struct vhd_space *space, uint64_t end)
                         NULL);
 
   if (r == 0)
-    r = vhd_layer_flush (space->layer, NULL);
+    r = block_flush (space->block, NULL);
   if (r == 0)
     r = block_resize (space->block, end + VHD_FOOTER_SIZE, NULL);
   if (r < 0)
     return r;
   space->next = space->limit = end;
-  vhd_layer_flush (space->layer, NULL);
+  block_flush (space->block, NULL);
   return 0;
 }
 
@@ -213,7 +213,7 @@ void
 vhd_space_cut_off (struct vhd_space *space)
 {
   if (!__atomic_load_n (&space->changed, __ATOMIC_RELAXED) ||
-      vhd_layer_flush (space->layer, NULL) < 0)
+      block_flush (space->block, NULL) < 0)
     return;
   for (size_t i = 0; i < space->waiting.len; ++i)
     (void) vector_append (&space->unready, &space->waiting.ptr[i]);

@@ -70,7 +70,6 @@ vhd_space_new (struct vhd_layer *layer, struct vhd_space **out,
       return r;
   }
   end = layer->footers.end;
-  space->layer = layer;
   space->block = layer->block;
   space->bat = &layer->bat;
   space->cache = layer->cache;
@@ -164,7 +163,7 @@ mend_copy (struct vhd_space *space, struct err *err)
   if (space->copy_behind) {
     r = block_pwrite (space->block, space->footer, VHD_FOOTER_SIZE, 0, 0, err);
     if (r == 0)
-      r = vhd_layer_flush (space->layer, err);
+      r = block_flush (space->block, err);
   }
   if (r == 0)
     space->copy_behind = false;
@@ -517,7 +516,7 @@ vhd_space_flush (struct vhd_space *space, struct err *err)
       takes_care = true;
     }
   }
-  r = vhd_layer_flush (space->layer, err);
+  r = block_flush (space->block, err);
   if (takes_care) {
     ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&space->lock);
     flushed_waiting (space, r == 0);

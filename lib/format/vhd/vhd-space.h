@@ -21,8 +21,7 @@ struct vhd_slot {
 DEFINE_VECTOR (vhd_slots, struct vhd_slot);
 
 struct vhd_space {
-  struct vhd_layer *layer;      /* borrowed */
-  struct block *block;          /* the layer's */
+  struct block *block;          /* borrowed */
   const struct vhd_bat *bat;    /* borrowed */
   struct sector_cache *cache;   /* borrowed */
   bool differencing;            /* new bitmaps are all zeros */

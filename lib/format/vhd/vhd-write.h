@@ -84,9 +84,8 @@ int vhd_pending_new (struct vhd_layer *layer, struct vhd_space *space,
                      struct vhd_pending **out, struct report *report,
                      struct err *err);
 
-/* After a flush, whose failure is not told.  If bits could not be written then,
- * they stay in the journal; if data could not be flushed, they are given up.
- * NULL is fine.
+/* After a flush, whose failure is not told: then the bits stay in the
+ * journal.  NULL is fine.
  */
 void vhd_pending_free (struct vhd_pending *p);
 
@@ -95,12 +94,6 @@ void vhd_pending_free (struct vhd_pending *p);
  */
 int vhd_pending_set (struct vhd_pending *p, uint64_t index, uint32_t sector,
                      uint32_t first, uint32_t nr, struct err *err);
-
-/* Flush the file of the layer.  When that fails, its pending bits are for nobody
- * after us: every flush of a file that is written to through this header goes
- * this way.
- */
-int vhd_layer_flush (struct vhd_layer *layer, struct err *err);
 
 /* Everything that was written before, bits included, is on stable storage
  * after.  From many threads.
