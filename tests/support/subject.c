@@ -345,6 +345,7 @@ subject_open (const struct subject_files *f, struct block *block,
   if (r == 0 && strcmp (image_format (*out), f->subject->format) != 0) {
     r = err_set (err, -EBADMSG, "it is taken for %s", image_format (*out));
     image_unref (*out);
+    *out = NULL;                /* the caller's cleanup looks at it */
   }
   return r;
 }
