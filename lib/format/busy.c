@@ -31,15 +31,6 @@ is_busy (const struct busy_list *list, uint64_t index, bool shared)
 }
 
 static void
-add (struct busy_list *list, uint64_t index, bool shared, struct busy *busy)
-{
-  busy->index = index;
-  busy->shared = shared;
-  busy->next = list->first;
-  list->first = busy;
-}
-
-static void
 wait_and_add (struct busy_list *list, uint64_t index, bool shared,
               struct busy *busy)
 {
@@ -47,7 +38,10 @@ wait_and_add (struct busy_list *list, uint64_t index, bool shared,
 
   while (is_busy (list, index, shared))
     pthread_cond_wait (&list->changed, &list->lock);
-  add (list, index, shared, busy);
+  busy->index = index;
+  busy->shared = shared;
+  busy->next = list->first;
+  list->first = busy;
 }
 
 void
@@ -60,17 +54,6 @@ void
 busy_share (struct busy_list *list, uint64_t index, struct busy *busy)
 {
   wait_and_add (list, index, true, busy);
-}
-
-bool
-busy_try (struct busy_list *list, uint64_t index, struct busy *busy)
-{
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&list->lock);
-
-  if (is_busy (list, index, false))
-    return false;
-  add (list, index, false, busy);
-  return true;
 }
 
 void

@@ -29,11 +29,10 @@ void busy_list_destroy (struct busy_list *list);        /* nobody is in it */
 
 /* Wait until nobody else is changing the block, and keep others out until
  * busy_end.  share: those who share it too neither are waited for nor kept
- * out.  try: alone, or false at once if somebody is changing it.
+ * out.
  */
 void busy_begin (struct busy_list *list, uint64_t index, struct busy *busy);
 void busy_share (struct busy_list *list, uint64_t index, struct busy *busy);
-bool busy_try (struct busy_list *list, uint64_t index, struct busy *busy);
 void busy_end (struct busy_list *list, struct busy *busy);
 
 #endif /* NBDIMAGE_FORMAT_BUSY_H */

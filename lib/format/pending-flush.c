@@ -24,7 +24,7 @@ pending_flush_destroy (struct pending_flush *f)
   pthread_cond_destroy (&f->ended);
 }
 
-/* Steps 2 to 6. */
+/* Steps 2 to 5. */
 static int
 flush_snapshot (struct pending_flush *f, const struct pending_snapshot *s,
                 struct err *err)
@@ -36,14 +36,9 @@ flush_snapshot (struct pending_flush *f, const struct pending_snapshot *s,
   r = f->ops->put (f->opaque, s, err);
   if (r == 0)
     r = f->ops->flush (f->opaque, err);
-  if (r == 0 && f->ops->settle)
-    r = f->ops->settle (f->opaque, s, err);
-  if (r < 0)
-    return r;
-  pending_clear (f->bits, s);
-  if (f->ops->done)
-    f->ops->done (f->opaque, s);
-  return 0;
+  if (r == 0)
+    pending_clear (f->bits, s);
+  return r;
 }
 
 static int

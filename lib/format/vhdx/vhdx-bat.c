@@ -418,8 +418,8 @@ end_of_entry (const struct vhdx_layer *layer, uint64_t index, uint64_t entry)
 /* Blocks that are absent and name a place that is not in the file, or could
  * not be, have none.  Most entries of a large table are 0.
  */
-uint64_t
-vhdx_bat_end (const struct vhdx_layer *layer)
+static uint64_t
+end_of_blocks (const struct vhdx_layer *layer)
 {
   const struct vhdx_bat *bat = &layer->bat;
   uint64_t size = block_size (layer->block), end = 0;
@@ -434,6 +434,17 @@ vhdx_bat_end (const struct vhdx_layer *layer)
                     (VHDX_BAT_OFFSET (entry) > 0 && e <= size)))
       end = e;
   }
+  return end;
+}
+
+uint64_t
+vhdx_end_of_data (const struct vhdx_layer *layer)
+{
+  uint64_t end = max_u64 (end_of_blocks (layer), VHDX_UNIT);
+
+  for (size_t i = 0; i < layer->regions.all.len; ++i)
+    end = max_u64 (end, layer->regions.all.ptr[i].off +
+                   layer->regions.all.ptr[i].len);
   return end;
 }
 

@@ -50,18 +50,6 @@ reason_not_to_edit (const struct vhdx_layer *layer)
   return reason;
 }
 
-/* Behind everything that the file is known to hold. */
-static uint64_t
-end_of_data (const struct vhdx_layer *layer)
-{
-  uint64_t end = max_u64 (vhdx_bat_end (layer), VHDX_UNIT);
-
-  for (size_t i = 0; i < layer->regions.all.len; ++i)
-    end = max_u64 (end, layer->regions.all.ptr[i].off +
-                   layer->regions.all.ptr[i].len);
-  return end;
-}
-
 static int
 load (struct vhdx_edit *e, struct report *report, struct err *err)
 {
@@ -79,7 +67,7 @@ load (struct vhdx_edit *e, struct report *report, struct err *err)
     return err_set (err, -EROFS, "can't be changed: %s", reason);
   e->bat = e->layer->regions.bat;
   e->metadata = e->layer->regions.metadata;
-  e->end = end_of_data (e->layer);
+  e->end = vhdx_end_of_data (e->layer);
   return 0;
 }
 
@@ -398,7 +386,7 @@ vhdx_edit_append (struct vhdx_edit *e, uint64_t len, uint64_t *off,
 bool
 vhdx_edit_is_cut (const struct vhdx_edit *e)
 {
-  return end_of_data (e->layer) >= block_size (e->block);
+  return vhdx_end_of_data (e->layer) >= block_size (e->block);
 }
 
 int
@@ -408,7 +396,7 @@ vhdx_edit_cut (struct vhdx_edit *e, struct err *err)
 
   if (r < 0 || vhdx_edit_is_cut (e))
     return r;
-  e->end = end_of_data (e->layer);
+  e->end = vhdx_end_of_data (e->layer);
   r = block_resize (e->block, e->end, err);
   return r < 0 ? r : block_flush (e->block, err);
 }

@@ -80,18 +80,6 @@ struct vhdx_space {
   uint64_t keep;                /* bytes: lost places end here */
 };
 
-/* Behind everything that the file is known to hold. */
-static uint64_t
-end_of_data (const struct vhdx_layer *layer)
-{
-  uint64_t end = max_u64 (vhdx_bat_end (layer), VHDX_UNIT);
-
-  for (size_t i = 0; i < layer->regions.all.len; ++i)
-    end = max_u64 (end, layer->regions.all.ptr[i].off +
-                   layer->regions.all.ptr[i].len);
-  return end;
-}
-
 int
 vhdx_space_new (struct vhdx_layer *layer, struct vhdx_logger *logger,
                 struct vhdx_space **out, struct err *err)
@@ -103,7 +91,7 @@ vhdx_space_new (struct vhdx_layer *layer, struct vhdx_logger *logger,
   space->layer = layer;
   space->logger = logger;
   space->size = layer->metadata.block_size;
-  space->next = end_of_data (layer);
+  space->next = vhdx_end_of_data (layer);
   space->batch = 1;
   space->wanted = layer->bat.nr_blocks - vhdx_bat_count_present (layer);
   pthread_mutex_init (&space->lock, NULL);
@@ -421,7 +409,7 @@ static void
 cut_off (struct vhdx_space *space)
 {
   struct block *block = space->layer->block;
-  uint64_t end = max_u64 (end_of_data (space->layer), space->keep);
+  uint64_t end = max_u64 (vhdx_end_of_data (space->layer), space->keep);
 
   punch (space, &space->unready, end);
   punch (space, &space->waiting, end);

@@ -265,13 +265,14 @@ int vhdx_bat_absent_run (struct vhdx_layer *layer, uint64_t block,
 /* Of tables that are held.
  *
  * place_of: where the entry of a block is in the file.  set: what readers see
- * of it.  end: behind all blocks and bitmap blocks, those too that are absent
- * and have a place kept for them.  count_present: blocks that are in the file.
+ * of it.  count_present: blocks that are in the file.  end_of_data: behind
+ * everything that the file is known to hold, in bytes: regions, blocks and
+ * bitmap blocks, those too that are absent and have a place kept for them.
  */
 uint64_t vhdx_bat_place_of (const struct vhdx_layer *layer, uint64_t block);
 void vhdx_bat_set (struct vhdx_layer *layer, uint64_t block, uint64_t entry);
-uint64_t vhdx_bat_end (const struct vhdx_layer *layer);
 uint64_t vhdx_bat_count_present (const struct vhdx_layer *layer);
+uint64_t vhdx_end_of_data (const struct vhdx_layer *layer);
 
 /*--- vhdx-bitmap.c ----------------------------------------------------------*/
 
