@@ -205,6 +205,12 @@ for kind in vhd vhdx; do
     detach "second.$kind"
     sha256sum "first.$kind" "second.$kind" >parents
     nbdimage create --parent="second.$kind" "chain.$kind"
+    attach "chain.$kind"
+    no_errors e2fsck -f -n "${dev}p1"
+    mount -o ro "${dev}p1" mnt
+    unchanged mnt below
+    umount mnt
+    detach "chain.$kind"
     life "chain.$kind"
     sha256sum --quiet --strict --check parents || fail "a parent was changed"
     rm "first.$kind" "second.$kind"

@@ -121,6 +121,17 @@ refuses nbdinfo --size "$(export_uri other.img@x)"
 same "files" "$(ls "$tmp/desks" | wc -l)" 3
 stop_nbdkit
 
+# In the order of their names, whatever the folder's is.
+mkdir "$tmp/shuffled"
+for i in 7 2 9 4 1 8 3 6 5; do
+    cp "$tmp/desks/disk.img@desk-1.vhd" "$tmp/shuffled/disk.img@desk-$i.vhd"
+done
+start_nbdkit image "$tmp/disk.img" overlay-dir="$tmp/shuffled"
+nbdinfo --list "$uri" | sed -n 's/^export="\(.*@.*\)":$/\1/p' >"$tmp/log"
+same "how many are listed" "$(wc -l <"$tmp/log")" 9
+sort -c "$tmp/log"
+stop_nbdkit
+
 # They are there with the next server.
 start_nbdkit image "$tmp/disk.img" overlay-dir="$tmp/desks"
 qemu-io -f raw -c 'read -P 2 0 4k' "$(desk desk-2)" >"$tmp/log"
