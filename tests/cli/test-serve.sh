@@ -181,6 +181,7 @@ ended TERM
 # Of a folder in which nothing can be served, it does not say "empty".
 mkdir "$tmp/orphan"
 cp "$tmp/cut.vhd" "$tmp/orphan"
+: >"$tmp/out"
 nbdimage serve -u "$sock" "$tmp/orphan" >"$tmp/out" 2>"$tmp/serve.err" &
 serve_pid=$!
 cleanup_fn stop_pid "$serve_pid"
@@ -195,6 +196,7 @@ ended TERM
 # Nor is there a use for a server of what another process is writing.
 our_sock=$sock
 start_nbdkit image "$tmp/disk.img"
+: >"$tmp/qemu-io"
 qemu-io -f raw -c 'read 0 512' -c 'sleep 60000' "$uri" >"$tmp/qemu-io" &
 qemu_io=$!
 cleanup_fn stop_pid "$qemu_io"

@@ -27,6 +27,7 @@ hold ()
 {
     local i
 
+    : >"$tmp/held"
     "$client" hold "$uri" <"$tmp/hold" >"$tmp/held" &
     holder=$!
     exec 9>"$tmp/hold"
