@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* Threads that work on the ranges of a disk.  Only lib/copy/ uses this. */
+/* Threads that work on the ranges of a disk.  lib/copy/ uses this, and
+ * ../format/rebase-compare.c.
+ */
 
 #ifndef NBDIMAGE_COPY_CREW_H
 #define NBDIMAGE_COPY_CREW_H

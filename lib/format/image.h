@@ -76,6 +76,12 @@ struct image_options {
   struct image *base;
   unsigned depth;               /* images that lie over this one: 0 */
 
+  /* The identity that the data of a VHDX gets with the first change, and that
+   * it keeps if it has it already: UUID_SIZE bytes, copied.  NULL: a new one
+   * each time.
+   */
+  const uint8_t *data_id;
+
   bool ignore_checksums;        /* of metadata; the image is then read-only */
   bool writable;                /* fail (-EROFS, -ENOTSUP) rather than open
                                    read-only */

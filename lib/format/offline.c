@@ -26,6 +26,7 @@ offline_open_block (struct block *block, const struct image_options *options,
     return err_nomem (err);
   o->options.format = options->format;
   o->options.parent_path = options->parent_path;
+  o->options.data_id = options->data_id;
   o->options.lock = true;
   o->block = block_ref (block);
   o->ops = ops;
@@ -75,6 +76,14 @@ offline_image (struct offline *o, struct image **out, struct report *report,
   if (r == 0)
     *out = o->img;
   return r;
+}
+
+int
+offline_reopen_image (struct offline *o, struct image **out, struct err *err)
+{
+  image_unref (o->img);
+  o->img = NULL;
+  return offline_image (o, out, NULL, err);
 }
 
 const char *

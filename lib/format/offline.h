@@ -18,8 +18,9 @@
 
 struct offline;
 
-/* Of the options format and parent_path count; they are borrowed.  Nothing
- * but what the format is found by is read.  -EBUSY if somebody else has it.
+/* Of the options format, parent_path and data_id count; they are borrowed.
+ * Nothing but what the format is found by is read.  -EBUSY if somebody else
+ * has it.
  */
 int offline_open (const char *name, const struct image_options *options,
                   struct offline **out, struct report *report,
@@ -38,6 +39,12 @@ void offline_close (struct offline *o);         /* NULL is fine */
  */
 int offline_image (struct offline *o, struct image **out,
                    struct report *report, struct err *err);
+
+/* Its file was changed, and its disk was not: it is opened anew, without
+ * warnings.
+ */
+int offline_reopen_image (struct offline *o, struct image **out,
+                          struct err *err);
 
 const char *offline_format (const struct offline *o);   /* "vhd" */
 uint64_t offline_file_size (const struct offline *o);   /* bytes, now */

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /* The image is compared with its new parent where it has nothing itself, in
- * pieces, and what differs is remembered in units of 4 KiB.  Then:
+ * pieces, and what differs is remembered in units of 4 KiB
+ * (rebase-compare.h).  Then:
  *
  *   1. What differs is read through the image and written into it, which
- *      changes nothing of its disk.
+ *      changes nothing of its disk, nor the identity of its data.
  *   2. A flush.
  *   3. The image gets the new parent: the driver's relink.
  *
@@ -22,146 +23,10 @@
 #include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
 #include "lib/format/offline-ops.h"
+#include "lib/format/rebase-compare.h"
 #include "lib/format/rebase.h"
 
 #define PIECE (1024 * 1024)
-#define UNIT 4096
-#define EXTENTS_AT_ONCE 1024
-
-struct comparison {
-  struct image *old, *new;
-  struct image_rebase_plan *plan;
-  uint8_t *a, *b;               /* a piece of each */
-  struct job *job;
-};
-
-/*--- Comparing --------------------------------------------------------------*/
-
-static bool
-is_zero_kind (enum extent_kind kind)
-{
-  return kind == EXTENT_HOLE || kind == EXTENT_ZERO;
-}
-
-static int
-add_range (struct image_rebase_plan *plan, uint64_t off, uint64_t len,
-           struct err *err)
-{
-  struct extent e = { off, len, EXTENT_DATA, 0 };
-  struct extent *last = plan->ranges.len > 0
-    ? &plan->ranges.ptr[plan->ranges.len - 1] : NULL;
-
-  plan->differs += len;
-  if (last && last->off + last->len == off) {
-    last->len += len;
-    return 0;
-  }
-  return vector_append (&plan->ranges, &e) < 0 ? err_nomem (err) : 0;
-}
-
-/* Behind its end a parent is zero. */
-static int
-read_new (struct comparison *c, size_t len, uint64_t off, struct err *err)
-{
-  uint64_t size = image_size (c->new);
-  size_t has = off < size ? (size_t) min_u64 (len, size - off) : 0;
-  int r = image_pread (c->new, c->b, has, off, err);
-
-  memset (c->b + has, 0, len - has);
-  return r < 0 ? err_in (err, "parent %s", image_name (c->new)) : 0;
-}
-
-static int
-compare_piece (struct comparison *c, size_t len, uint64_t off,
-               struct err *err)
-{
-  int r = image_pread (c->old, c->a, len, off, err);
-
-  if (r == 0)
-    r = read_new (c, len, off, err);
-  if (r < 0 || memcmp (c->a, c->b, len) == 0)
-    return r;
-  for (size_t i = 0, n; r == 0 && i < len; i += n) {
-    n = (size_t) min_u64 (UNIT - (off + i) % UNIT, len - i);
-    if (memcmp (c->a + i, c->b + i, n) != 0)
-      r = add_range (c->plan, off + i, n, err);
-  }
-  return r;
-}
-
-/* How many bytes from off on are known to be zero in the new parent? */
-static uint64_t
-zeros_in_new (struct comparison *c, uint64_t len, uint64_t off)
-{
-  CLEANUP_EXTENT_LIST struct extent_list list = { VECTOR_INIT, 1 };
-  uint64_t size = image_size (c->new);
-
-  if (off >= size)
-    return len;
-  if (image_extents (c->new, min_u64 (len, size - off), off, &list,
-                     NULL) < 0 ||
-      list.v.len == 0 || !is_zero_kind (list.v.ptr[0].kind))
-    return 0;
-  return min_u64 (len, list.v.ptr[0].len);
-}
-
-static int
-compare_range (struct comparison *c, const struct extent *e, struct err *err)
-{
-  uint64_t off = e->off, len = e->len;
-
-  while (len > 0) {
-    uint64_t n = is_zero_kind (e->kind) ? zeros_in_new (c, len, off) : 0;
-    int r = 0;
-
-    if (n == 0) {
-      n = min_u64 (len, PIECE);
-      r = compare_piece (c, (size_t) n, off, err);
-    }
-    if (r == 0)
-      r = job_advance (c->job, n, err);
-    if (r < 0)
-      return r;
-    off += n;
-    len -= n;
-  }
-  return 0;
-}
-
-static int
-compare_all (struct comparison *c, struct err *err)
-{
-  uint64_t off = 0, size = image_size (c->old);
-  int r = 0;
-
-  job_start (c->job, "comparing", size);
-  while (r == 0 && off < size) {
-    CLEANUP_EXTENT_LIST struct extent_list list = {
-      VECTOR_INIT, EXTENTS_AT_ONCE
-    };
-
-    r = image_extents (c->old, size - off, off, &list, err);
-    for (size_t i = 0; r == 0 && i < list.v.len; ++i) {
-      const struct extent *e = &list.v.ptr[i];
-      bool is_own = e->layer == 0 && !is_zero_kind (e->kind);
-
-      r = is_own ? job_advance (c->job, e->len, err)
-                 : compare_range (c, e, err);
-    }
-    off = extent_list_end (&list, off);
-  }
-  return r;
-}
-
-static int
-compare (struct offline *o, struct image_rebase_plan *plan, struct job *job,
-         struct err *err)
-{
-  CLEANUP_FREE uint8_t *a = malloc (PIECE), *b = malloc (PIECE);
-  struct comparison c = { o->img, plan->parent, plan, a, b, job };
-
-  return a && b ? compare_all (&c, err) : err_nomem (err);
-}
 
 /*--- Planning ---------------------------------------------------------------*/
 
@@ -170,16 +35,23 @@ open_parent (struct offline *o, const char *path,
              struct image_rebase_plan *plan, struct report *report,
              struct err *err)
 {
-  struct image_options options = { .format = o->ops->name };
+  const struct image_options options = {
+    .parent_path = o->options.parent_path,
+    .lock = true,
+  };
   int r;
 
-  options.parent_path = o->options.parent_path;
-  options.lock = true;
   plan->new_parent = strdup (path);
   if (plan->new_parent == NULL)
     return err_nomem (err);
   r = image_open (path, &options, &plan->parent, report, err);
-  return r < 0 ? err_in (err, "parent %s", path) : 0;
+  if (r < 0)
+    return err_in (err, "parent %s", path);
+  if (plan->parent->ops != o->ops)
+    return err_set (err, -EINVAL, "parent %s: is a %s image; the parent of a "
+                    "differencing %s is of the same format", path,
+                    image_format (plan->parent), o->ops->name);
+  return 0;
 }
 
 /* Where the parent was found that the image names. */
@@ -235,10 +107,12 @@ image_rebase_plan (struct offline *o,
                      plan, report, err);
   if (r == 0)
     r = o->ops->relink_plan (o, plan, report, err);
+  plan->changes_disk = options->is_unsafe && !plan->is_same;
   if (r == 0)
     r = check_identity (options, plan, err);
   if (r == 0 && !options->is_unsafe)
-    r = compare (o, plan, job, err);
+    r = rebase_compare (o->img, plan->parent, &plan->ranges, &plan->differs,
+                        job, err);
   if (r == 0 && plan->differs > 0)
     plan->is_done = false;
   return r;
@@ -274,7 +148,9 @@ copy_range (struct image *img, const struct extent *e, uint8_t *buf,
   return 0;
 }
 
-/* Steps 1 and 2. */
+/* Steps 1 and 2.  Who is differencing over the image knows it by what it
+ * keeps.
+ */
 static int
 copy (struct offline *o, const struct image_rebase_plan *plan,
       struct job *job, struct err *err)
@@ -282,9 +158,11 @@ copy (struct offline *o, const struct image_rebase_plan *plan,
   CLEANUP_IMAGE struct image *img = NULL;
   CLEANUP_FREE uint8_t *buf = malloc (PIECE);
   struct image_options options = o->options;
-  int r = buf ? 0 : err_nomem (err);
+  uint8_t id[UUID_SIZE];
+  int r = buf ? image_identity (o->img, id, err) : err_nomem (err);
 
   options.writable = true;
+  options.data_id = id;
   if (r == 0)
     r = image_open_block (o->block, &options, &img, NULL, err);
   job_start (job, "copying", plan->differs);

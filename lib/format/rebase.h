@@ -30,6 +30,7 @@ struct image_rebase_plan {
                                    was found; NULL: it says nothing */
   char *new_parent;             /* owned: path */
   bool is_same;                 /* both have the same identity */
+  bool changes_disk;            /* not, and nothing is copied */
   bool is_done;                 /* it says so already, and nothing differs */
   uint64_t differs;             /* bytes that will be copied */
 

@@ -173,7 +173,10 @@ refuses nbdimage rebase -y --unsafe --force child.vhd --parent=grandchild.vhd
 refuses nbdimage rebase -y child.vhd --parent=none.vhd
 contains "$tmp/refused" 'parent none.vhd'
 nbdimage create -f raw r.img 20M
-refuses nbdimage rebase -y child.vhd --parent=r.img
+status=0
+nbdimage rebase -y child.vhd --parent=r.img 2>err || status=$?
+same "status" "$status" 1
+contains err 'parent r.img: is a raw image'
 refuses nbdimage rebase -y r.img --parent=golden.vhd
 contains "$tmp/refused" 'have no parents'
 refuses nbdimage rebase --unsafe child.vhd

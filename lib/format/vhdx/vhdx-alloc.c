@@ -29,7 +29,8 @@
  *
  * The first change of a session waits until both headers have new identities
  * of the file and of its data: whoever made a child of this disk, or keeps
- * track of changes, finds out.
+ * track of changes, finds out.  Rebase and commit, which know what becomes of
+ * the disk, say which identity its data has (image_options.data_id).
  */
 
 #include <config.h>
@@ -128,7 +129,9 @@ new_identities (struct vhdx_writer *w, struct err *err)
   uint8_t file_guid[UUID_SIZE], data_guid[UUID_SIZE];
   int r = vhdx_guid_new (file_guid, err);
 
-  if (r == 0)
+  if (w->layer->has_new_id)
+    memcpy (data_guid, w->layer->new_id, UUID_SIZE);
+  else if (r == 0)
     r = vhdx_guid_new (data_guid, err);
   if (r == 0)
     r = vhdx_header_update (w->layer, &(struct vhdx_header_change) {

@@ -188,8 +188,8 @@ link_to_parent (const struct creation *c, struct vhdx_metadata *m,
   int r = image_identity (c->parent, id, err);
 
   return r < 0 ? r : vhdx_link_make (c->path, image_name (c->parent), id,
-                                     &m->locator, &m->locator_len, report,
-                                     err);
+                                     NULL, &m->locator, &m->locator_len,
+                                     report, err);
 }
 
 static int

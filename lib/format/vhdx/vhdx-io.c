@@ -248,6 +248,30 @@ vhdx_layer_extents (struct vhdx_layer *layer, uint64_t len, uint64_t off,
   return 0;
 }
 
+int
+vhdx_layer_own_extents (struct vhdx_layer *layer, uint64_t len, uint64_t off,
+                        struct extent_list *list, struct err *err)
+{
+  struct run run;
+  int r = 0;
+
+  while (r == 0 && len > 0 && !extent_list_full (list)) {
+    enum extent_kind kind = EXTENT_HOLE;
+
+    r = find_run (layer, off, len, &run, err);
+    if (r < 0)
+      return name_layer (layer, r, err);
+    if (run.kind == RUN_HERE)
+      kind = EXTENT_DATA;
+    else if (run.kind == RUN_ZERO && layer->metadata.has_parent)
+      kind = EXTENT_ZERO;
+    r = extent_list_add (list, off, run.len, kind, 0, err);
+    off += run.len;
+    len -= run.len;
+  }
+  return r;
+}
+
 /*--- Readahead --------------------------------------------------------------*/
 
 int

@@ -108,15 +108,12 @@ replay_log (struct vhdx_layer *layer, struct report *report, struct err *err)
 }
 
 int
-vhdx_layer_open (struct vhdx_layer *layer,
-                 const struct image_options *options, struct report *report,
-                 struct err *err)
+vhdx_layer_describe (struct vhdx_layer *layer,
+                     const struct image_options *options,
+                     struct report *report, struct err *err)
 {
-  int r;
+  int r = replay_log (layer, report, err);
 
-  if (!layer->is_vhdx)
-    return 0;
-  r = replay_log (layer, report, err);
   if (r == 0)
     r = vhdx_regions_read (layer->file, &layer->header,
                            options->ignore_checksums, &layer->regions, report,
@@ -127,7 +124,18 @@ vhdx_layer_open (struct vhdx_layer *layer,
   if (r == 0 && layer->metadata.has_parent)
     r = vhdx_locator_read (layer->metadata.locator,
                            layer->metadata.locator_len, &layer->locator, err);
-  if (r == 0)
-    r = vhdx_bat_open (layer, err);
   return r;
+}
+
+int
+vhdx_layer_open (struct vhdx_layer *layer,
+                 const struct image_options *options, struct report *report,
+                 struct err *err)
+{
+  int r;
+
+  if (!layer->is_vhdx)
+    return 0;
+  r = vhdx_layer_describe (layer, options, report, err);
+  return r < 0 ? r : vhdx_bat_open (layer, err);
 }

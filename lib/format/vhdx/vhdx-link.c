@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* What a new child says about its parent (§2.6.2.6.3): the other direction
- * of vhdx-locator.c.
+/* What a child says about its parent (§2.6.2.6.3): the other direction of
+ * vhdx-locator.c.
  *
  *   parent_linkage        the identity of the parent's data, in braces and
  *                         small letters, as Windows writes it
+ *   parent_linkage2       the one that it gets, as long as the child is being
+ *                         merged into it
  *   relative_path         from the child's folder, ".\x" or "..\x"
  *   absolute_win32_path   as Windows would write it
  */
@@ -23,7 +25,7 @@
 #include "lib/block/nbd.h"
 #include "lib/format/vhdx/vhdx.h"
 
-#define MAX_PAIRS 3
+#define MAX_PAIRS 4
 
 /* The item as it grows: room for MAX_PAIRS entries, then strings. */
 struct item {
@@ -84,24 +86,21 @@ add_pair (struct item *item, const char *key, const char *value,
 }
 
 static int
-add_linkage (struct item *item, const uint8_t linkage[UUID_SIZE],
-             struct err *err)
+add_linkage (struct item *item, const char *key,
+             const uint8_t linkage[UUID_SIZE], struct err *err)
 {
   char id[UUID_STRING_SIZE], text[UUID_STRING_SIZE + 2];
 
   guid_to_string (linkage, id);
   snprintf (text, sizeof text, "{%s}", id);
-  return add_pair (item, "parent_linkage", text, err);
+  return add_pair (item, key, text, err);
 }
 
 static int
-add_pairs (struct item *item, const uint8_t linkage[UUID_SIZE],
-           struct parent_place *place, struct err *err)
+add_paths (struct item *item, struct parent_place *place, struct err *err)
 {
-  int r = add_linkage (item, linkage, err);
+  int r;
 
-  if (r < 0)
-    return r;
   if (place->relative == NULL)
     return err_set (err, -EINVAL, "parent %s: there is a backslash in its "
                     "path, which a VHDX can't say", place->absolute);
@@ -115,8 +114,9 @@ add_pairs (struct item *item, const uint8_t linkage[UUID_SIZE],
 
 int
 vhdx_link_make (const char *child, const char *parent,
-                const uint8_t linkage[UUID_SIZE], uint8_t **out, size_t *len,
-                struct report *report, struct err *err)
+                const uint8_t linkage[UUID_SIZE], const uint8_t *linkage2,
+                uint8_t **out, size_t *len, struct report *report,
+                struct err *err)
 {
   static const uint8_t type[UUID_SIZE] = VHDX_GUID_LOCATOR_TYPE;
   const size_t head = VHDX_LOCATOR_ENTRIES +
@@ -128,13 +128,15 @@ vhdx_link_make (const char *child, const char *parent,
   if (item.bytes == NULL)
     return err_nomem (err);
   memcpy (item.bytes, type, UUID_SIZE);
-  if (block_nbd_is_uri (parent))
-    r = add_linkage (&item, linkage, err);
-  else
-    r = parent_place_find (child, parent, &place, report, err);
+  r = add_linkage (&item, "parent_linkage", linkage, err);
+  if (r == 0 && linkage2)
+    r = add_linkage (&item, "parent_linkage2", linkage2, err);
   if (r == 0 && !block_nbd_is_uri (parent)) {
-    r = add_pairs (&item, linkage, &place, err);
-    parent_place_free (&place);
+    r = parent_place_find (child, parent, &place, report, err);
+    if (r == 0) {
+      r = add_paths (&item, &place, err);
+      parent_place_free (&place);
+    }
   }
   if (r < 0) {
     free (item.bytes);

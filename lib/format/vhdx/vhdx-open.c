@@ -10,6 +10,7 @@
 
 #include "lib/format/image-ops.h"
 #include "lib/format/vhdx/vhdx-check.h"
+#include "lib/format/vhdx/vhdx-rebase.h"
 #include "lib/format/vhdx/vhdx-write.h"
 
 static int
@@ -61,6 +62,10 @@ vhdx_open (struct image *img, const struct image_options *options,
     return r;
   vhdx->leaf->cache = vhdx->cache;
   vhdx->leaf->is_written = img->writable;
+  if (options->data_id) {
+    vhdx->leaf->has_new_id = true;
+    memcpy (vhdx->leaf->new_id, options->data_id, UUID_SIZE);
+  }
   r = vhdx_layer_open (vhdx->leaf, options, report, err);
   if (r == 0)
     r = set_readonly_reason (img, vhdx->leaf, err);
@@ -181,6 +186,18 @@ vhdx_cache (struct image *img, uint64_t len, uint64_t off, struct err *err)
   return r;
 }
 
+static int
+vhdx_own_extents (struct image *img, uint64_t len, uint64_t off,
+                  struct extent_list *list, struct err *err)
+{
+  struct vhdx *vhdx = img->state;
+  unsigned epoch = enter (vhdx);
+  int r = vhdx_layer_own_extents (vhdx->leaf, len, off, list, err);
+
+  leave (vhdx, epoch);
+  return r;
+}
+
 static bool
 vhdx_identity (struct image *img, uint8_t id[UUID_SIZE])
 {
@@ -210,6 +227,10 @@ const struct image_ops vhdx_image_ops = {
   .info = vhdx_info,
   .identity = vhdx_identity,
   .create = vhdx_create,
+  .own_extents = vhdx_own_extents,
+  .relink_plan = vhdx_relink_plan,
+  .relink = vhdx_relink_image,
+  .is_child = vhdx_is_child,
   .check = vhdx_check,
   .plan_repair = vhdx_plan_repair,
 };

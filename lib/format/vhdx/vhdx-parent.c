@@ -27,18 +27,27 @@ struct search {
   struct vhdx_layer *found;
 };
 
+bool
+vhdx_layer_knows (const struct vhdx_layer *layer, const uint8_t id[UUID_SIZE])
+{
+  const struct vhdx_locator *locator = &layer->locator;
+
+  for (unsigned i = 0; i < locator->nr_linkages; ++i)
+    if (memcmp (locator->linkage[i], id, UUID_SIZE) == 0)
+      return true;
+  return false;
+}
+
 static int
 check_identity (const struct vhdx_layer *child,
                 const struct vhdx_layer *candidate, struct err *err)
 {
-  const struct vhdx_locator *locator = &child->locator;
   const uint8_t *found = candidate->header.data_write_guid;
   char expected_id[UUID_STRING_SIZE], found_id[UUID_STRING_SIZE];
 
-  for (unsigned i = 0; i < locator->nr_linkages; ++i)
-    if (memcmp (locator->linkage[i], found, UUID_SIZE) == 0)
-      return 0;
-  guid_to_string (locator->linkage[0], expected_id);
+  if (vhdx_layer_knows (child, found))
+    return 0;
+  guid_to_string (child->locator.linkage[0], expected_id);
   guid_to_string (found, found_id);
   return err_set (err, -ENOENT, "found %s, but the identity of its data is "
                   "%s, expected %s", block_name (candidate->block), found_id,
@@ -263,4 +272,20 @@ vhdx_chain_open (struct vhdx_layer *leaf, const struct image_options *options,
   for (struct vhdx_layer *l = leaf; l; l = l->parent)
     folder_close (&l->folder);
   return r;
+}
+
+bool
+vhdx_is_child (struct image *img, struct block *block)
+{
+  const struct vhdx_layer *parent = ((const struct vhdx *) img->state)->leaf;
+  static const struct image_options options;
+  struct vhdx_layer *child = NULL;
+  bool is;
+
+  is = vhdx_layer_new (block, &options, &child, NULL, NULL) == 0 &&
+    vhdx_layer_describe (child, &options, NULL, NULL) == 0 &&
+    child->metadata.has_parent &&
+    vhdx_layer_knows (child, parent->header.data_write_guid);
+  vhdx_layer_free (child);
+  return is;
 }

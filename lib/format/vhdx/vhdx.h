@@ -305,6 +305,8 @@ struct vhdx_layer {
   struct sector_cache *cache;   /* the chain's */
   bool is_written;              /* the image was opened for that: the table
                                    is held, whatever its size */
+  bool has_new_id;              /* with the first change the data gets */
+  uint8_t new_id[UUID_SIZE];    /* this identity rather than a random one */
   struct folder folder;         /* where it lies; while opening only */
   struct vhdx_layer *parent;    /* owned; NULL unless differencing */
 };
@@ -321,7 +323,16 @@ int vhdx_layer_over (struct block *disk, const char *format,
                      uint32_t sector_size, struct vhdx_layer **out,
                      struct err *err);
 
-/* Everything else: the layer can be read, except through its parent. */
+/* What can be known without the BAT: the log is replayed, regions, metadata
+ * and locator are read.
+ */
+int vhdx_layer_describe (struct vhdx_layer *layer,
+                         const struct image_options *options,
+                         struct report *report, struct err *err);
+
+/* Everything else, that too: the layer can be read, except through its
+ * parent.
+ */
 int vhdx_layer_open (struct vhdx_layer *layer,
                      const struct image_options *options,
                      struct report *report, struct err *err);
@@ -349,6 +360,15 @@ int vhdx_parent_find (struct vhdx_layer *leaf, struct vhdx_layer *child,
 int vhdx_parent_compare (const struct vhdx_layer *child,
                          const struct vhdx_layer *parent,
                          struct report *report, struct err *err);
+
+/* What image-ops.h says of is_child. */
+bool vhdx_is_child (struct image *img, struct block *block);
+
+/* Is this one of the identities by which the layer, the locator of which was
+ * read, knows its parent?
+ */
+bool vhdx_layer_knows (const struct vhdx_layer *layer,
+                       const uint8_t id[UUID_SIZE]);
 
 /* Find and open the parents of leaf, up to the one that has none. */
 int vhdx_chain_open (struct vhdx_layer *leaf,
@@ -383,6 +403,13 @@ int vhdx_layer_extents (struct vhdx_layer *layer, uint64_t len, uint64_t off,
 int vhdx_layer_cache (struct vhdx_layer *layer, uint64_t len, uint64_t off,
                       struct err *err);
 
+/* The extents of this layer's file alone: data, zeros that hide the parent's,
+ * or holes.
+ */
+int vhdx_layer_own_extents (struct vhdx_layer *layer, uint64_t len,
+                            uint64_t off, struct extent_list *list,
+                            struct err *err);
+
 /*--- vhdx-encode.c ----------------------------------------------------------*/
 
 /* A new one, random. */
@@ -406,13 +433,14 @@ size_t vhdx_encode_metadata (const struct vhdx_metadata *metadata,
 
 /*--- vhdx-link.c ------------------------------------------------------------*/
 
-/* The parent locator of a new child: *out, which the caller frees, has *len
+/* The parent locator of a child: *out, which the caller frees, has *len
  * bytes.  Paths are those of both files, linkage the identity of the parent's
- * data.
+ * data, linkage2 the one that it will have soon, or NULL.
  */
 int vhdx_link_make (const char *child, const char *parent,
-                    const uint8_t linkage[UUID_SIZE], uint8_t **out,
-                    size_t *len, struct report *report, struct err *err);
+                    const uint8_t linkage[UUID_SIZE],
+                    const uint8_t *linkage2, uint8_t **out, size_t *len,
+                    struct report *report, struct err *err);
 
 /*--- vhdx-create.c ----------------------------------------------------------*/
 

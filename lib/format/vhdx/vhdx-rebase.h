@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* Another parent for a differencing VHDX: what ../rebase.h promises, but for
+ * what is the same for all formats.
+ */
+
+#ifndef NBDIMAGE_FORMAT_VHDX_REBASE_H
+#define NBDIMAGE_FORMAT_VHDX_REBASE_H
+
+#include "lib/format/rebase.h"
+#include "lib/format/vhdx/vhdx-edit.h"
+
+int vhdx_relink_plan (struct offline *o, struct image_rebase_plan *plan,
+                      struct report *report, struct err *err);
+int vhdx_relink_image (struct offline *o,
+                       const struct image_rebase_plan *plan, struct err *err);
+
+#endif /* NBDIMAGE_FORMAT_VHDX_REBASE_H */
