@@ -49,9 +49,15 @@ static const struct option_spec convert_options[] = {
   { "verify", 0, OPTION_FLAG, NULL,
     "read TARGET afterwards, and compare",
     offsetof (struct convert, verify) },
+  { "dry-run", 'n', OPTION_FLAG, NULL,
+    "say what would be done, and do nothing",
+    offsetof (struct convert, dry_run) },
   { "yes", 'y', OPTION_FLAG, NULL,
-    "overwrite what an NBD export holds, without asking",
+    "write to an NBD export that is empty, without asking",
     offsetof (struct convert, yes) },
+  { "confirm", 0, OPTION_SIZE, "SIZE",
+    "overwrite what an NBD export of that size holds",
+    offsetof (struct convert, confirm) },
   { "threads", 0, OPTION_UNSIGNED, "N",
     "how many parts to copy at the same time; 4 unless said",
     offsetof (struct convert, threads) },
@@ -100,6 +106,9 @@ choose_format (struct convert *c)
                          "end in .vhd, .vhdx, .img or .raw; say --format");
   if (image_create_check_format (c->format, &err) < 0)
     command_usage_error (&command_convert, "%s", err.msg);
+  if (c->confirm != CONVERT_NO_SIZE && !block_nbd_is_uri (c->target))
+    command_usage_error (&command_convert, "--confirm is for NBD exports: a "
+                         "file that is there is never overwritten");
 }
 
 static void
@@ -257,7 +266,7 @@ show (const struct convert *c, const struct convert_source *from,
   char text[SIZE_STRING_SIZE];
 
   if (c->json)
-    return output_json (json_pack ("{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:b}",
+    return output_json (json_pack ("{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:b,s:o,s:b}",
       "source", output_json_text (c->source),
       "name", output_json_text (c->target),
       "format", output_json_text (c->format),
@@ -266,8 +275,10 @@ show (const struct convert *c, const struct convert_source *from,
       "data", json_integer ((json_int_t) result->data),
       "resumed-at", to->start ? json_integer ((json_int_t) to->start)
                               : json_null (),
-      "verified", c->verify));
-  if (to->file.fd >= 0 && to->size != size) {
+      "verified", c->verify && !c->dry_run,
+      "held", output_json_text (to->contents),
+      "changed", !c->dry_run));
+  if (!c->dry_run && to->file.fd >= 0 && to->size != size) {
     output_text (c->target);
     printf (": a disk of %s (%" PRIu64 " bytes, %" PRIu64 " more than the "
             "source)\n", size_to_string (to->size, text), to->size,
@@ -288,20 +299,38 @@ fail (const struct convert *c, const struct convert_target *to,
   return status;
 }
 
+/* The plan of what is made anew is what was typed. */
+static int
+look (const struct convert *c, const struct convert_source *from,
+      struct convert_target *to, struct err *err)
+{
+  bool is_export = block_nbd_is_uri (c->target);
+  int r = convert_check_not_same (c, from, err);
+
+  if (r < 0 || (!is_export && !c->dry_run))
+    return r;
+  r = is_export ? convert_export_open (c, from, to, err)
+                : convert_file_look (c, to, err);
+  if (r == 0)
+    convert_show_plan (c, from, to);
+  return r;
+}
+
 static int
 convert_to (const struct convert *c, const struct convert_source *from,
             struct convert_target *to)
 {
   struct copy_result result = { .done = 0 };
   struct err err = ERR_INIT;
-  int r = convert_check_not_same (c, from, &err);
+  int r = look (c, from, to, &err);
 
-  if (r == 0)
-    r = block_nbd_is_uri (c->target)
-      ? convert_export_open (c, from, to, &err)
-      : convert_file_open (c, from, to, &err);
+  if (r == 0 && !c->dry_run)
+    r = block_nbd_is_uri (c->target) ? convert_confirm (c, to, &err)
+                                     : convert_file_open (c, from, to, &err);
   if (r < 0)
     return tool_fail (c->target, &err);
+  if (c->dry_run)
+    return show (c, from, to, &result);
   if (work (c, from, to, &result, &err) < 0)
     return fail (c, to, &err);
   return show (c, from, to, &result);
@@ -323,6 +352,7 @@ convert (struct convert *c)
     status = convert_to (c, &from, &to);
   }
   block_unref (to.disk);
+  free (to.contents);
   copy_state_close (to.state);
   new_file_close (&to.file);
   block_unref (from.disk);
@@ -333,7 +363,7 @@ convert (struct convert *c)
 static int
 run (int argc, char *argv[])
 {
-  struct convert c = { .format = NULL };
+  struct convert c = { .confirm = CONVERT_NO_SIZE };
   int first;
 
   command_parse (&command_convert, argc, argv, &c, &first);

@@ -48,6 +48,19 @@ refuse_existing (const struct new_file *f, struct err *err)
   return errno == ENOENT ? 0 : err_sys (err, "can't be looked for");
 }
 
+int
+new_file_check (const char *path, struct err *err)
+{
+  CLEANUP_NEW_FILE struct new_file f = NEW_FILE_INIT;
+  int r = open_folder (path, &f, err);
+
+  if (r == 0)
+    r = refuse_existing (&f, err);
+  if (r == 0 && faccessat (f.folder, ".", W_OK | X_OK, AT_EACCESS) < 0)
+    r = err_sys (err, "its folder can't be written to");
+  return r;
+}
+
 /* The name is ours alone: another process that makes the same file has
  * another number.
  */

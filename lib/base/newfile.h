@@ -32,6 +32,11 @@ struct new_file {
 
 #define NEW_FILE_INIT { -1, -1, NULL, NULL, false }
 
+/* Could it be made, as far as that can be known without making it?  -EEXIST if
+ * there is anything of that name, or why not.
+ */
+int new_file_check (const char *path, struct err *err);
+
 /* -EEXIST if there is anything of that name, or why it can't be made. */
 int new_file_open (const char *path, struct new_file *out, struct err *err);
 

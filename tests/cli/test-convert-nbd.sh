@@ -96,14 +96,22 @@ stop_nbdkit
 
 # ------------------------------------------------------------------ target
 
-# An empty one is not asked about.
+# An empty one needs a yes.
 for filter in '' --filter=nozero --filter=noparallel \
               '--filter=blocksize-policy blocksize-minimum=4096 blocksize-error-policy=error'
 do
     # shellcheck disable=SC2086
     start_nbdkit ${filter%% *} memory 24M ${filter#"${filter%% *}"}
-    nbdimage convert --verify src.vhd "$uri" 2>err
-    contains err "has 25165824 bytes, $((25165824 - size)) more than the disk"
+    refuses nbdimage convert src.vhd "$uri"
+    contains "$tmp/refused" 'nothing was written; --yes agrees to that'
+    # Nor is the wrong size a yes, or does it become one.
+    refuses nbdimage convert --yes --confirm=23M src.vhd "$uri"
+    contains "$tmp/refused" 'its size is 25165824 bytes, and not 24117248'
+    nbdcopy "$uri" - | cmp -n 24M - /dev/zero
+    nbdimage convert --yes --verify src.vhd "$uri" >out
+    contains out 'nothing, says its server'
+    contains out "its first 21 MiB ($size bytes)"
+    contains out "the $((25165824 - size)) bytes behind that"
     is_copy "$uri"
     if [ -z "$filter" ]; then
         # Holes are holes there, too.
@@ -120,8 +128,8 @@ for minimum in 1 512 4096 65536; do
     start_nbdkit --filter=blocksize-policy file full.img \
         blocksize-minimum=$minimum blocksize-preferred=65536 \
         blocksize-error-policy=error
-    nbdimage convert --yes --verify src.img "$uri" 2>err
-    contains err 'holds something that is not known; its first'
+    nbdimage convert --confirm=24M --verify src.img "$uri" >out
+    contains out 'something that is not known'
     is_copy "$uri"
     stop_nbdkit
     same "what lies behind" \
@@ -135,16 +143,36 @@ dirty ()
     truncate -s 24M dirty.img
     "$@"
 }
-# nothing_written SENTENCE: without a terminal
-nothing_written ()
+# needs_size WHAT: without a terminal; it has that
+needs_size ()
 {
-    local before
+    local before with
     before=$(hash_of dirty.img)
     start_nbdkit file dirty.img
-    refuses nbdimage convert src.img "$uri"
-    contains "$tmp/refused" "$1"
-    contains "$tmp/refused" 'nothing was written; --yes agrees to that'
-    nbdimage convert --json --yes src.img "$uri" >json
+    for with in '' --yes --confirm=24000000 "--yes --confirm=$size" \
+                --dry-run '--dry-run --confirm=24M' '--dry-run --json'
+    do
+        case $with in
+            *--dry-run*)
+                # shellcheck disable=SC2086
+                nbdimage convert $with src.img "$uri" >out
+                contains out "$1" ;;
+            *)
+                # shellcheck disable=SC2086
+                refuses nbdimage convert $with src.img "$uri" >out
+                contains out "$1"
+                contains "$tmp/refused" 'nothing was written; '
+                contains "$tmp/refused" 25165824 ;;
+        esac
+        same "the export after ‘$with’" "$(hash_of dirty.img)" "$before"
+    done
+    nbdimage convert --dry-run --json src.img "$uri" >json
+    jq -e '.changed == false and .size == 25165824 and .data == 0' json
+    refuses nbdimage convert --yes src.img "$uri"
+    contains "$tmp/refused" "it holds $1"
+    contains "$tmp/refused" 'its size: --confirm=25165824'
+    nbdimage convert --json --confirm=25165824 src.img "$uri" >json
+    jq -e --arg held "$1" '.changed and .held == $held' json
     stop_nbdkit
     [ "$(hash_of dirty.img)" != "$before" ] || fail "nothing was written"
     cmp -n "$size" src.img dirty.img
@@ -155,11 +183,11 @@ if command -v sfdisk >/dev/null; then
         printf 'start=1M size=4M\nstart=8M\n' | sfdisk -q --label gpt dirty.img
     }
     dirty table
-    nothing_written 'holds a partition table (GPT) with 2 partitions; its first 21'
+    needs_size 'a partition table (GPT) with 2 partitions'
 fi
 if command -v mke2fs >/dev/null; then
     dirty mke2fs -q -t ext4 -L the-root dirty.img
-    nothing_written 'holds ext4 ‘the-root’; its first'
+    needs_size 'ext4 ‘the-root’'
 fi
 
 # On a terminal.
@@ -176,7 +204,7 @@ while True:
     except OSError:
         break
     said += got
-    if answer and "‘yes’: ".encode() in said:
+    if answer and (b"overwrite it: " in said or b"[y/N] " in said):
         os.write(fd, answer.encode() + b"\n")
         answer = None
 print(said.decode())
@@ -185,16 +213,51 @@ END
 head -c 24M /dev/urandom >dirty.img
 before=$(hash_of dirty.img)
 start_nbdkit file dirty.img
-for no in no y YES ''; do
+for no in no y yes "$size" ''; do
     refuses python3 answer.py "$no$(printf '\004')" \
         nbdimage convert src.img "$uri"
     contains "$tmp/refused" 'nothing was written'
     same "the export" "$(hash_of dirty.img)" "$before"
 done
-python3 answer.py yes nbdimage convert src.img "$uri" >said
-contains said 'Overwrite it?  Type ‘yes’: '
+refuses python3 answer.py 24M nbdimage convert --yes src.img "$uri"
+same "the export" "$(hash_of dirty.img)" "$before"
+python3 answer.py 24M nbdimage convert src.img "$uri" >said
+contains said 'Type its size to overwrite it: '
 is_copy "$uri"
 stop_nbdkit
+start_nbdkit memory 24M
+refuses python3 answer.py n nbdimage convert src.img "$uri"
+nbdcopy "$uri" - | cmp -n 24M - /dev/zero
+python3 answer.py y nbdimage convert src.img "$uri"
+is_copy "$uri"
+stop_nbdkit
+
+# A file: the plan, and nothing else.  What is there is never replaced.
+mkdir files
+nbdimage convert --dry-run src.img files/new.vhd >out
+contains out "src.img: raw, 21 MiB ($size bytes)"
+contains out "vhd, 21 MiB ($size bytes)"
+nbdimage convert --dry-run --azure --json src.img files/new.vhd >json
+jq -e '.size == 23068672 and .changed == false and .held == null' json
+nbdimage convert --dry-run --preallocate --resume src.img files/new.img >out
+same "what there is" "$(ls -A files)" ''
+refuses nbdimage convert --dry-run --geometry=chs --block-size=3M src.img \
+    files/new.vhd
+same "what there is" "$(ls -A files)" ''
+echo data >files/old.vhd
+for with in --dry-run --yes --resume; do
+    refuses nbdimage convert $with src.img files/old.vhd
+    contains "$tmp/refused" 'exists already; it is not replaced'
+done
+same "what there was" "$(cat files/old.vhd)" data
+status=0
+nbdimage convert --confirm=5 src.img files/old.vhd 2>err || status=$?
+same "exit status with --confirm for a file" "$status" 2
+if [ "$(id -u)" -ne 0 ]; then
+    chmod a-w files
+    refuses nbdimage convert --dry-run src.img files/new.vhd
+    chmod u+w files
+fi
 
 # ------------------------------------------------------------- refused
 
@@ -219,7 +282,7 @@ refuses nbdimage convert src.img "nbd+unix:///?socket=$tmp/none"
 for what in pwrite zero; do
     head -c 24M /dev/zero | tr '\000' z >full.img
     start_nbdkit --filter=error file full.img error-$what-rate=100%
-    refuses nbdimage convert --yes src.img "$uri"
+    refuses nbdimage convert --confirm=24M src.img "$uri"
     contains "$tmp/refused" "nbdimage: $uri: writing "
     contains "$tmp/refused" ' at offset '
     stop_nbdkit
@@ -237,7 +300,7 @@ END
 chmod +x no-flush.sh
 truncate -s 1M tiny.img
 start_nbdkit sh no-flush.sh
-refuses nbdimage convert --yes tiny.img "$uri"
+refuses nbdimage convert --confirm=32M tiny.img "$uri"
 contains "$tmp/refused" "nbdimage: $uri: flushing: "
 stop_nbdkit
 
@@ -255,7 +318,7 @@ END
 chmod +x forgets.sh
 head -c 1M /dev/urandom >tiny.img
 start_nbdkit sh forgets.sh
-nbdimage convert --yes tiny.img "$uri"
-refuses nbdimage convert --yes --verify tiny.img "$uri"
+nbdimage convert --confirm=32M tiny.img "$uri"
+refuses nbdimage convert --confirm=32M --verify tiny.img "$uri"
 contains "$tmp/refused" 'has other bytes than the source at offset 0'
 stop_nbdkit

@@ -4,7 +4,8 @@
  *
  *   ../cmd-convert.c   the command line; copying, verifying, the result
  *   file.c             a new file as the target, and going on with one
- *   export.c           an NBD export as the target, and asking for it
+ *   export.c           an NBD export as the target
+ *   plan.c             what is going to be done, and whether it may be
  *   source.c           what the source is made of, and when it was changed
  */
 
@@ -21,6 +22,8 @@
 #include "tools/command.h"
 #include "tools/progress.h"
 
+#define CONVERT_NO_SIZE UINT64_MAX
+
 /* What was asked for. */
 struct convert {
   struct image_option_values from;
@@ -29,7 +32,8 @@ struct convert {
   const char *progress;
   uint64_t block_size, sector_size;
   unsigned threads;
-  bool fixed, azure, preallocate, resume, verify, yes, json;
+  uint64_t confirm;             /* bytes; CONVERT_NO_SIZE: not said */
+  bool fixed, azure, preallocate, resume, verify, yes, dry_run, json;
 
   const char *source, *target;
   struct image_options source_options;
@@ -50,6 +54,8 @@ struct convert_target {
   uint64_t unit;                /* in which it allocates; 0: not known */
   uint64_t start;               /* what lies in front of it is there already */
   bool is_zero;                 /* behind start */
+  char *contents;               /* of an export, "ext4 ‘root’"; NULL: its
+                                   server says that it is empty */
 
   /* Of a file. */
   struct new_file file;
@@ -78,6 +84,12 @@ char *convert_describe_how (const struct convert *c, struct err *err);
 
 /*--- file.c ----------------------------------------------------------------*/
 
+/* Could the file be made?  Sets the size that its disk would get, and makes
+ * nothing.
+ */
+int convert_file_look (const struct convert *c, struct convert_target *to,
+                       struct err *err);
+
 /* Make the file, or find how far it is and say so. */
 int convert_file_open (const struct convert *c,
                        const struct convert_source *from,
@@ -95,9 +107,25 @@ void convert_file_discard (struct convert_target *to);
 
 /*--- export.c --------------------------------------------------------------*/
 
-/* Open it, and ask before anything in it is lost. */
+/* Open it, see that it is large enough, and find out what it holds; nothing is
+ * written.
+ */
 int convert_export_open (const struct convert *c,
                          const struct convert_source *from,
                          struct convert_target *to, struct err *err);
+
+/*--- plan.c ----------------------------------------------------------------*/
+
+/* On stdout; nothing with --json. */
+void convert_show_plan (const struct convert *c,
+                        const struct convert_source *from,
+                        const struct convert_target *to);
+
+/* May the export be written to?  If it holds data, whoever says so has to name
+ * its size, for which --yes does not do: a script that has it by heart was
+ * written for that target.  -EPERM or -ECANCELED with what would agree.
+ */
+int convert_confirm (const struct convert *c, const struct convert_target *to,
+                     struct err *err);
 
 #endif /* NBDIMAGE_TOOLS_CONVERT_CONVERT_H */

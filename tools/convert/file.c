@@ -31,6 +31,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -280,6 +281,30 @@ check_target (const char *name, struct err *err)
   if (S_ISDIR (st.st_mode))
     return err_set (err, -EISDIR, "is a folder");
   return 0;
+}
+
+/* The size is what making the image in memory comes to. */
+int
+convert_file_look (const struct convert *c, struct convert_target *to,
+                   struct err *err)
+{
+  CLEANUP_REPORT struct report report = REPORT_INIT;
+  struct image_create_options options = c->create;
+  struct new_file file = NEW_FILE_INIT;
+  int r = check_target (c->target, err);
+
+  if (r == 0)
+    r = new_file_check (c->target, err);
+  if (r < 0)
+    return r;
+  options.preallocate = false;
+  file.fd = memfd_create ("image", MFD_CLOEXEC);
+  if (file.fd < 0)
+    return err_sys (err, "memfd_create");
+  r = image_create_in (&file, c->target, &options, &to->size, &report, err);
+  new_file_close (&file);
+  tool_warnings (c->target, &report);
+  return r;
 }
 
 int
