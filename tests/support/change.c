@@ -128,7 +128,7 @@ change_power_cuts (const struct change *c, unsigned seeds, bool drop_flushes,
   replay = replay_new (history);
   do
     try_moment (c, replay, seeds, moment++, &tally);
-  while (replay_step (replay) != NULL);
+  while (replay_step (replay) != NULL && !(drop_flushes && tally.bad > 0));
   replay_free (replay);
   history_free (history);
   *nr += tally.nr;

@@ -41,7 +41,8 @@ void change_once (const struct change *c);
 /* The power fails after each change of the file, with each kind of what may
  * be left of those that were not flushed (history.h), `seeds` times.  How
  * many states were bad, of *nr; *first is about the first of them.
- * drop_flushes: none is done, for the test of the test.
+ * drop_flushes: none is done, for the test of the test, which ends at the first
+ * that is bad.
  */
 unsigned change_power_cuts (const struct change *c, unsigned seeds,
                             bool drop_flushes, unsigned *nr, char first[256]);

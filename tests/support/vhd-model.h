@@ -87,7 +87,8 @@ enum model_dropped {
 };
 
 /* Images live through some operations, and at one of the changes the power
- * fails.  Of nr files that may be left then, how many are bad?
+ * fails.  Of nr files that may be left then, how many are bad?  Where something
+ * is dropped, it ends when there is one.
  */
 unsigned model_count_bad (unsigned nr, enum model_dropped dropped);
 
