@@ -413,6 +413,38 @@ the_file_becomes_shorter_at_a_flush (void **state)
   block_unref (block);
 }
 
+/* Each step of cutting it off fails in its turn: the places that stay, and
+ * those that were to go, are given to one block each.
+ */
+static void
+a_cut_that_fails_gives_no_place_twice (void **state)
+{
+  (void) state;
+  for (unsigned nth = 1; nth <= 8; ++nth) {
+    struct block *block = empty_disk (BLOCK, 256);
+    struct image *img = model_open (block, true);
+
+    for (unsigned i = 0; i < 256; ++i)
+      write_sector (img, i * PER_BLOCK, i + 1);
+    assert_int_equal (image_flush (img, NULL), 0);
+    assert_int_equal (image_zero (img, 250 * BLOCK, 6 * BLOCK, 0, NULL), 0);
+    recorder_fail (block, nth, 1);
+    image_flush (img, NULL);
+    recorder_fail (block, 0, 0);
+    for (unsigned i = 0; i < 256; ++i)
+      write_sector (img, i * PER_BLOCK, i + 7);
+    for (unsigned i = 0; i < 256; ++i) {
+      uint8_t found[512], expected[512];
+
+      model_fill_sector (expected, i + 7);
+      assert_int_equal (image_pread (img, found, 512, i * BLOCK, NULL), 0);
+      assert_memory_equal (found, expected, 512);
+    }
+    image_unref (img);
+    block_unref (block);
+  }
+}
+
 /* A foreign disk with some zeros at its end, where the footer was, or with
  * what `patch` makes of them.
  */
@@ -746,6 +778,7 @@ main (void)
     cmocka_unit_test (places_are_made_in_batches),
     cmocka_unit_test (what_became_zero_is_used_again),
     cmocka_unit_test (the_file_becomes_shorter_at_a_flush),
+    cmocka_unit_test (a_cut_that_fails_gives_no_place_twice),
     cmocka_unit_test (a_file_that_lacks_only_its_end_can_be_written),
     cmocka_unit_test (what_lacks_more_than_its_end_is_not_written),
     cmocka_unit_test (a_place_is_not_used_again_before_a_flush),

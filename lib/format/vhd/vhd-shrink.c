@@ -80,6 +80,14 @@ drop_behind (struct vhd_slots *places, size_t from, uint64_t off)
   places->len = n;
 }
 
+static void
+drop_in_front (struct vhd_slots *places, size_t nr)
+{
+  places->len -= nr;
+  for (size_t i = 0; i < places->len; ++i)
+    places->ptr[i] = places->ptr[i + nr];
+}
+
 /* Under the lock.  All free places at or behind off, in order. */
 static int
 free_behind (const struct vhd_space *space, uint64_t off,
@@ -117,7 +125,7 @@ plan (struct vhd_space *space, bool closing, uint64_t *end,
   if (space->first_ready == space->ready.len)
     space->first_ready = space->ready.len = 0;
   drop_behind (&space->unready, 0, behind);
-  drop_behind (gone, 0, behind);
+  drop_in_front (gone, stay);
   return true;
 }
 
