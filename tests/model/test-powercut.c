@@ -107,6 +107,31 @@ written_and_given_up (struct powercut *pc)
   }
 }
 
+/* All is written; then the end is given up, where the file may become
+ * shorter, and some of it written again.
+ */
+static void
+its_end_given_up (struct powercut *pc)
+{
+  unsigned per_block = pc->files->per_block;
+  unsigned nr = nr_sectors (pc) / per_block;
+
+  for (unsigned round = 0; round < 2; ++round) {
+    unsigned keep = rng_below (&pc->rng, nr / 2 + 1);
+
+    for (unsigned i = 0; i < nr; ++i)
+      powercut_write (pc, i * per_block + i % per_block, 1, 0);
+    powercut_flush (pc);
+    for (unsigned i = nr; i-- > keep;)
+      powercut_zero (pc, i * per_block, per_block, 0);
+    powercut_flush (pc);
+    for (unsigned n = 0; n < 4; ++n)
+      powercut_write (pc, rng_below (&pc->rng, nr) * per_block, 1, 0);
+    if (rng_below (&pc->rng, 2))
+      powercut_flush (pc);
+  }
+}
+
 /* Whoever does this, counts on each of them. */
 static void
 each_with_fua (struct powercut *pc)
@@ -212,6 +237,7 @@ static const struct powercut_workload workloads[] = {
   { .name = "front to back", .run = front_to_back },
   { .name = "one sector of each block", .run = one_sector_of_each_block },
   { .name = "written and given up", .run = written_and_given_up },
+  { .name = "its end given up", .run = its_end_given_up },
   { .name = "each with FUA", .run = each_with_fua },
   { .name = "opened again and again", .run = opened_again_and_again },
   { .name = "four threads", .run = four_threads },
@@ -239,7 +265,7 @@ static const struct powercut_workload *const tables[] = {
 };
 
 #define NR_TABLES (sizeof tables / sizeof tables[0])
-#define MOST_IN_A_TABLE 8
+#define MOST_IN_A_TABLE 12
 
 /* How many states of each workload were tried, and of how many subjects. */
 static struct {

@@ -121,6 +121,16 @@ vhdx_writer_free (struct vhdx_writer *w)
   free (w);
 }
 
+int
+vhdx_writer_flush (struct vhdx_writer *w, struct err *err)
+{
+  int r = vhdx_space_flush (w->space, err);
+
+  if (r == 0)
+    vhdx_space_tidy (w->space);
+  return r;
+}
+
 /*--- Beginning --------------------------------------------------------------*/
 
 static int
@@ -195,9 +205,11 @@ set_present (struct vhdx_writer *w, uint64_t block, uint64_t off,
 {
   int r = change_entry (w, block, off | VHDX_PRESENT, err);
 
-  if (r < 0 && vhdx_logger_broken (w->logger))
+  if (r == 0)
+    vhdx_space_settle (w->space, off);
+  else if (vhdx_logger_broken (w->logger))
     vhdx_space_lose (w->space, off);
-  else if (r < 0)
+  else
     vhdx_space_release (w->space, off);
   return r;
 }
@@ -422,12 +434,17 @@ remove_block (struct vhdx_writer *w, uint64_t block, bool *done,
   if (is_in_file (state) && !may_give_up (w->layer, off))
     return 0;
   r = vhdx_writer_begin (w, err);
-  if (r == 0)
-    r = change_entry (w, block, VHDX_ZERO, err);
+  if (r == 0 && is_in_file (state))
+    r = vhdx_space_hold (w->space, off, err);
   if (r < 0)
     return r;
-  if (is_in_file (state))
+  r = change_entry (w, block, VHDX_ZERO, err);
+  if (is_in_file (state) && r == 0)
     vhdx_space_release (w->space, off);
+  else if (is_in_file (state))
+    vhdx_space_settle (w->space, off);
+  if (r < 0)
+    return r;
   *done = true;
   return 0;
 }

@@ -41,6 +41,11 @@
  *
  * The end: a, b, c, then both headers say that there is no log.
  *
+ * The file is to become shorter: a, b, c, d, e, where the entry of d states
+ * the new size, and leaves out a number.  So it begins a sequence of its own;
+ * what was before it states a larger size, and is none of the active one any
+ * more for those, too, who look at a whole sequence.
+ *
  * An entry states as the size of the file, both flushed and needed, one that
  * it has on stable storage; blocks that the BAT names end in front of it.
  *
@@ -331,10 +336,11 @@ settle (struct vhdx_logger *lg, struct err *err)
 }
 
 /* An entry of step d that fails may be found all the same: nothing is lost by
- * that, as everything is in its place.
+ * that, as everything is in its place.  skip: how many numbers to leave out,
+ * so that it begins a sequence.
  */
 static int
-checkpoint (struct vhdx_logger *lg, struct err *err)
+checkpoint (struct vhdx_logger *lg, uint64_t skip, struct err *err)
 {
   uint64_t old = lg->tail;
   int r = write_in_place (lg, err);
@@ -342,9 +348,11 @@ checkpoint (struct vhdx_logger *lg, struct err *err)
   if (r < 0)
     return r;
   lg->tail = lg->head;
+  lg->sequence += skip;
   r = write_empty (lg, err);
   if (r < 0) {
     lg->tail = old;
+    lg->sequence -= skip;
     return r;
   }
   return settle (lg, err);
@@ -368,7 +376,7 @@ make_room (struct vhdx_logger *lg, size_t nr_pages, struct err *err)
   r = settle (lg, err);
   if (r < 0 || has_room (lg, nr_pages))
     return r;
-  r = checkpoint (lg, err);
+  r = checkpoint (lg, 0, err);
   if (r == 0)
     assert (has_room (lg, nr_pages));
   return r;
@@ -602,6 +610,45 @@ vhdx_logger_get_page (struct vhdx_logger *lg, uint64_t off,
     return false;
   memcpy (bytes, page->bytes, VHDX_PAGE);
   return true;
+}
+
+/*--- A shorter file ---------------------------------------------------------*/
+
+static int
+lower_size (struct vhdx_logger *lg, uint64_t size, struct err *err)
+{
+  uint64_t old = __atomic_load_n (&lg->stable_size, __ATOMIC_ACQUIRE);
+  int r = vhdx_logger_broken (lg) ? is_broken (err) : 0;
+
+  if (r == 0 && !lg->active)
+    r = err_set (err, -EAGAIN, "there is no log");
+  if (r == 0)
+    r = make_room (lg, 1, err);
+  if (r < 0)
+    return r;
+  vhdx_logger_stable_size (lg, size);
+  r = checkpoint (lg, 1, err);
+  if (r < 0)
+    vhdx_logger_stable_size (lg, old);
+  return r;
+}
+
+int
+vhdx_logger_lower_size (struct vhdx_logger *lg, uint64_t size,
+                        struct err *err)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&lg->lock);
+  int r;
+
+  while (lg->writing)
+    pthread_cond_wait (&lg->written, &lg->lock);
+  lg->writing = true;
+  pthread_mutex_unlock (&lg->lock);
+  r = lower_size (lg, size, err);
+  pthread_mutex_lock (&lg->lock);
+  lg->writing = false;
+  pthread_cond_broadcast (&lg->written);
+  return r;
 }
 
 /*--- The end ----------------------------------------------------------------*/

@@ -160,7 +160,7 @@ vhdx_flush (struct image *img, struct err *err)
 {
   struct vhdx *vhdx = img->state;
 
-  return vhdx_space_flush (vhdx->writer->space, err);
+  return vhdx_writer_flush (vhdx->writer, err);
 }
 
 static int

@@ -20,15 +20,14 @@
  *
  * A block that is given up releases its place, in these steps:
  *
- *   a. Its BAT entry is another, in the log and in memory (vhdx-alloc.c).
+ *   a. Its BAT entry is another, in the log and in memory (vhdx-alloc.c);
+ *      before that it is noted as taken, so that the file is not cut off in
+ *      front of it.
  *   b. A flush that began later succeeds: no power cut brings it back.
  *   c. All operations that began before that are over: ../epoch.h.
- *   d. A hole is punched where it was.
+ *   d. A hole is punched where it was, or the end of the file is cut off:
+ *      vhdx-shrink.c.
  *   e. It is made ready with the next batch: 2 to 4.
- *
- * At the end, when the log is empty: the file is cut off behind its last
- * block.  Not before: an entry of the log that states a larger size than the
- * file has says that the file was cut off by someone else.
  *
  * The lock is held for moments, never while reading, writing or flushing.
  */
@@ -40,45 +39,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
-#include "lib/format/vhdx/vhdx-write.h"
+#include "lib/format/vhdx/vhdx-space.h"
 
 #define BATCH_BYTES (256 * 1024 * 1024)
 
 /* Of a file that is not refused when it is opened. */
 #define MAX_FILE_SIZE (UINT64_C (128) << 40)
-
-struct place {
-  uint64_t off;                 /* bytes */
-  bool dirty;                   /* it is not known to be zero */
-};
-
-DEFINE_VECTOR (places, struct place);
-
-struct vhdx_space {
-  struct vhdx_layer *layer;     /* borrowed */
-  struct vhdx_logger *logger;   /* borrowed */
-  uint64_t size;                /* bytes of a place */
-  struct epoch epoch;
-  bool changed;                 /* atomic: close has something to do */
-
-  /* Whoever set growing; then constant for the others. */
-  uint64_t next;                /* bytes: where the next new place begins */
-  uint64_t batch;               /* how many places to make */
-  uint64_t wanted;              /* blocks that have had no place yet */
-
-  pthread_mutex_t lock;         /* guards what follows */
-  pthread_cond_t grown;
-  bool growing;
-  struct places ready;          /* the last one is taken first */
-  size_t last_batch;            /* how many became ready at once */
-  struct places unready;        /* after step c */
-  struct places released;       /* step a */
-  struct places waiting;        /* being flushed, or step c */
-  bool waits_for_epoch;         /* ... which is the one before epoch */
-  uint64_t keep;                /* bytes: lost places end here */
-};
 
 int
 vhdx_space_new (struct vhdx_layer *layer, struct vhdx_logger *logger,
@@ -106,8 +73,8 @@ vhdx_space_epoch (struct vhdx_space *space)
   return &space->epoch;
 }
 
-static void
-set_changed (struct vhdx_space *space)
+void
+vhdx_space_set_changed (struct vhdx_space *space)
 {
   __atomic_store_n (&space->changed, true, __ATOMIC_RELAXED);
 }
@@ -115,13 +82,14 @@ set_changed (struct vhdx_space *space)
 /* Step c, under the lock.  Out of memory loses places until the image is
  * opened again, nothing else.
  */
-static void
-end_waiting (struct vhdx_space *space)
+void
+vhdx_space_end_waiting (struct vhdx_space *space)
 {
   if (!space->waits_for_epoch || !epoch_is_over (&space->epoch))
     return;
   for (size_t i = 0; i < space->waiting.len; ++i)
     (void) vector_append (&space->unready, &space->waiting.ptr[i]);
+  space->freed = space->freed || space->waiting.len > 0;
   space->waiting.len = 0;
   space->waits_for_epoch = false;
 }
@@ -132,7 +100,7 @@ end_waiting (struct vhdx_space *space)
  * disk has blocks.
  */
 static int
-extend (struct vhdx_space *space, struct places *batch, struct err *err)
+extend (struct vhdx_space *space, struct vhdx_places *batch, struct err *err)
 {
   struct block *block = space->layer->block;
   uint64_t old_end = block_size (block), end;
@@ -147,7 +115,7 @@ extend (struct vhdx_space *space, struct places *batch, struct err *err)
                     ", and the most it can have are 128 TiB", space->next);
   for (uint64_t i = 0; r == 0 && i < nr; ++i) {
     uint64_t off = space->next + i * space->size;
-    struct place place = { off, off < old_end };
+    struct vhdx_place place = { off, off < old_end };
 
     if (vector_append (batch, &place) < 0)
       r = err_nomem (err);
@@ -158,7 +126,7 @@ extend (struct vhdx_space *space, struct places *batch, struct err *err)
     batch->len = had;
     return r;
   }
-  set_changed (space);
+  vhdx_space_set_changed (space);
   space->next = end;
   space->wanted -= min_u64 (space->wanted, nr);
   return 0;
@@ -166,7 +134,7 @@ extend (struct vhdx_space *space, struct places *batch, struct err *err)
 
 /* Steps 2 and 3. */
 static int
-prepare (struct vhdx_space *space, const struct places *batch,
+prepare (struct vhdx_space *space, const struct vhdx_places *batch,
          struct err *err)
 {
   struct block *block = space->layer->block;
@@ -183,25 +151,31 @@ prepare (struct vhdx_space *space, const struct places *batch,
   return r;
 }
 
-/* Those at the end of the file come first in the list, and are taken last. */
 static int
 by_offset (const void *a, const void *b)
 {
-  const struct place *x = a, *y = b;
+  const struct vhdx_place *x = a, *y = b;
 
   return x->off > y->off ? -1 : x->off < y->off;
 }
 
+void
+vhdx_places_sort (struct vhdx_places *places)
+{
+  if (places->len > 0)
+    qsort (places->ptr, places->len, sizeof places->ptr[0], by_offset);
+}
+
 /* Step 4. */
 static int
-publish (struct vhdx_space *space, const struct places *batch, int r,
+publish (struct vhdx_space *space, const struct vhdx_places *batch, int r,
          struct err *err)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&space->lock);
-  struct places *to = r < 0 ? &space->unready : &space->ready;
+  struct vhdx_places *to = r < 0 ? &space->unready : &space->ready;
 
   for (size_t i = 0; i < batch->len; ++i) {
-    struct place place = batch->ptr[i];
+    struct vhdx_place place = batch->ptr[i];
 
     place.dirty = place.dirty || r < 0;
     if (vector_append (to, &place) < 0 && r == 0)
@@ -209,7 +183,7 @@ publish (struct vhdx_space *space, const struct places *batch, int r,
   }
   if (r < 0)
     return r;
-  qsort (to->ptr, to->len, sizeof to->ptr[0], by_offset);
+  vhdx_places_sort (to);
   space->last_batch = batch->len;
   return 0;
 }
@@ -218,15 +192,15 @@ publish (struct vhdx_space *space, const struct places *batch, int r,
 static int
 grow (struct vhdx_space *space, struct err *err)
 {
-  struct places batch = VECTOR_INIT;
+  struct vhdx_places batch = VECTOR_INIT;
   struct err why = ERR_INIT;
   int r = 0;
 
   {
     ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&space->lock);
-    end_waiting (space);
+    vhdx_space_end_waiting (space);
     batch = space->unready;
-    space->unready = (struct places) VECTOR_INIT;
+    space->unready = (struct vhdx_places) VECTOR_INIT;
   }
   /* Where places become free again, these are enough. */
   if (batch.len <= space->batch / 4) {
@@ -275,6 +249,7 @@ int
 vhdx_space_take (struct vhdx_space *space, uint64_t *off, struct err *err)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&space->lock);
+  const struct vhdx_place *last;
   int r = 0;
 
   while (r == 0 && space->ready.len == 0)
@@ -284,7 +259,11 @@ vhdx_space_take (struct vhdx_space *space, uint64_t *off, struct err *err)
       r = grow_now (space, err);
   if (r < 0)
     return r;
-  *off = space->ready.ptr[--space->ready.len].off;
+  last = &space->ready.ptr[space->ready.len - 1];
+  if (vector_append (&space->taken, last) < 0)
+    return err_nomem (err);
+  *off = last->off;
+  space->ready.len--;
   if (runs_short (space))
     grow_now (space, NULL);
   return 0;
@@ -292,12 +271,43 @@ vhdx_space_take (struct vhdx_space *space, uint64_t *off, struct err *err)
 
 /*--- What happened to a place -----------------------------------------------*/
 
+/* Under the lock. */
+static void
+not_taken (struct vhdx_space *space, uint64_t off)
+{
+  struct vhdx_places *taken = &space->taken;
+  size_t i = 0;
+
+  while (i < taken->len && taken->ptr[i].off != off)
+    i++;
+  if (i < taken->len)
+    taken->ptr[i] = taken->ptr[--taken->len];
+}
+
+void
+vhdx_space_settle (struct vhdx_space *space, uint64_t off)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&space->lock);
+
+  not_taken (space, off);
+}
+
+int
+vhdx_space_hold (struct vhdx_space *space, uint64_t off, struct err *err)
+{
+  struct vhdx_place place = { off, true };
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&space->lock);
+
+  return vector_append (&space->taken, &place) < 0 ? err_nomem (err) : 0;
+}
+
 void
 vhdx_space_soil (struct vhdx_space *space, uint64_t off)
 {
-  struct place place = { off, true };
+  struct vhdx_place place = { off, true };
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&space->lock);
 
+  not_taken (space, off);
   (void) vector_append (&space->unready, &place);
 }
 
@@ -306,16 +316,18 @@ vhdx_space_lose (struct vhdx_space *space, uint64_t off)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&space->lock);
 
+  not_taken (space, off);
   space->keep = max_u64 (space->keep, off + space->size);
 }
 
 void
 vhdx_space_release (struct vhdx_space *space, uint64_t off)
 {
-  struct place place = { off, true };
+  struct vhdx_place place = { off, true };
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&space->lock);
 
-  set_changed (space);
+  not_taken (space, off);
+  vhdx_space_set_changed (space);
   (void) vector_append (&space->released, &place);
 }
 
@@ -335,31 +347,6 @@ flushed_waiting (struct vhdx_space *space, bool ok)
   space->waiting.len = 0;
 }
 
-/* Step d.  Out of the list meanwhile, so that nobody makes them ready. */
-static void
-punch_unready (struct vhdx_space *space)
-{
-  struct places places;
-
-  {
-    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&space->lock);
-    end_waiting (space);
-    places = space->unready;
-    space->unready = (struct places) VECTOR_INIT;
-  }
-  for (size_t i = 0; i < places.len; ++i)
-    if (places.ptr[i].dirty &&
-        block_zero (space->layer->block, space->size, places.ptr[i].off,
-                    BLOCK_FAST, NULL) == 0)
-      places.ptr[i].dirty = false;
-  {
-    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&space->lock);
-    for (size_t i = 0; i < places.len; ++i)
-      (void) vector_append (&space->unready, &places.ptr[i]);
-  }
-  vector_free (&places);
-}
-
 /* Of several flushes at a time the first takes care of what was released.
  * While places wait, those that are released later do so longer.
  */
@@ -371,9 +358,9 @@ vhdx_space_flush (struct vhdx_space *space, struct err *err)
 
   {
     ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&space->lock);
-    end_waiting (space);
+    vhdx_space_end_waiting (space);
     if (space->waiting.len == 0 && space->released.len > 0) {
-      struct places empty = space->waiting;
+      struct vhdx_places empty = space->waiting;
 
       space->waiting = space->released;
       space->released = empty;
@@ -382,53 +369,26 @@ vhdx_space_flush (struct vhdx_space *space, struct err *err)
   }
   r = block_flush (space->layer->block, err);
   if (takes_care) {
-    {
-      ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&space->lock);
-      flushed_waiting (space, r == 0);
-    }
-    punch_unready (space);
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&space->lock);
+    flushed_waiting (space, r == 0);
   }
   return r;
 }
 
 /*--- The end ----------------------------------------------------------------*/
 
-/* Give the space of places that are not at the end back to the file system.
- * Nothing on stable storage names them.
- */
-static void
-punch (struct vhdx_space *space, const struct places *places, uint64_t end)
-{
-  for (size_t i = 0; i < places->len; ++i)
-    if (places->ptr[i].dirty && places->ptr[i].off + space->size <= end)
-      block_trim (space->layer->block, space->size, places->ptr[i].off, 0,
-                  NULL);
-}
-
-static void
-cut_off (struct vhdx_space *space)
-{
-  struct block *block = space->layer->block;
-  uint64_t end = max_u64 (vhdx_end_of_data (space->layer), space->keep);
-
-  punch (space, &space->unready, end);
-  punch (space, &space->waiting, end);
-  punch (space, &space->released, end);
-  if (end < block_size (block) && block_resize (block, end, NULL) == 0)
-    block_flush (block, NULL);
-}
-
 void
 vhdx_space_free (struct vhdx_space *space, bool cut)
 {
   if (space == NULL)
     return;
-  if (cut && __atomic_load_n (&space->changed, __ATOMIC_RELAXED))
-    cut_off (space);
+  if (cut)
+    vhdx_space_cut_off (space);
   vector_free (&space->ready);
   vector_free (&space->unready);
   vector_free (&space->released);
   vector_free (&space->waiting);
+  vector_free (&space->taken);
   pthread_mutex_destroy (&space->lock);
   pthread_cond_destroy (&space->grown);
   free (space);

@@ -92,7 +92,7 @@ check_sectors (const struct vhdx_writer *w, uint64_t len, uint64_t off,
 static int
 flush_if_fua (struct vhdx_writer *w, unsigned flags, struct err *err)
 {
-  return flags & BLOCK_FUA ? vhdx_space_flush (w->space, err) : 0;
+  return flags & BLOCK_FUA ? vhdx_writer_flush (w, err) : 0;
 }
 
 /* Of a partially present block: is all of it in the file? */

@@ -6,6 +6,7 @@
  *                             opened; the headers are replaced
  *   log      vhdx-logger.c    changes of metadata, through the log
  *   space    vhdx-space.c     places in the file for new blocks; its size
+ *            vhdx-shrink.c    the end of the file, when places become free
  *   blocks   vhdx-alloc.c     one block of the disk changes its state
  *   disk     vhdx-write.c     the driver's operations, over many blocks
  *
@@ -97,6 +98,14 @@ bool vhdx_logger_broken (const struct vhdx_logger *lg);
 /* The file has so many bytes on stable storage, at least. */
 void vhdx_logger_stable_size (struct vhdx_logger *lg, uint64_t size);
 
+/* The file is going to have no more than `size' bytes, which all blocks have
+ * room in: from the return on no entry that counts states more than that,
+ * and who reads the log finds none that does (§2.3.1.1).  -EAGAIN if there is
+ * no log yet.  After a failure the file has to stay as it is.
+ */
+int vhdx_logger_lower_size (struct vhdx_logger *lg, uint64_t size,
+                            struct err *err);
+
 /*--- vhdx-space.c -----------------------------------------------------------*/
 
 struct vhdx_space;
@@ -121,17 +130,26 @@ int vhdx_space_take (struct vhdx_space *space, uint64_t *off,
 
 /* What happened to a place that was taken.
  *
+ * settle: the BAT names it, in the log and in memory.
  * soil: something may be written in it, and nothing ever named it.
  * lose: it is not known whether the log in the file names it.
+ * hold: the BAT names it, and may soon not do so any more; settle or release
+ * follows.  0 or -ENOMEM.
  * release: the BAT did name it, or the log for a moment, and does not any
  * more, neither in the file, be it on stable storage or not, nor in memory.
  */
+void vhdx_space_settle (struct vhdx_space *space, uint64_t off);
 void vhdx_space_soil (struct vhdx_space *space, uint64_t off);
 void vhdx_space_lose (struct vhdx_space *space, uint64_t off);
+int vhdx_space_hold (struct vhdx_space *space, uint64_t off,
+                     struct err *err);
 void vhdx_space_release (struct vhdx_space *space, uint64_t off);
 
 /* Everything that was written before is on stable storage after. */
 int vhdx_space_flush (struct vhdx_space *space, struct err *err);
+
+/* After a flush: what has become free goes, if that is worth it. */
+void vhdx_space_tidy (struct vhdx_space *space);
 
 /* Around each operation on the disk: places that are looked up within are not
  * given to other blocks before the end.
@@ -159,6 +177,9 @@ const char *vhdx_writer_reason (const struct vhdx_layer *layer);
 int vhdx_writer_new (struct vhdx_layer *layer, struct vhdx_writer **out,
                      struct err *err);
 void vhdx_writer_free (struct vhdx_writer *w);  /* NULL is fine */
+
+/* Everything that was written before is on stable storage after. */
+int vhdx_writer_flush (struct vhdx_writer *w, struct err *err);
 
 /* Before anything of the disk changes. */
 int vhdx_writer_begin (struct vhdx_writer *w, struct err *err);
