@@ -2,16 +2,18 @@
 
 /* In this order:
  *
- *   1. If the child's disk is larger, the parent's grows: resize.h.
- *   2. The child's own data is written into the parent, where that has
+ *   1. The child learns which identity its parent will have, where that is
+ *      another with other data: expect_change of its driver.
+ *   2. If the child's disk is larger, the parent's grows: resize.h.
+ *   3. The child's own data is written into the parent, where that has
  *      something else: pieces of the child, in ascending order.
- *   3. The parent is flushed and closed.
- *   4. The child's link gets the time of the parent, which has changed:
- *      rebase.h.
+ *   4. The parent is flushed and closed.
+ *   5. The child's link gets the identity and the time of the parent, which
+ *      has changed: the driver's relink.
  *
  * The child's own data is never written, and what it does not have itself is
  * never changed in the parent: its disk is the same after each step, and in
- * the middle of it.
+ * the middle of it.  Between 1 and 5 it knows the parent by both identities.
  *
  * The child is read by what its own file says (own_extents), not through its
  * chain, where the parent is open a second time and knows nothing of what
@@ -80,28 +82,24 @@ find_parent (struct image_commit_plan *plan, struct err *err)
   return 0;
 }
 
-/* By all of its bytes, as the child has it. */
 static int
-open_parent (const struct image_commit_plan *plan, bool writable,
-             struct image **out, struct err *err)
+check_is_child (struct image *parent, struct offline *child, struct err *err)
 {
-  struct image_options options = {
+  if (parent->ops == child->ops &&
+      parent->ops->is_child (parent, child->block))
+    return 0;
+  return err_set (err, -EINVAL, "is another file by now");
+}
+
+static struct image_options
+options_of_parent (const struct image_commit_plan *plan)
+{
+  return (struct image_options) {
     .format = plan->child->ops->name,
     .parent_path = plan->options.parent_path,
     .size_rule = IMAGE_SIZE_CURRENT,
-    .writable = writable,
     .lock = true,
   };
-  CLEANUP_IMAGE struct image *img = NULL;
-  int r = image_open (plan->parent, &options, &img, NULL, err);
-
-  if (r < 0)
-    return err_in (err, "parent %s", plan->parent);
-  if (!img->ops->is_child (img, plan->child->block))
-    return err_set (err, -EINVAL, "parent %s: is another file by now",
-                    plan->parent);
-  *out = steal_ptr (&img);
-  return 0;
 }
 
 static bool
@@ -138,34 +136,40 @@ static int
 look_at_parent (struct image_commit_plan *plan, struct report *report,
                 struct err *err)
 {
+  const struct image_options options = options_of_parent (plan);
   CLEANUP_IMAGE struct image *img = NULL;
-  int r = open_parent (plan, false, &img, err);
+  int r = image_open (plan->parent, &options, &img, NULL, err);
 
+  if (r == 0)
+    r = check_is_child (img, plan->child, err);
   if (r < 0)
-    return r;
+    return err_in (err, "parent %s", plan->parent);
   if (image_readonly_reason (img))
     return err_set (err, -EROFS, "parent %s: can't be written: %s",
                     plan->parent, image_readonly_reason (img));
   plan->parent_size = image_size (img);
+  if (plan->size > plan->parent_size && img->ops->resize == NULL)
+    return err_set (err, -ENOTSUP, "has a larger disk than its parent %s, and "
+                    "a %s image can't grow", plan->parent, img->ops->name);
   return find_siblings (plan, img, report, err);
 }
 
 static int
-count_data (struct image_commit_plan *plan, struct err *err)
+count_data (struct image *img, uint64_t *data, struct err *err)
 {
-  uint64_t off = 0;
+  uint64_t off = 0, size = image_size (img);
   int r = 0;
 
-  while (r == 0 && off < plan->size) {
+  *data = 0;
+  while (r == 0 && off < size) {
     CLEANUP_EXTENT_LIST struct extent_list list = {
       VECTOR_INIT, EXTENTS_AT_ONCE
     };
 
-    r = plan->img->ops->own_extents (plan->img, plan->size - off, off, &list,
-                                     err);
+    r = img->ops->own_extents (img, size - off, off, &list, err);
     for (size_t i = 0; r == 0 && i < list.v.len; ++i)
       if (list.v.ptr[i].kind != EXTENT_HOLE)
-        plan->data += list.v.ptr[i].len;
+        *data += list.v.ptr[i].len;
     off = extent_list_end (&list, off);
   }
   return r;
@@ -186,7 +190,7 @@ image_commit_plan (const char *name, const struct image_options *options,
     r = find_parent (plan, err);
   if (r == 0)
     r = look_at_parent (plan, report, err);
-  return r < 0 ? r : count_data (plan, err);
+  return r < 0 ? r : count_data (plan->img, &plan->data, err);
 }
 
 void
@@ -306,63 +310,121 @@ image_commit_data (struct image *child, struct image *parent,
 
 /*--- Doing it ---------------------------------------------------------------*/
 
-/* Step 1. */
+/* Step 1.  The child's file may be another after it, and its disk is opened
+ * anew.
+ */
 static int
-grow_parent (const struct image_commit_plan *plan, struct job *job,
+expect_change (struct offline *child, struct offline *parent,
+               const char *path, uint8_t id[UUID_SIZE], struct err *err)
+{
+  struct image *img;
+  int r = offline_image (parent, &img, NULL, err);
+
+  if (r == 0)
+    r = check_is_child (img, child, err);
+  if (r < 0)
+    return err_in (err, "parent %s", block_name (parent->block));
+  if (child->ops->expect_change == NULL)
+    return 0;
+  r = child->ops->expect_change (child, img, path, id, err);
+  parent->options.data_id = id;
+  return r < 0 ? r : offline_reopen_image (child, &img, err);
+}
+
+/* Step 2. */
+static int
+grow_parent (struct offline *child, struct offline *parent, struct job *job,
              struct err *err)
 {
-  CLEANUP_OFFLINE struct offline *o = NULL;
-  struct image_resize_plan resize = { .size = plan->size };
+  struct image_resize_plan resize = { .size = image_size (child->img) };
   int r;
 
-  if (plan->size <= plan->parent_size)
+  if (resize.size <= image_size (parent->img))
     return 0;
-  r = offline_open (plan->parent, &plan->options, &o, NULL, err);
+  r = image_resize_plan (parent, &resize, NULL, err);
   if (r == 0)
-    r = image_resize_plan (o, &resize, NULL, err);
-  if (r == 0)
-    r = image_resize (o, &resize, job, err);
-  return r < 0 ? err_in (err, "parent %s", plan->parent) : 0;
+    r = image_resize (parent, &resize, job, err);
+  return r < 0 ? err_in (err, "parent %s", block_name (parent->block)) : 0;
 }
 
-/* Steps 2 and 3. */
+/* Steps 3 and 4. */
 static int
-copy (struct image_commit_plan *plan, uint64_t *written, struct job *job,
-      struct err *err)
+copy (struct offline *child, struct offline *parent, uint64_t *written,
+      struct job *job, struct err *err)
 {
-  CLEANUP_IMAGE struct image *parent = NULL;
-  int r = open_parent (plan, true, &parent, err);
+  struct image_options options = parent->options;
+  CLEANUP_IMAGE struct image *img = NULL;
+  uint64_t data;
+  int r;
 
+  options.writable = true;
+  r = image_open_block (parent->block, &options, &img, NULL, err);
+  if (r < 0)
+    return err_in (err, "parent %s", block_name (parent->block));
+  r = count_data (child->img, &data, err);
   if (r < 0)
     return r;
-  job_start (job, "copying", plan->data);
-  return image_commit_data (plan->img, parent, written, job, err);
+  job_start (job, "copying", data);
+  return image_commit_data (child->img, img, written, job, err);
 }
 
-/* Step 4. */
+/* Step 5. */
 static int
-renew_link (struct image_commit_plan *plan, struct err *err)
+renew_link (struct offline *child, struct offline *parent, const char *path,
+            struct err *err)
 {
-  const struct image_rebase_options options = {
-    .parent = plan->parent, .is_unsafe = true,
-  };
-  struct image_rebase_plan rebase;
-  int r = image_rebase_plan (plan->child, &options, &rebase, NULL, NULL, err);
+  struct image_rebase_plan plan = { .old_parent = NULL };
+  int r = offline_reopen_image (parent, &plan.parent, err);
 
-  if (r == 0 && !rebase.is_done)
-    r = image_rebase (plan->child, &rebase, NULL, err);
-  image_rebase_plan_free (&rebase);
+  if (r < 0)
+    return err_in (err, "parent %s", block_name (parent->block));
+  plan.new_parent = strdup (path);
+  if (plan.new_parent == NULL)
+    return err_nomem (err);
+  r = child->ops->relink_plan (child, &plan, NULL, err);
+  if (r == 0 && !plan.is_done)
+    r = child->ops->relink (child, &plan, err);
+  plan.parent = NULL;           /* not of the plan, but of parent */
+  image_rebase_plan_free (&plan);
   return r;
+}
+
+int
+image_commit_files (struct offline *child, struct offline *parent,
+                    const char *path, uint64_t *written, struct job *job,
+                    struct err *err)
+{
+  struct image *img;
+  uint8_t id[UUID_SIZE];
+  int r;
+
+  *written = 0;
+  child->options.lock = false;
+  /* All of its bytes, as the child has it. */
+  parent->options.size_rule = IMAGE_SIZE_CURRENT;
+  r = offline_image (child, &img, NULL, err);
+  if (r == 0)
+    r = expect_change (child, parent, path, id, err);
+  if (r == 0)
+    r = grow_parent (child, parent, job, err);
+  if (r == 0)
+    r = copy (child, parent, written, job, err);
+  parent->options.data_id = NULL;
+  return r < 0 ? r : renew_link (child, parent, path, err);
 }
 
 int
 image_commit (struct image_commit_plan *plan, uint64_t *written,
               struct job *job, struct err *err)
 {
-  int r = grow_parent (plan, job, err);
+  const struct image_options options = options_of_parent (plan);
+  CLEANUP_OFFLINE struct offline *parent = NULL;
+  int r = offline_open (plan->parent, &options, &parent, NULL, err);
 
-  *written = 0;
-  if (r == 0)
-    r = copy (plan, written, job, err);
-  return r < 0 ? r : renew_link (plan, err);
+  if (r < 0)
+    return err_in (err, "parent %s", plan->parent);
+  r = image_commit_files (plan->child, parent, plan->parent, written, job,
+                          err);
+  plan->img = plan->child->img;
+  return r;
 }

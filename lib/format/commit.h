@@ -10,7 +10,8 @@
  *
  * A crash leaves a parent that opens, with some of the child's data, and the
  * child's disk as it was; the same again goes on, and does not write again
- * what is there.  Other children of that parent are damaged by all of this.
+ * what is there.  Other children of that parent are damaged by all of this;
+ * those of VHDXs are refused from then on.
  *
  * One thread at a time.  Sentences name the file that is at fault if it is not
  * the child.
@@ -50,6 +51,13 @@ void image_commit_plan_free (struct image_commit_plan *plan);
  */
 int image_commit (struct image_commit_plan *plan, uint64_t *written,
                   struct job *job, struct err *err);
+
+/* The same of two files that are open, for tests: parent, which is at that
+ * path, is that of child, the parents of which are not held.
+ */
+int image_commit_files (struct offline *child, struct offline *parent,
+                        const char *path, uint64_t *written, struct job *job,
+                        struct err *err);
 
 /* The part in the middle: what child has itself goes into parent, which is
  * open for writing and not smaller, and is flushed.

@@ -151,6 +151,16 @@ struct image_ops {
   int (*relink) (struct offline *o, const struct image_rebase_plan *plan,
                  struct err *err);
 
+  /* For commit.h, before anything of the image's parent changes, which is
+   * open, and is at that path: after this the image knows it as it is and as
+   * it will be; *id is the identity that its data is to get with that
+   * (image_options.data_id).  The disk stays what it is.  NULL: it knows it
+   * anyway.
+   */
+  int (*expect_change) (struct offline *o, struct image *parent,
+                        const char *path, uint8_t id[UUID_SIZE],
+                        struct err *err);
+
   /* What compact.h says; both or neither.  The disk is open in o->img, and
    * the plan all zeros, for compact_plan.
    */

@@ -132,8 +132,12 @@ int
 vhdx_edit_new_data (struct vhdx_edit *e, struct err *err)
 {
   uint8_t guid[UUID_SIZE];
-  int r = vhdx_guid_new (guid, err);
+  int r = 0;
 
+  if (e->options->data_id)
+    memcpy (guid, e->options->data_id, UUID_SIZE);
+  else
+    r = vhdx_guid_new (guid, err);
   return r < 0 ? r
     : vhdx_header_update (e->layer, &(struct vhdx_header_change) {
         .data_write_guid = guid }, err);

@@ -84,8 +84,9 @@ int vhdx_edit_begin (struct vhdx_edit *e, struct err *err);
 bool vhdx_edit_is_mended (const struct vhdx_edit *e);
 
 /* Before a commit that changes what is read from the disk, or its size: the
- * headers get a new DataWriteGuid (§2.2.2).  What is differencing over this
- * disk does not open any more then.  Not for blocks that move, or a locator
+ * headers get a new DataWriteGuid (§2.2.2), that of the options if they have
+ * one (data_id).  What is differencing over this disk, and does not know that
+ * one, does not open any more then.  Not for blocks that move, or a locator
  * that names another place.
  */
 int vhdx_edit_new_data (struct vhdx_edit *e, struct err *err);

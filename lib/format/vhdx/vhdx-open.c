@@ -230,6 +230,7 @@ const struct image_ops vhdx_image_ops = {
   .own_extents = vhdx_own_extents,
   .relink_plan = vhdx_relink_plan,
   .relink = vhdx_relink_image,
+  .expect_change = vhdx_expect_change,
   .is_child = vhdx_is_child,
   .check = vhdx_check,
   .plan_repair = vhdx_plan_repair,

@@ -8,6 +8,10 @@
  * still knows it; but where its disk becomes another, it gets a new one first.
  * A crash between the two leaves the disk as it was, under an identity that
  * nobody knows.
+ *
+ * While a disk is merged into its parent (commit.h), the locator has a second
+ * identity, parent_linkage2: the one that the parent gets before the first of
+ * its data changes.
  */
 
 #include <config.h>
@@ -127,33 +131,75 @@ vhdx_relink_plan (struct offline *o, struct image_rebase_plan *plan,
 /*--- Doing it ---------------------------------------------------------------*/
 
 static int
-put_locator (struct vhdx_edit *e, const struct offline *o,
-             const struct image_rebase_plan *plan, struct err *err)
+begin (struct vhdx_edit *e, struct offline *o, struct err *err)
 {
-  CLEANUP_FREE uint8_t *item = NULL;
-  size_t len;
-  int r = make_locator (o, plan, &item, &len, NULL, err);
+  int r = vhdx_edit_open (o->block, &o->options, e, NULL, err);
 
-  return r < 0 ? r : vhdx_edit_put_item (e, locator_guid, item, len, err);
+  return r < 0 ? r : vhdx_edit_begin (e, err);
+}
+
+/* All of it becomes true, and is on stable storage. */
+static int
+commit (struct vhdx_edit *e, struct err *err)
+{
+  int r = vhdx_edit_commit (e, err);
+
+  return r < 0 ? r : vhdx_edit_cut (e, err);
 }
 
 int
 vhdx_relink_image (struct offline *o, const struct image_rebase_plan *plan,
                    struct err *err)
 {
+  CLEANUP_FREE uint8_t *item = NULL;
   struct vhdx_edit e;
-  int r = vhdx_edit_open (o->block, &o->options, &e, NULL, err);
+  size_t len;
+  int r = begin (&e, o, err);
 
-  if (r == 0)
-    r = vhdx_edit_begin (&e, err);
   if (r == 0 && plan->changes_disk)
     r = vhdx_edit_new_data (&e, err);
   if (r == 0)
-    r = put_locator (&e, o, plan, err);
+    r = make_locator (o, plan, &item, &len, NULL, err);
   if (r == 0)
-    r = vhdx_edit_commit (&e, err);
+    r = vhdx_edit_put_item (&e, locator_guid, item, len, err);
   if (r == 0)
-    r = vhdx_edit_cut (&e, err);
+    r = commit (&e, err);
+  vhdx_edit_close (&e);
+  return r;
+}
+
+/*--- A parent that becomes another ------------------------------------------*/
+
+static int
+put_second (struct vhdx_edit *e, struct offline *o, struct image *parent,
+            const char *path, const uint8_t id[UUID_SIZE], struct err *err)
+{
+  const struct vhdx_layer *layer = ((const struct vhdx *) parent->state)->leaf;
+  CLEANUP_FREE uint8_t *item = NULL;
+  size_t len;
+  int r = vhdx_link_make (block_name (o->block), path,
+                          layer->header.data_write_guid, id, &item, &len,
+                          NULL, err);
+
+  return r < 0 ? r : vhdx_edit_put_item (e, locator_guid, item, len, err);
+}
+
+/* Each time a new one, even if there is one already that an interruption has
+ * left: somebody may have made another child of the parent as that left it.
+ */
+int
+vhdx_expect_change (struct offline *o, struct image *parent, const char *path,
+                    uint8_t id[UUID_SIZE], struct err *err)
+{
+  struct vhdx_edit e;
+  int r = begin (&e, o, err);
+
+  if (r == 0)
+    r = vhdx_guid_new (id, err);
+  if (r == 0)
+    r = put_second (&e, o, parent, path, id, err);
+  if (r == 0)
+    r = commit (&e, err);
   vhdx_edit_close (&e);
   return r;
 }

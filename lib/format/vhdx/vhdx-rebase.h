@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* Another parent for a differencing VHDX: what ../rebase.h promises, but for
- * what is the same for all formats.
+/* Another parent for a differencing VHDX, or one that becomes another: what
+ * ../rebase.h and ../commit.h promise, but for what is the same for all
+ * formats.
  */
 
 #ifndef NBDIMAGE_FORMAT_VHDX_REBASE_H
@@ -14,5 +15,10 @@ int vhdx_relink_plan (struct offline *o, struct image_rebase_plan *plan,
                       struct report *report, struct err *err);
 int vhdx_relink_image (struct offline *o,
                        const struct image_rebase_plan *plan, struct err *err);
+
+/* What image-ops.h says of expect_change. */
+int vhdx_expect_change (struct offline *o, struct image *parent,
+                        const char *path, uint8_t id[UUID_SIZE],
+                        struct err *err);
 
 #endif /* NBDIMAGE_FORMAT_VHDX_REBASE_H */
