@@ -62,6 +62,12 @@ static const struct damage vhdxs[] = {
   { "a log to replay", "vhdx-log", LOG },
   { "a log, and a damaged header", "vhdx-header vhdx-log", LOG,
     { { VHDX_AT_HEADER_2 + 100, 1, 1 } } },
+  { "a log, and a lost region table", "vhdx-log vhdx-regions", LOG,
+    { { VHDX_AT_REGIONS_2, 0, 65536 } } },
+  { "a log, and a leak at the end", "vhdx-log leak", LOG, { { 0 } }, 0, false,
+    true },
+  { "a log, a table, a leak", "vhdx-log vhdx-regions leak", LOG,
+    { { VHDX_AT_REGIONS_1 + 9, 1, 1 } }, 0, false, true },
   { "a leak at the end", "leak", DYN, { { 0 } }, 0, false, true },
   { "a part of a MiB at the end", "leak", DYN, { { 0 } }, -1000 },
   { "of a child, header 1 is damaged", "vhdx-header", CHILD,
@@ -225,6 +231,94 @@ a_log_is_given_up_on_demand_only (void **state)
   free (file.bytes);
 }
 
+/* A log that takes block 2, the last one, out of the table if it `frees', and
+ * writes: a page of block 0; zeros from the last two pages of block 0 to behind the first two
+ * of block 1, whose entry is gone already; a page of block 2; and a page
+ * behind it, for which the file grows by `more' bytes.
+ */
+static struct vhdx_maker *
+make_log_with_leaks (bool frees, uint64_t more, struct damage_file *disk)
+{
+  static uint8_t data[3][VHDX_MIB], table[4096], page[4096];
+  struct vhdx_maker *m =
+    vhdx_maker_new (&(struct vhdx_spec) { .size = 3 * VHDX_MIB, .id = 1 });
+  struct vhdx_change changes[5] = {
+    { m->bat_off, table }, { 0, page }, { 0, NULL, 4 * 4096 }, { 0, page },
+    { 0, page } };
+  size_t at[3];
+
+  memset (page, 0x77, sizeof page);
+  for (unsigned b = 0; b < 3; ++b) {
+    memset (data[b], 0x10 + (int) b, VHDX_MIB);
+    at[b] = vhdx_maker_add_block (m, b, data[b]);
+  }
+  vhdx_maker_put_entry (m, vhdx_maker_entry (m, 1), 0, 0);
+  vhdx_maker_finish (m);
+  memcpy (table, m->data + m->bat_off, sizeof table);
+  if (frees)
+    memset (table + 2 * 8, 0, 8);
+  changes[1].off = at[0];
+  changes[2].off = at[1] - 2 * 4096;
+  changes[3].off = at[2] + 5 * 4096;
+  changes[4].off = m->len;
+  vhdx_maker_log (m, &(struct vhdx_log_entry) {
+      .changes = changes, .nr_changes = more ? 5 : 4,
+      .flushed = m->len, .last = m->len + more });
+  *disk = (struct damage_file) { calloc (3, VHDX_MIB), 3 * VHDX_MIB };
+  assert_non_null (disk->bytes);
+  memcpy (disk->bytes, data[0], VHDX_MIB - 2 * 4096);
+  memcpy (disk->bytes, page, sizeof page);
+  if (!frees) {
+    memcpy (disk->bytes + 2 * VHDX_MIB, data[2], VHDX_MIB);
+    memcpy (disk->bytes + 2 * VHDX_MIB + 5 * 4096, page, sizeof page);
+  }
+  return m;
+}
+
+/* One repair does both; and nothing is changed twice, as undoing needs it. */
+static void
+what_leaks_with_a_log_is_mended_with_it (void **state)
+{
+  (void) state;
+  for (unsigned n = 0; n < 4; ++n) {
+    const bool frees = n % 2;
+    const size_t cut = frees ? 2 * VHDX_MIB : 0;
+    CLEANUP_REPAIR_PLAN struct repair_plan plan = REPAIR_PLAN_INIT;
+    CLEANUP_CHECK struct check check = CHECK_INIT;
+    struct damage_file disk;
+    struct vhdx_maker *m = make_log_with_leaks (frees, n / 2 * VHDX_MIB, &disk);
+    struct damage_file file = damage_copy (m->data, m->len);
+    CLEANUP_BLOCK struct block *block = recorder_new (m->data, m->len);
+    const struct mending_options o = { .disk = &disk, .opens_before = true,
+                                       .leaks_stay = !frees };
+    unsigned nr_punches = 0, nr_cuts = 0;
+
+    assert_int_equal (repair_plan_make (block, NULL, 0, &check, &plan, NULL),
+                      0);
+    assert_null (plan.refusal);
+    for (size_t i = 0; i < plan.steps.len; ++i) {
+      const struct repair_step *s = &plan.steps.ptr[i];
+
+      nr_punches += s->kind == REPAIR_PUNCH && s->len == VHDX_MIB;
+      nr_cuts += s->kind == REPAIR_RESIZE && s->off == m->len - cut;
+      for (size_t j = 0; j < i; ++j) {
+        const struct repair_step *t = &plan.steps.ptr[j];
+
+        assert_true (s->kind == REPAIR_RESIZE ? t->off + t->len <= s->off
+                     : s->off >= t->off + t->len || s->off + s->len <= t->off);
+      }
+    }
+    /* With block 2, what leaks lies at the end, and goes with it. */
+    assert_int_equal (nr_punches, frees ? 0 : 1);
+    assert_int_equal (nr_cuts, frees ? 1 : 0);
+    assert_int_equal (plan.new_size, m->len - cut);
+    assert_int_equal (mending_try (&file, &o, "leaks"), MENDING_DONE);
+    free (file.bytes);
+    free (disk.bytes);
+    vhdx_maker_free (m);
+  }
+}
+
 static int
 remove_folder (void **state)
 {
@@ -242,6 +336,7 @@ main (void)
     cmocka_unit_test (overlaps_are_found_in_tables_of_any_size),
     cmocka_unit_test (a_block_that_is_gone_may_keep_its_place),
     cmocka_unit_test (a_log_is_given_up_on_demand_only),
+    cmocka_unit_test (what_leaks_with_a_log_is_mended_with_it),
   };
 
   return cmocka_run_group_tests (tests, NULL, remove_folder);

@@ -19,8 +19,12 @@
  *   4. After a log, the same with the other header: it would replay an old
  *      log, if the first one were damaged later.
  *   5. The damaged region table: the other one counts until it is whole.
- *   6. Leaks.  Of a file with a log they are left for the next repair, when
- *      its size is known.
+ *   6. Leaks, as they are once the log was replayed.  What the log would
+ *      write there is not written in step 2, nor does the file grow for it;
+ *      a crash before step 4 leaves the log, a later one leaves leaks.
+ *
+ * Undoing goes by ranges of which each is changed by one step.  So what the
+ * log holds for a place that steps 5 and 6 change is left out as well.
  */
 
 #include <config.h>
@@ -38,38 +42,69 @@
 
 /*--- The log ----------------------------------------------------------------*/
 
-static int
-plan_piece (const struct vhdx_piece *piece, struct repair_plan *plan,
-            struct err *err)
-{
-  enum repair_kind kind =
-    piece->data == VHDX_PIECE_ZERO ? REPAIR_ZERO : REPAIR_COPY;
-  int r = repair_add (plan, kind, piece->nr_pages * VHDX_PAGE,
-                      piece->page * VHDX_PAGE, err, "what the log holds");
+/* What later steps change, in order: the log does not. */
+struct later {
+  struct file_ranges ranges;
+  size_t next;                  /* those in front of it end before the piece */
+  uint64_t end;                 /* nothing is needed from here on */
+};
 
+static int
+plan_range (enum repair_kind kind, uint64_t off, uint64_t end,
+            struct repair_plan *plan, struct err *err)
+{
+  int r;
+
+  if (off >= end)
+    return 0;
+  r = repair_add (plan, kind, end - off, off, err, "what the log holds");
   if (r == 0)
     repair_join_next (plan);
   return r;
 }
 
+static int
+plan_piece (const struct vhdx_piece *piece, struct later *later,
+            struct repair_plan *plan, struct err *err)
+{
+  enum repair_kind kind =
+    piece->data == VHDX_PIECE_ZERO ? REPAIR_ZERO : REPAIR_COPY;
+  uint64_t off = piece->page * VHDX_PAGE;
+  uint64_t end = min_u64 (off + piece->nr_pages * VHDX_PAGE, later->end);
+  int r = 0;
+
+  for (; r == 0 && later->next < later->ranges.len; later->next++) {
+    const struct file_range *range = &later->ranges.ptr[later->next];
+
+    if (range->off >= end)
+      break;
+    r = plan_range (kind, off, min_u64 (range->off, end), plan, err);
+    off = max_u64 (off, range->off + range->len);
+    if (off >= end)             /* and it may go on behind the piece */
+      return r;
+  }
+  return r < 0 ? r : plan_range (kind, off, end, plan, err);
+}
+
 /* Pieces are in order and do not overlap. */
 static int
 plan_log (struct block *block, const struct vhdx_examined *s,
-          struct repair_plan *plan, struct err *err)
+          struct later *later, struct repair_plan *plan, struct err *err)
 {
   struct vhdx_log log = VHDX_LOG_INIT;
   int r = vhdx_log_read (block, &s->layer->header, &log, err);
+  uint64_t size = min_u64 (log.file_size, later->end);
 
   if (r < 0)
     return r;
   plan->source = block_ref (s->layer->file);
-  if (log.file_size > plan->old_size)
-    r = repair_add (plan, REPAIR_RESIZE, 0, log.file_size, err, "the size that "
-                    "the log says");
+  if (size > plan->old_size)
+    r = repair_add (plan, REPAIR_RESIZE, 0, size, err, "the size that the log "
+                    "says");
   if (r == 0)
     repair_join_next (plan);
   for (size_t i = 0; r == 0 && i < log.pieces.len; ++i)
-    r = plan_piece (&log.pieces.ptr[i], plan, err);
+    r = plan_piece (&log.pieces.ptr[i], later, plan, err);
   /* All of it is on the medium before the header forgets the log. */
   if (r == 0 && plan->steps.len > 0)
     plan->steps.ptr[plan->steps.len - 1].with_next = false;
@@ -163,44 +198,80 @@ plan_headers (struct block *block, const struct vhdx_examined *s,
 
 /*--- The rest ---------------------------------------------------------------*/
 
+/* The table that is damaged; NULL: none, or both. */
+static const struct vhdx_twin *
+damaged_regions (const struct vhdx_examined *s)
+{
+  return s->regions[0].is_valid == s->regions[1].is_valid ? NULL
+    : &s->regions[s->regions[0].is_valid ? 1 : 0];
+}
+
 static int
 plan_regions (const struct vhdx_examined *s, struct repair_plan *plan,
               struct err *err)
 {
   CLEANUP_FREE uint8_t *bytes = malloc (VHDX_REGIONS_SIZE);
-  unsigned good = s->regions[0].is_valid ? 0 : 1;
+  const struct vhdx_twin *bad = damaged_regions (s);
+  const struct vhdx_twin *good = bad == s->regions ? bad + 1 : s->regions;
   int r;
 
-  if (s->regions[0].is_valid == s->regions[1].is_valid)
+  if (bad == NULL)
     return 0;
   if (bytes == NULL)
     return err_nomem (err);
   r = block_pread (s->layer->file, bytes, VHDX_REGIONS_SIZE,
-                   s->regions[good].off, err);
+                   good->off, err);
   return r < 0 ? r
-    : repair_add_write (plan, bytes, VHDX_REGIONS_SIZE,
-                        s->regions[1 - good].off, err,
+    : repair_add_write (plan, bytes, VHDX_REGIONS_SIZE, bad->off, err,
                         "the region table, from the other one");
 }
 
-static int
-plan_leaks (const struct vhdx_examined *s, struct repair_plan *plan,
-            struct err *err)
+/* Where the leak at the end begins, as the file is once the log was replayed;
+ * UINT64_MAX: there is none.
+ */
+static uint64_t
+find_tail (const struct vhdx_examined *s)
 {
-  uint64_t tail_off = UINT64_MAX;
-  int r = 0;
+  const struct file_ranges *leaks = &s->leaks;
+  uint64_t size = block_size (s->layer->file);
 
-  if (!s->has_bat)
-    return 0;
-  for (size_t i = 0; i < s->leaks.len; ++i)
-    if (s->leaks.ptr[i].off + s->leaks.ptr[i].len == plan->old_size)
-      tail_off = s->leaks.ptr[i].off;
-  r = repair_add_punches (plan, &s->leaks, tail_off, err);
-  if (r < 0 || tail_off == UINT64_MAX)
+  if (size > block_size (s->layer->block)) /* by what nobody has looked at */
+    return s->named_end < size ? s->named_end : UINT64_MAX;
+  return leaks->len > 0 && leaks->ptr[leaks->len - 1].off +
+    leaks->ptr[leaks->len - 1].len == size
+    ? leaks->ptr[leaks->len - 1].off : UINT64_MAX;
+}
+
+static int
+plan_leaks (const struct vhdx_examined *s, uint64_t tail_off,
+            struct repair_plan *plan, struct err *err)
+{
+  int r = repair_add_punches (plan, &s->leaks, tail_off, err);
+
+  if (r < 0 || tail_off >= plan->old_size)
     return r;
   return repair_add (plan, REPAIR_RESIZE, 0, tail_off, err, "nothing names the "
                      "%" PRIu64 " bytes behind the last block",
                      plan->old_size - tail_off);
+}
+
+/* The region tables lie in front of all that can leak. */
+static int
+find_later (const struct vhdx_examined *s, bool with_leaks, struct later *later,
+            struct err *err)
+{
+  const struct vhdx_twin *bad = damaged_regions (s);
+
+  if (bad) {
+    const struct file_range table = { bad->off, VHDX_REGIONS_SIZE };
+
+    if (vector_append (&later->ranges, &table) < 0)
+      return err_nomem (err);
+  }
+  for (size_t i = 0; with_leaks && i < s->leaks.len; ++i)
+    if (vector_append (&later->ranges, &s->leaks.ptr[i]) < 0)
+      return err_nomem (err);
+  return 0;
 }
 
 static int
@@ -219,20 +290,25 @@ static int
 plan_all (struct block *block, const struct vhdx_examined *s, unsigned flags,
           struct repair_plan *plan, struct err *err)
 {
-  bool has_log = s->log_state == VHDX_LOG_WHOLE;
-  int r = 0;
+  bool with_leaks = s->has_bat && !(flags & REPAIR_KEEP_LEAKS);
+  struct later later = { VECTOR_INIT, 0, UINT64_MAX };
+  int r;
 
-  if (s->no_identifier)
+  if (with_leaks)
+    later.end = find_tail (s);
+  r = find_later (s, with_leaks, &later, err);
+  if (r == 0 && s->no_identifier)
     r = repair_add_write (plan, VHDX_IDENTIFIER, VHDX_IDENTIFIER_SIZE, 0, err,
                           "the file identifier");
-  if (r == 0 && has_log)
-    r = plan_log (block, s, plan, err);
+  if (r == 0 && s->log_state == VHDX_LOG_WHOLE)
+    r = plan_log (block, s, &later, plan, err);
   if (r == 0)
     r = plan_headers (block, s, plan, err);
-  if (r == 0 && !has_log)
+  if (r == 0)
     r = plan_regions (s, plan, err);
-  if (r == 0 && !has_log && !(flags & REPAIR_KEEP_LEAKS))
-    r = plan_leaks (s, plan, err);
+  if (r == 0 && with_leaks)
+    r = plan_leaks (s, later.end, plan, err);
+  vector_free (&later.ranges);
   return r < 0 ? r : add_identity (s, plan, err);
 }
 
