@@ -22,6 +22,7 @@ struct search {
   struct name_list tried;       /* full paths, each is tried once */
   struct err miss;              /* the best reason why it failed so far */
   int miss_rank;
+  bool miss_is_candidate;       /* a file was there, and refused */
 
   bool found;
   struct folder *own;           /* where it lies, once found */
@@ -52,6 +53,7 @@ remember_miss (struct search *s, bool is_candidate, const struct err *err)
     return;
   s->miss = *err;
   s->miss_rank = rank;
+  s->miss_is_candidate = is_candidate;
 }
 
 /*--- Is this file the parent? -----------------------------------------------*/
@@ -266,6 +268,23 @@ try_everywhere (struct search *s, struct err *err)
   return r;
 }
 
+/* A file was there, or may have been: which of its reasons is it? */
+static int
+tell_miss (const struct search *s, struct err *err)
+{
+  const struct err *miss = &s->miss;
+
+  if (miss->code == -EXDEV)
+    return err_set (err, -EACCES, "the parent is not in a folder that is "
+                    "allowed: %s; name its folder in %sparent-path to allow it",
+                    miss->msg, image_option_dashes);
+  return err_set (err, miss->code, "the parent %s: %s",
+                  miss->code == -EIO ? "can't be read"
+                  : !s->miss_is_candidate ? "can't be opened"
+                  : miss->code == -ENOENT ? "is not there" : "can't be used",
+                  miss->msg);
+}
+
 static int
 not_found (const struct search *s, struct err *err)
 {
@@ -273,12 +292,7 @@ not_found (const struct search *s, struct err *err)
   const char *folder = ask->child_folder->path;
 
   if (s->miss.code != 0)
-    return err_set (err, s->miss.code == -EXDEV ? -EACCES : s->miss.code,
-                    "the parent is not there: %s%s%s%s", s->miss.msg,
-                    s->miss.code == -EXDEV
-                    ? "; name its folder in " : "",
-                    s->miss.code == -EXDEV ? image_option_dashes : "",
-                    s->miss.code == -EXDEV ? "parent-path to allow it" : "");
+    return tell_miss (s, err);
   if (ask->names->len == 0)
     return err_set (err, -ENOENT, "neither header nor locators name "
                     "its parent");

@@ -233,7 +233,7 @@ opens same-name-other-identity-first "$world/link/base.vhd"
 
 new_world
 child --locator=W2ru:'..\outside\secret.vhd'
-refused up "leads out of the folder"
+refused up "the parent is not in a folder that is allowed: ‘../outside/secret.vhd’ leads out of the folder"
 child --locator=W2ru:'.\sub\..\..\outside\secret.vhd'
 refused down-and-up-too-far "leads out of the folder"
 child --locator=W2ru:"$(printf '..\\%.0s' {1..200})etc\\passwd"
@@ -317,11 +317,11 @@ socket.socket(socket.AF_UNIX).bind("base.vhd")' "$in"
 refused socket "is not a regular file"
 rm "$in/base.vhd"
 : >"$in/base.vhd"
-refused empty-file "there is no VHD footer"
+refused empty-file "the parent can't be used: $in/base.vhd: there is no VHD footer"
 head -c 65536 /dev/urandom >"$in/base.vhd"
-refused raw-disk "there is no VHD footer"
+refused raw-disk "the parent can't be used: $in/base.vhd: there is no VHD footer"
 "$make" --id=3 "$in/base.vhd"
-refused other-identity "but its identity is"
+refused other-identity "the parent is not there: found $in/base.vhd, but its identity is"
 cp "$in/child.vhd" "$in/base.vhd"
 refused a-copy-of-the-child "but its identity is"
 rm "$in/base.vhd"
@@ -333,7 +333,7 @@ if [ "$(id -u)" -ne 0 ]; then
     child --locator=W2ru:'.\base.vhd'
     base "$in/base.vhd"
     chmod 000 "$in/base.vhd"
-    refused unreadable "Permission denied"
+    refused unreadable "the parent can't be opened: in the folder $in: ‘base.vhd’ can't be opened: Permission denied"
 fi
 
 # --------------------------------------------------------- names that are none
@@ -373,7 +373,7 @@ ln "$in/child.vhd" "$in/again.vhd"
 refused loop-through-a-hard-link "is a parent of itself"
 "$make" --type=4 --id=3 --parent=2 \
     --locator=W2ru:'..\outside\secret.vhd' "$in/mid.vhd"
-refused grandparent-outside "parent $in/mid.vhd: the parent is not there"
+refused grandparent-outside "parent $in/mid.vhd: the parent is not in a folder that is allowed"
 "$make" --type=4 --id=3 --parent=2 --name=base.vhd "$in/mid.vhd"
 base "$in/base.vhd"
 begin grandparent
