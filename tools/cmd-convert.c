@@ -327,8 +327,11 @@ convert_to (const struct convert *c, const struct convert_source *from,
   if (r == 0 && !c->dry_run)
     r = block_nbd_is_uri (c->target) ? convert_confirm (c, to, &err)
                                      : convert_file_open (c, from, to, &err);
-  if (r < 0)
-    return tool_fail (c->target, &err);
+  if (r < 0) {
+    int status = tool_fail (c->target, &err);
+
+    return to->cannot_be ? STATUS_USAGE : status;
+  }
   if (c->dry_run)
     return show (c, from, to, &result);
   if (work (c, from, to, &result, &err) < 0)

@@ -6,6 +6,7 @@
 
 #include <config.h>
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -142,14 +143,15 @@ create (const struct create *c, struct image_create_options *o)
   struct image_options parent_options = { .parent_path = c->parent_path };
   struct err err = ERR_INIT;
   uint64_t size;
-  int r;
+  int r, status;
 
   o->parent_options = &parent_options;
   r = image_create (c->path, o, &size, &report, &err);
   tool_warnings (c->path, &report);
-  if (r < 0)
-    return tool_fail (c->path, &err);
-  return show (c, size);
+  if (r == 0)
+    return show (c, size);
+  status = tool_fail (c->path, &err);
+  return r == -EINVAL ? STATUS_USAGE : status;  /* no such image can be */
 }
 
 static int

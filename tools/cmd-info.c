@@ -170,6 +170,15 @@ show_image (const struct info_command *c, struct image *img,
   return status;
 }
 
+/* A raw disk by default, whose name says that it was something else: what it
+ * was is damaged, as check says of it.
+ */
+static bool
+is_rest_of_another (const struct image *img, const struct report *report)
+{
+  return strcmp (image_format (img), "raw") == 0 && report->lines.len > 0;
+}
+
 static int
 open_and_show (const struct info_command *c, const char *name)
 {
@@ -177,6 +186,8 @@ open_and_show (const struct info_command *c, const char *name)
   CLEANUP_REPORT struct report report = REPORT_INIT;
   struct image_options options;
   struct err err = ERR_INIT;
+  bool is_rest;
+  int status;
 
   if (image_options_from_values (&c->image, &options, &err) < 0)
     command_usage_error (&command_info, "%s", err.msg);
@@ -186,10 +197,14 @@ open_and_show (const struct info_command *c, const char *name)
     tool_warnings (name, &report);
     return tool_fail (name, &err);
   }
+  is_rest = is_rest_of_another (img, &report);
   if (!c->map)
-    return show_image (c, img, &report);
-  tool_warnings (name, &report);
-  return show_map (c, img);
+    status = show_image (c, img, &report);
+  else {
+    tool_warnings (name, &report);
+    status = show_map (c, img);
+  }
+  return status == STATUS_DONE && is_rest ? STATUS_DAMAGED : status;
 }
 
 static int

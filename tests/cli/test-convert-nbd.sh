@@ -241,8 +241,13 @@ nbdimage convert --dry-run --azure --json src.img files/new.vhd >json
 jq -e '.size == 23068672 and .changed == false and .held == null' json
 nbdimage convert --dry-run --preallocate --resume src.img files/new.img >out
 same "what there is" "$(ls -A files)" ''
-refuses nbdimage convert --dry-run --geometry=chs --block-size=3M src.img \
-    files/new.vhd
+for with in --dry-run --resume --verify; do
+    status=0
+    nbdimage convert $with --block-size=3M src.img files/new.vhd 2>err ||
+        status=$?
+    same "exit status of $with with blocks of 3M" "$status" 2
+    contains err 'expected 512K, 1M or 2M'
+done
 same "what there is" "$(ls -A files)" ''
 echo data >files/old.vhd
 for with in --dry-run --yes --resume; do

@@ -22,6 +22,16 @@ refused ()
     contains "$tmp/err" "$sentence"
 }
 
+# exits STATUS COMMAND ARG...
+exits ()
+{
+    local want=$1 status=0
+
+    shift
+    "$@" >"$tmp/out" 2>"$tmp/err" || status=$?
+    same "status of $*" "$status" "$want"
+}
+
 # A fixed VHD without its footer, and with its footer cut in two.
 truncate -s 4M "$tmp/zero"
 qemu-img convert -f raw -O vpc -o subformat=fixed,force_size=on "$tmp/zero" \
@@ -36,11 +46,17 @@ cp "$tmp/junk" "$tmp/junk.iso"
 cp "$tmp/junk" "$tmp/junk.img"
 
 for image in cut.vhd junk.VHDX junk.avhdx junk.iso; do
-    nbdimage info --json "$tmp/$image" >"$tmp/json" 2>"$tmp/err"
+    for command in 'info --json' 'info --map' info check repair; do
+        # shellcheck disable=SC2086
+        exits 3 nbdimage $command "$tmp/$image"
+    done
+    nbdimage check --format=raw "$tmp/$image"
+    exits 1 nbdimage repair --format=raw "$tmp/$image"
+    nbdimage info --json "$tmp/$image" >"$tmp/json" 2>"$tmp/err" || :
     same "format of $image" "$(jq -r .format "$tmp/json")" raw
     same "warnings about $image" \
          "$(jq -r '.warnings[]' "$tmp/json" | grep -c 'its name ends in')" 1
-    nbdimage info "$tmp/$image" >"$tmp/out" 2>"$tmp/err"
+    nbdimage info "$tmp/$image" >"$tmp/out" 2>"$tmp/err" || :
     contains "$tmp/err" "nbdimage: warning: $tmp/$image: its name ends in "
     refused 1 "can't be opened for writing: its name ends in .${image##*.}" \
             nbdimage serve -u "$tmp/sock" --write "$tmp/$image"
@@ -48,7 +64,7 @@ for image in cut.vhd junk.VHDX junk.avhdx junk.iso; do
     nbdimage info --format=raw "$tmp/$image" >"$tmp/out" 2>"$tmp/err"
     [ ! -s "$tmp/err" ] || fail "a warning in spite of --format=raw"
 done
-nbdimage info "$tmp/cut.vhd" 2>"$tmp/err"
+exits 3 nbdimage info "$tmp/cut.vhd"
 contains "$tmp/err" "there is no VHD footer at its end (was it cut off?)"
 for image in junk junk.img; do
     nbdimage info "$tmp/$image" 2>"$tmp/err"
@@ -72,6 +88,11 @@ stop_nbdkit
 : >"$tmp/empty.img"
 refused 3 "nbdimage: $tmp/empty.img: is empty, so there is no disk in it; \
 --format=raw takes" nbdimage info "$tmp/empty.img"
+for command in 'info --json' 'info --map' check repair; do
+    # shellcheck disable=SC2086
+    exits 3 nbdimage $command "$tmp/empty.img"
+done
+exits 3 nbdimage convert "$tmp/empty.img" "$tmp/empty.vhd"
 same "size of nothing" \
      "$(nbdimage info --json --format=raw "$tmp/empty.img" | jq .size)" 0
 

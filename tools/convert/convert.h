@@ -58,6 +58,8 @@ struct convert_target {
                                    server says that it is empty */
 
   /* Of a file. */
+  bool cannot_be;               /* no such image can be made: it failed for
+                                   what was typed */
   struct new_file file;
   struct copy_state *state;     /* NULL: what is interrupted is gone */
 };

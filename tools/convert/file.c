@@ -99,6 +99,7 @@ create (const struct convert *c, struct convert_target *to, struct err *err)
                            &report, err);
 
   tool_warnings (c->target, &report);
+  to->cannot_be = r == -EINVAL;
   to->start = 0;
   to->is_zero = true;
   return r < 0 ? r : open_disk (c, to, true, err);
@@ -304,6 +305,7 @@ convert_file_look (const struct convert *c, struct convert_target *to,
   r = image_create_in (&file, c->target, &options, &to->size, &report, err);
   new_file_close (&file);
   tool_warnings (c->target, &report);
+  to->cannot_be = r == -EINVAL;
   return r;
 }
 
