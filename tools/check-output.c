@@ -78,7 +78,8 @@ check_output_findings (const char *name, const struct check *check)
 }
 
 void
-check_output_summary (const char *name, const struct check *check)
+check_output_summary (const char *name, const char *format,
+                      const struct check *check)
 {
   char size[SIZE_STRING_SIZE];
 
@@ -102,7 +103,8 @@ check_output_summary (const char *name, const struct check *check)
             size_to_string (check->leaked, size));
   putchar ('\n');
   if (check_has_mendable (check)) {
-    printf ("‘nbdimage repair ");
+    printf ("‘nbdimage repair %s%s%s", format ? "--format=" : "",
+            format ? format : "", format ? " " : "");
     output_text (name);
     printf ("’ shows what it would do about it, and does it\n");
   }

@@ -12,8 +12,11 @@
 /* Every finding on a line or two, the worst first, for people. */
 void check_output_findings (const char *name, const struct check *check);
 
-/* One sentence about the whole of it. */
-void check_output_summary (const char *name, const struct check *check);
+/* One sentence about the whole of it, and one about what repair would do.
+ * format is what was asked for; NULL: it was found out.
+ */
+void check_output_summary (const char *name, const char *format,
+                           const struct check *check);
 
 /* An object with everything; NULL when out of memory. */
 json_t *check_output_json (const char *name, const struct check *check);

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 
 #include "lib/base/cleanup.h"
+#include "lib/block/nbd.h"
 #include "lib/format/check.h"
 #include "tools/check-output.h"
 #include "tools/commands.h"
@@ -48,7 +49,7 @@ show (const char *name, const struct check_command *c,
     return output_json (check_output_json (name, check)) == STATUS_DONE
       ? status : STATUS_FAILED;
   check_output_findings (name, check);
-  check_output_summary (name, check);
+  check_output_summary (name, c->format, check);
   return status;
 }
 
@@ -69,6 +70,8 @@ check_image (const char *name, const struct check_command *c,
                      &err);
   progress_stop (progress);
   tool_warnings (name, &report);
+  if (block_nbd_is_uri (name))
+    check_forget_mendable (&check);
   return r < 0 ? tool_fail (name, &err) : show (name, c, &check);
 }
 

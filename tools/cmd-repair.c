@@ -19,6 +19,7 @@
 #include "lib/format/undo.h"
 #include "tools/check-output.h"
 #include "tools/commands.h"
+#include "tools/image-options.h"
 #include "tools/output.h"
 #include "tools/progress.h"
 #include "tools/report.h"
@@ -28,6 +29,7 @@
 
 struct repair {
   const char *format;
+  const char *parent_path;
   const char *undo;
   const char *revert;
   const char *progress;
@@ -62,6 +64,9 @@ static const struct option_spec repair_options[] = {
   { "format", 'f', OPTION_STRING, "FORMAT",
     "the format of the image, instead of finding out",
     offsetof (struct repair, format) },
+  { "parent-path", 0, OPTION_STRING, "FOLDER[:FOLDER…]",
+    "where parents of differencing disks may lie besides",
+    offsetof (struct repair, parent_path) },
   { "json", 0, OPTION_FLAG, NULL,
     "print everything as JSON", offsetof (struct repair, json) },
   PROGRESS_OPTION (struct repair, progress),
@@ -213,7 +218,7 @@ show_after (const struct repair *c, const struct check *before,
   output_text (c->name);
   printf ("’ takes it back\n");
   check_output_findings (c->name, after);
-  check_output_summary (c->name, after);
+  check_output_summary (c->name, c->format, after);
   return status;
 }
 
@@ -301,6 +306,18 @@ make_plan (const struct repair *c, struct block *block,
   return r;
 }
 
+/* Of its format nothing can be; is it damaged, too? */
+static int
+fail_to_mend (const struct repair *c, struct block *block,
+              const struct image_options *options, const struct err *why)
+{
+  CLEANUP_CHECK struct check check = CHECK_INIT;
+  int status = tool_fail (c->name, why);
+
+  return image_check_block (block, options, 0, &check, NULL) == 0 &&
+    check_verdict (&check) == CHECK_DAMAGED ? STATUS_DAMAGED : status;
+}
+
 static int
 repair_image (const struct repair *c, const struct image_options *options)
 {
@@ -315,6 +332,8 @@ repair_image (const struct repair *c, const struct image_options *options)
   if (r == 0)
     r = make_plan (c, block, options, &check, &plan, &err);
   tool_warnings (c->name, &report);
+  if (r == -ENOTSUP && block)
+    return fail_to_mend (c, block, options, &err);
   if (r < 0)
     return tool_fail (c->name, &err);
   if (plan.steps.len == 0 || plan.refusal)
@@ -353,15 +372,16 @@ revert_image (const struct repair *c)
 }
 
 static void
-check_options (struct repair *c)
+check_options (struct repair *c, const struct image_option_values *values,
+               struct image_options *options)
 {
   struct err err = ERR_INIT;
 
   if (progress_mode_parse (c->progress, &c->mode, &err) < 0 ||
-      (c->format && image_format_check (c->format, &err) < 0))
+      image_options_from_values (values, options, &err) < 0)
     command_usage_error (&command_repair, "%s", err.msg);
   if (c->revert && (c->dry_run || c->undo || c->discard_log || c->keep_leaks ||
-                    c->json))
+                    c->parent_path || c->json))
     command_usage_error (&command_repair, "--revert puts everything back, and "
                          "takes no other options");
 }
@@ -370,15 +390,20 @@ static int
 run (int argc, char *argv[])
 {
   struct repair c = { .format = NULL };
-  struct image_options options = { .format = NULL };
+  struct image_option_values values = { .format = NULL };
+  struct image_options options;
+  struct err err = ERR_INIT;
   int first;
 
   command_parse (&command_repair, argc, argv, &c, &first);
   if (argc - first != 1)
     command_usage_error (&command_repair, "expected one image");
   c.name = argv[first];
-  check_options (&c);
-  options.format = c.format;
+  values.format = c.format;
+  values.parent_path = c.parent_path;
+  check_options (&c, &values, &options);
+  if (image_options_check_folders (&values, &err) < 0)
+    return tool_fail (NULL, &err);
   options.lock = true;
   return c.revert ? revert_image (&c) : repair_image (&c, &options);
 }

@@ -19,6 +19,7 @@
 #include "lib/format/check.h"
 #include "lib/format/image-ops.h"
 #include "lib/format/probe.h"
+#include "lib/format/repair.h"
 
 /* What is read of the disk at once. */
 #define PIECE ((size_t) 1024 * 1024)
@@ -71,6 +72,13 @@ check_has_mendable (const struct check *check)
     if (check->findings.ptr[i].mendable)
       return true;
   return false;
+}
+
+void
+check_forget_mendable (struct check *check)
+{
+  for (size_t i = 0; i < check->findings.len; ++i)
+    check->findings.ptr[i].mendable = false;
 }
 
 static void
@@ -466,6 +474,28 @@ try_to_open (struct check *check, struct block *block,
   return r == 0 && (flags & CHECK_DATA) ? read_data (check, img, err) : r;
 }
 
+/* A structure of which there is a whole one can be mended, but nothing is as
+ * long as something else can't: only who plans it all knows that.
+ */
+static int
+ask_repair (struct check *check, struct block *block,
+            const struct image_options *options, struct err *err)
+{
+  CLEANUP_REPAIR_PLAN struct repair_plan plan = REPAIR_PLAN_INIT;
+  CLEANUP_CHECK struct check again = CHECK_INIT;
+  int r;
+
+  if (!check_has_mendable (check))
+    return 0;
+  again.job = check->job;
+  r = repair_plan_make (block, options, 0, &again, &plan, err);
+  if (r == -ENOMEM || r == -ECANCELED)
+    return r;
+  if (r < 0 || plan.refusal || plan.steps.len == 0)
+    check_forget_mendable (check);
+  return 0;
+}
+
 int
 image_check_block (struct block *block, const struct image_options *options,
                    unsigned flags, struct check *check, struct err *err)
@@ -491,6 +521,8 @@ image_check_block (struct block *block, const struct image_options *options,
   check->is_parent = false;
   if (r == 0)
     r = try_to_open (check, block, &reading, flags, err);
+  if (r == 0)
+    r = ask_repair (check, block, &reading, err);
   check->file = NULL;
   return r;
 }

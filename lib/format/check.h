@@ -122,8 +122,13 @@ enum check_verdict check_verdict (const struct check *check);
 /* "whole", "unexamined", "damaged" */
 const char *check_verdict_to_string (enum check_verdict verdict);
 
-/* Has `repair` something to do? */
+/* Has `repair` something to do?  After image_check that is so: it was asked for
+ * its plan.
+ */
 bool check_has_mendable (const struct check *check);
+
+/* It can't do anything, for a reason that the format does not know. */
+void check_forget_mendable (struct check *check);
 
 #define CHECK_DATA 1U           /* read all bytes of the disk, too */
 

@@ -37,6 +37,19 @@ qemu-img compare -q -f vhdx -F vhdx theirs.vhdx log.vhdx
 qemu-img check -q -f vhdx log.vhdx
 status 0 nbdimage repair --revert log.vhdx.undo log.vhdx
 same_bytes log.vhdx "$log"
+# What leaks, at the same time.
+head -c 3M /dev/urandom >>log.vhdx
+cp --sparse=always log.vhdx leaks.vhdx
+rm -f log.vhdx.undo
+status 0 nbdimage repair --yes log.vhdx
+contains out "what the log holds"
+contains out "nothing names the "
+status 0 nbdimage repair --yes log.vhdx
+contains out "there is nothing to repair"
+qemu-img compare -q -f vhdx -F vhdx theirs.vhdx log.vhdx
+status 0 nbdimage repair --revert log.vhdx.undo log.vhdx
+same_bytes log.vhdx leaks.vhdx
+cp --sparse=always "$log" log.vhdx
 
 # One that can't be replayed is given up on demand only.
 head -c 2M log.vhdx | grep -abo loge | cut -d : -f 1 >entries

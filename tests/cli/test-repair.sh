@@ -168,6 +168,44 @@ status 1 nbdimage repair --yes raw.img
 status 0 nbdimage repair --yes dyn.vhd
 contains out "there is nothing to repair"
 
+# check advises no repair that is refused then, and one that works: of a format
+# that was said, too.
+status 3 nbdimage check bad.vhd
+contains out "repairable: the VHD footer"
+for word in "can be repaired" "nbdimage repair"; do
+    ! grep -F "$word" out || fail "a repair is advised that is refused"
+done
+status 3 nbdimage check --json bad.vhd
+same repairable "$(jq -c '[.repairable, (.findings[] | .repairable)] | unique' \
+                      out)" '[false]'
+cp dyn.vhd bad.vhd
+poke bad.vhd 100 X
+start_nbdkit -r file bad.vhd
+status 3 nbdimage check "$uri"
+contains out "repairable: "
+! grep -F "repair $uri" out || fail "no export is repaired"
+stop_nbdkit
+status 3 nbdimage check --format=vhd bad.vhd
+contains out "‘nbdimage repair --format=vhd bad.vhd’ shows"
+status 0 nbdimage repair --format=vhd --yes bad.vhd
+
+# A child, whose parent lies elsewhere.
+mkdir elsewhere
+cp dyn.vhd elsewhere/base.vhd
+nbdimage create --parent=elsewhere/base.vhd child.vhd >out 2>err
+mv elsewhere away
+poke child.vhd 100 X
+cp child.vhd before
+status 1 nbdimage repair --yes child.vhd
+cp before child.vhd
+status 1 nbdimage repair --parent-path=elsewhere --yes child.vhd
+same_bytes child.vhd before
+status 0 nbdimage repair --parent-path=away --yes --undo=child.undo child.vhd
+contains out "child.vhd: is whole, with its parents (1)"
+status 2 nbdimage repair --parent-path=away --revert=child.undo child.vhd
+status 0 nbdimage repair --revert=child.undo child.vhd
+same_bytes child.vhd before
+
 # What is in use.
 cp dyn.vhd bad.vhd
 poke bad.vhd 100 X
