@@ -232,9 +232,9 @@ a_log_is_given_up_on_demand_only (void **state)
 }
 
 /* A log that takes block 2, the last one, out of the table if it `frees', and
- * writes: a page of block 0; zeros from the last two pages of block 0 to behind the first two
- * of block 1, whose entry is gone already; a page of block 2; and a page
- * behind it, for which the file grows by `more' bytes.
+ * writes: a page of block 0; zeros from the last two pages of block 0 to behind
+ * the first two of block 1, whose entry is gone already; a page of block 2; and
+ * a page behind it, for which the file grows by `more' bytes.
  */
 static struct vhdx_maker *
 make_log_with_leaks (bool frees, uint64_t more, struct damage_file *disk)
