@@ -346,46 +346,6 @@ the_last_block_may_be_cut_where_the_disk_ends (void **state)
   }
 }
 
-static void
-blocks_in_any_order_are_fine_and_overlaps_among_them_are_found (void **state)
-{
-  /* More than 65536 sectors. */
-  enum { NR = 9000 };
-  struct vhd_spec spec = { .type = 3, .size = NR * 4 * KB,
-                           .block_size = 4 * KB };
-  struct vhd_maker *m = vhd_maker_new (&spec);
-  struct err err = ERR_INIT;
-  uint8_t data[4 * KB];
-
-  (void) state;
-  for (unsigned i = 0; i < NR; ++i) {
-    memset (data, (int) i, sizeof data);
-    vhd_maker_add_block (m, i * 1009 % NR, NULL, data);
-  }
-  vhd_maker_finish (m);
-  /* As it is, and then with one block after another moved by a sector. */
-  for (unsigned i = 0; i < NR; i += 401) {
-    CLEANUP_IMAGE struct image *img = NULL;
-    uint8_t *entry = m->data + m->table_off + 4 * i;
-    char number[16];
-    int r;
-
-    put_be32 (entry, get_be32 (entry) + (i > 0));
-    r = open_with (m, NULL, &img, NULL, &err);
-    put_be32 (entry, get_be32 (entry) - (i > 0));
-    if (i == 0) {
-      assert_int_equal (r, 0);
-      assert_int_equal (byte_at (img, 1009 * 4 * KB), 1);
-      continue;
-    }
-    assert_int_equal (r, -EBADMSG);
-    snprintf (number, sizeof number, " %u (", i);
-    assert_non_null (strstr (err.msg, "overlap: a block takes 9 sectors"));
-    assert_non_null (strstr (err.msg, number));
-  }
-  vhd_maker_free (m);
-}
-
 /*--- Footers ----------------------------------------------------------------*/
 
 static void
@@ -1000,8 +960,6 @@ main (void)
     cmocka_unit_test (a_block_over_a_locator_is_refused),
     cmocka_unit_test (an_entry_that_the_disk_does_not_need_is_not_looked_at),
     cmocka_unit_test (the_last_block_may_be_cut_where_the_disk_ends),
-    cmocka_unit_test
-      (blocks_in_any_order_are_fine_and_overlaps_among_them_are_found),
     cmocka_unit_test (without_the_footer_at_the_end_the_copy_is_used),
     cmocka_unit_test (with_a_damaged_copy_the_footer_at_the_end_is_used),
     cmocka_unit_test (when_both_footers_are_valid_the_end_wins),

@@ -172,6 +172,21 @@ count_ranges (struct sorting *s)
   }
 }
 
+/* The first n of the sectors. */
+static int
+check_sorted (struct sorting *s, size_t n, struct err *err)
+{
+  if (sort_u32 (s->sectors, s->sectors + s->room, n) < 0)
+    return err_nomem (err);
+  for (size_t i = 0; i < n; ++i) {
+    if (s->sectors[i] < s->behind)
+      return overlap (s->bat, s->last, s->sectors[i], err);
+    s->last = s->sectors[i];
+    s->behind = s->last + span (s->bat);
+  }
+  return 0;
+}
+
 /* Those of the ranges from first to end-1, sorted. */
 static int
 check_group (struct sorting *s, uint32_t first, uint32_t end,
@@ -189,24 +204,20 @@ check_group (struct sorting *s, uint32_t first, uint32_t end,
       s->sectors[n++] = sector;
     }
   }
-  if (sort_u32 (s->sectors, s->sectors + s->room, n) < 0)
-    return err_nomem (err);
-  for (size_t i = 0; i < n; ++i) {
-    if (s->sectors[i] < s->behind)
-      return overlap (bat, s->last, s->sectors[i], err);
-    s->last = s->sectors[i];
-    s->behind = s->last + span (bat);
-  }
-  return 0;
+  return check_sorted (s, n, err);
 }
 
 /* One range fits into a group, whatever is in it. */
 static int
 check_groups (struct sorting *s, struct err *err)
 {
+  CLEANUP_FREE uint32_t *nr_in = calloc (NR_RANGES, sizeof *nr_in);
   uint32_t first = 0, end;
   int r = 0;
 
+  if (nr_in == NULL)
+    return err_nomem (err);
+  s->nr_in = nr_in;
   count_ranges (s);
   for (; r == 0 && first < NR_RANGES; first = end) {
     size_t n = s->nr_in[first];
@@ -220,20 +231,32 @@ check_groups (struct sorting *s, struct err *err)
   return r;
 }
 
+/* There is room for all of them. */
+static int
+check_all (struct sorting *s, struct err *err)
+{
+  const struct vhd_bat *bat = s->bat;
+  size_t n = 0;
+
+  for (uint64_t i = 0; i < bat->nr_entries; ++i)
+    if (bat->entries[i] != VHD_BAT_HELD_ABSENT)
+      s->sectors[n++] = bat->entries[i];
+  return check_sorted (s, n, err);
+}
+
 static int
 check_overlaps (const struct vhd_bat *bat, const struct order *order,
                 struct err *err)
 {
-  CLEANUP_FREE uint32_t *nr_in = NULL, *sectors = NULL;
+  CLEANUP_FREE uint32_t *sectors = NULL;
   struct sorting s = { .bat = bat, .room = min_u64 (order->nr, MAX_SORTED) };
 
   if (!order->out_of_order)
     return 0;
-  s.nr_in = nr_in = calloc (NR_RANGES, sizeof *nr_in);
   s.sectors = sectors = malloc (2 * s.room * sizeof *sectors);
-  if (nr_in == NULL || sectors == NULL)
+  if (sectors == NULL)
     return err_nomem (err);
-  return check_groups (&s, err);
+  return order->nr <= MAX_SORTED ? check_all (&s, err) : check_groups (&s, err);
 }
 
 /*--- Opening ----------------------------------------------------------------*/
