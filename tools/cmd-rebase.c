@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* nbdimage rebase: a differencing disk gets another parent. */
+/* nbdimage rebase: a differencing disk gets another parent, or none. */
 
 #include <config.h>
 
@@ -27,6 +27,9 @@ static const struct option_spec rebase_options[] = {
   { "parent", 0, OPTION_STRING, "IMAGE",
     "the new parent; the one that it has, unless said",
     offsetof (struct rebase, options.parent) },
+  { "no-parent", 0, OPTION_FLAG, NULL,
+    "none at all: it gets everything that its parents have",
+    offsetof (struct rebase, options.no_parent) },
   { "unsafe", 0, OPTION_FLAG, NULL,
     "compare nothing: the parent was only moved or renamed",
     offsetof (struct rebase, options.is_unsafe) },
@@ -55,18 +58,32 @@ run_plan (void *opaque, struct job *job, struct err *err)
 }
 
 static void
+show_parents (const struct rebase *c)
+{
+  const struct image_rebase_plan *p = &c->plan;
+
+  change_say_name (&c->change);
+  change_say (&c->change, "Old parent", "%s", p->old_parent ? p->old_parent
+                                                            : "not named");
+  if (p->new_parent)
+    change_say (&c->change, "New parent", "%s, %s", p->new_parent,
+                p->is_same ? "the same disk by its unique id"
+                           : "another disk by its unique id");
+  else
+    change_say (&c->change, "New parent", "none");
+}
+
+static void
 show_plan (const struct rebase *c)
 {
   const struct image_rebase_plan *p = &c->plan;
   char size[SIZE_STRING_SIZE];
 
-  change_say_name (&c->change);
-  change_say (&c->change, "Old parent", "%s", p->old_parent ? p->old_parent
-                                                            : "not named");
-  change_say (&c->change, "New parent", "%s, %s", p->new_parent,
-              p->is_same ? "the same disk by its unique id"
-                         : "another disk by its unique id");
-  if (!c->options.is_unsafe && p->differs == 0)
+  show_parents (c);
+  if (c->options.no_parent)
+    change_say (&c->change, "Copied", "%s (%" PRIu64 " bytes) of its parents, "
+                "into it", size_to_string (p->differs, size), p->differs);
+  else if (!c->options.is_unsafe && p->differs == 0)
     change_say (&c->change, "Copied", "nothing: both read the same where it "
                 "has nothing itself");
   else if (!c->options.is_unsafe)
@@ -107,7 +124,8 @@ rebase (struct rebase *c)
     return tool_fail (c->change.name, &err);
   if (c->plan.is_done) {
     if (!c->change.json)
-      tool_note ("%s: has this parent already", c->change.name);
+      tool_note ("%s: has %s already", c->change.name,
+                 c->options.no_parent ? "no parent" : "this parent");
     return show_result (c, false);
   }
   show_plan (c);
@@ -128,6 +146,9 @@ run (int argc, char *argv[])
   command_parse (&command_rebase, argc, argv, &c, &first);
   if (argc - first != 1)
     command_usage_error (&command_rebase, "expected one image");
+  if (c.options.no_parent && (c.options.parent || c.options.is_unsafe))
+    command_usage_error (&command_rebase, "--no-parent goes with neither "
+                         "--parent nor --unsafe");
   if (c.options.is_unsafe && c.options.parent == NULL)
     command_usage_error (&command_rebase, "--unsafe needs --parent");
   if (c.options.force && !c.options.is_unsafe)
@@ -143,7 +164,7 @@ run (int argc, char *argv[])
 const struct command command_rebase = {
   .name = "rebase",
   .operands = "IMAGE",
-  .summary = "Give a differencing disk another parent",
+  .summary = "Give a differencing disk another parent, or none",
   .options = rebase_options,
   .run = run,
 };

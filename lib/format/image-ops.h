@@ -142,9 +142,17 @@ struct image_ops {
   int (*own_extents) (struct image *img, uint64_t len, uint64_t off,
                       struct extent_list *list, struct err *err);
 
+  /* Does the file have a place for the unit of allocation that off lies in,
+   * be it that it has nothing of it itself?  NULL: it has no parents.
+   */
+  int (*has_unit) (struct image *img, uint64_t off, bool *has,
+                   struct err *err);
+
   /* For rebase.h; both or neither.  relink_plan: can plan->parent be the
-   * parent?  Sets is_same, is_done (without differs) and, if it is NULL,
-   * old_parent.  relink: it becomes the parent.
+   * parent, or (NULL) can there be none?  Sets is_same, is_done (without
+   * differs) and, if it is NULL and there is one, old_parent.  relink: it
+   * becomes the parent; without one, the image has a unit as a whole or not at
+   * all.
    */
   int (*relink_plan) (struct offline *o, struct image_rebase_plan *plan,
                       struct report *report, struct err *err);

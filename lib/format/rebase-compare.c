@@ -26,7 +26,7 @@
 #define ZERO_MAX (UINT64_C (64) << 20)
 
 struct comparison {
-  struct image *old, *new;
+  struct image *old, *new;      /* new NULL: zeros */
   struct extent_vector *found;  /* by slot of the crew */
 };
 
@@ -51,7 +51,7 @@ static int
 read_new (const struct comparison *c, uint8_t *buf, size_t len, uint64_t off,
           struct err *err)
 {
-  uint64_t size = image_size (c->new);
+  uint64_t size = c->new ? image_size (c->new) : 0;
   size_t has = off < size ? (size_t) min_u64 (len, size - off) : 0;
   int r = has > 0 ? image_pread (c->new, buf, has, off, err) : 0;
 
@@ -83,7 +83,7 @@ static uint64_t
 zeros_in_new (const struct comparison *c, uint64_t len, uint64_t off)
 {
   CLEANUP_EXTENT_LIST struct extent_list list = { VECTOR_INIT, 1 };
-  uint64_t size = image_size (c->new);
+  uint64_t size = c->new ? image_size (c->new) : 0;
 
   if (off >= size)
     return len;
@@ -216,4 +216,87 @@ rebase_compare (struct image *img, struct image *parent,
   for (unsigned i = 0; i < COPY_DEFAULT_THREADS; ++i)
     vector_free (&found[i]);
   return r;
+}
+
+/*--- Whole units ------------------------------------------------------------*/
+
+/* Does the image have all of [off, end) itself? */
+static int
+has_all (struct image *img, uint64_t off, uint64_t end, bool *all,
+         struct err *err)
+{
+  int r = 0;
+
+  *all = true;
+  while (r == 0 && *all && off < end) {
+    CLEANUP_EXTENT_LIST struct extent_list list = { VECTOR_INIT, 1 };
+
+    r = img->ops->own_extents (img, end - off, off, &list, err);
+    *all = r == 0 && list.v.ptr[0].kind != EXTENT_HOLE;
+    off = extent_list_end (&list, off);
+  }
+  return r;
+}
+
+/* Does the file have a place for this unit and not all of what belongs
+ * there?
+ */
+static int
+is_partial (struct image *img, uint64_t off, uint64_t end, bool *partial,
+            struct err *err)
+{
+  bool has, all = false;
+  int r = img->ops->has_unit (img, off, &has, err);
+
+  if (r == 0 && has)
+    r = has_all (img, off, end, &all, err);
+  if (r == 0)
+    *partial = has && !all;
+  return r;
+}
+
+static int
+add_units (struct image *img, uint64_t unit,
+           const struct extent_vector *ranges, struct extent_vector *out,
+           struct err *err)
+{
+  uint64_t size = image_size (img), end;
+  size_t i = 0;
+  int r = 0;
+
+  for (uint64_t off = 0; r == 0 && off < size; off = end) {
+    bool is_wanted;
+
+    end = off + min_u64 (unit, size - off);
+    while (i < ranges->len && ranges->ptr[i].off + ranges->ptr[i].len <= off)
+      i++;
+    is_wanted = i < ranges->len && ranges->ptr[i].off < end;
+    if (!is_wanted)
+      r = is_partial (img, off, end, &is_wanted, err);
+    if (r == 0 && is_wanted)
+      r = add_range (out, off, end - off, err);
+  }
+  return r;
+}
+
+int
+rebase_whole_units (struct image *img, struct extent_vector *ranges,
+                    uint64_t *bytes, struct err *err)
+{
+  CLEANUP_IMAGE_INFO struct image_info info = { .type = NULL };
+  struct extent_vector units = VECTOR_INIT;
+  int r = image_get_info (img, &info, err);
+
+  if (r == 0)
+    r = add_units (img, info.allocation_size, ranges, &units, err);
+  if (r < 0) {
+    vector_free (&units);
+    return r;
+  }
+  vector_free (ranges);
+  *ranges = units;
+  *bytes = 0;
+  for (size_t i = 0; i < units.len; ++i)
+    *bytes += units.ptr[i].len;
+  return 0;
 }

@@ -7,10 +7,14 @@
  *   1. What differs is read through the image and written into it, which
  *      changes nothing of its disk, nor the identity of its data.
  *   2. A flush.
- *   3. The image gets the new parent: the driver's relink.
+ *   3. The image gets the new parent, or none: the driver's relink.
  *
  * Zeros are written like anything else: as a hole they would be the new
  * parent's bytes afterwards.
+ *
+ * Without a parent a disk is zero where it has nothing, so that it needs what
+ * its parents have; and of a unit of allocation it has all or nothing, because
+ * of a disk without a parent nobody asks which sectors are there.
  */
 
 #include <config.h>
@@ -54,7 +58,7 @@ open_parent (struct offline *o, const char *path,
   return 0;
 }
 
-/* Where the parent was found that the image names. */
+/* Where the parent was found that the image names; NULL: it has none. */
 static int
 find_old_parent (struct offline *o, struct image_rebase_plan *plan,
                  struct err *err)
@@ -64,9 +68,8 @@ find_old_parent (struct offline *o, struct image_rebase_plan *plan,
 
   if (r < 0)
     return r;
-  if (info.layers.len < 2)
-    return err_set (err, -EINVAL, "is not differencing: it has no parent");
-  plan->old_parent = steal_ptr (&info.layers.ptr[1].name);
+  if (info.layers.len >= 2)
+    plan->old_parent = steal_ptr (&info.layers.ptr[1].name);
   return 0;
 }
 
@@ -82,26 +85,49 @@ check_identity (const struct image_rebase_options *options,
                   "it is", plan->new_parent);
 }
 
-int
-image_rebase_plan (struct offline *o,
-                   const struct image_rebase_options *options,
-                   struct image_rebase_plan *plan, struct job *job,
-                   struct report *report, struct err *err)
+/* What becomes different of the disk, which is open; then that is not done. */
+static int
+compare (struct offline *o, struct image_rebase_plan *plan, struct job *job,
+         struct err *err)
+{
+  int r = rebase_compare (o->img, plan->parent, &plan->ranges, &plan->differs,
+                          job, err);
+
+  if (r == 0 && plan->parent == NULL)
+    r = rebase_whole_units (o->img, &plan->ranges, &plan->differs, err);
+  if (r == 0 && plan->differs > 0)
+    plan->is_done = false;
+  return r;
+}
+
+/* It may have none already, but for what an interruption has left. */
+static int
+plan_no_parent (struct offline *o, struct image_rebase_plan *plan,
+                struct job *job, struct report *report, struct err *err)
 {
   struct image *img;
-  int r = 0;
+  int r = offline_image (o, &img, report, err);
 
-  memset (plan, 0, sizeof *plan);
-  if (o->ops->relink == NULL)
-    return err_set (err, -ENOTSUP, "images of the format %s have no parents",
-                    o->ops->name);
-  if (options->parent == NULL && options->is_unsafe)
-    return err_set (err, -EINVAL, "which is the parent?");
-  if (!options->is_unsafe) {
-    r = offline_image (o, &img, report, err);
-    if (r == 0)
-      r = find_old_parent (o, plan, err);
-  }
+  if (r == 0)
+    r = find_old_parent (o, plan, err);
+  if (r == 0)
+    r = o->ops->relink_plan (o, plan, report, err);
+  return r < 0 || plan->old_parent == NULL ? r
+    : compare (o, plan, job, err);
+}
+
+static int
+plan_parent (struct offline *o, const struct image_rebase_options *options,
+             struct image_rebase_plan *plan, struct job *job,
+             struct report *report, struct err *err)
+{
+  struct image *img;
+  int r = options->is_unsafe ? 0 : offline_image (o, &img, report, err);
+
+  if (r == 0 && !options->is_unsafe)
+    r = find_old_parent (o, plan, err);
+  if (r == 0 && !options->is_unsafe && plan->old_parent == NULL)
+    r = err_set (err, -EINVAL, "is not differencing: it has no parent");
   if (r == 0)
     r = open_parent (o, options->parent ? options->parent : plan->old_parent,
                      plan, report, err);
@@ -110,12 +136,25 @@ image_rebase_plan (struct offline *o,
   plan->changes_disk = options->is_unsafe && !plan->is_same;
   if (r == 0)
     r = check_identity (options, plan, err);
-  if (r == 0 && !options->is_unsafe)
-    r = rebase_compare (o->img, plan->parent, &plan->ranges, &plan->differs,
-                        job, err);
-  if (r == 0 && plan->differs > 0)
-    plan->is_done = false;
-  return r;
+  return r < 0 || options->is_unsafe ? r : compare (o, plan, job, err);
+}
+
+int
+image_rebase_plan (struct offline *o,
+                   const struct image_rebase_options *options,
+                   struct image_rebase_plan *plan, struct job *job,
+                   struct report *report, struct err *err)
+{
+  memset (plan, 0, sizeof *plan);
+  if (o->ops->relink == NULL)
+    return err_set (err, -ENOTSUP, "images of the format %s have no parents",
+                    o->ops->name);
+  if (options->no_parent && (options->parent || options->is_unsafe))
+    return err_set (err, -EINVAL, "a parent, or none?");
+  if (options->parent == NULL && options->is_unsafe)
+    return err_set (err, -EINVAL, "which is the parent?");
+  return options->no_parent ? plan_no_parent (o, plan, job, report, err)
+    : plan_parent (o, options, plan, job, report, err);
 }
 
 void

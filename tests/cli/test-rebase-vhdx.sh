@@ -9,6 +9,7 @@ set -e
 set -x
 
 requires jq
+requires qemu-img
 requires qemu-io
 requires vhdiinfo
 cd "$tmp"
@@ -158,6 +159,16 @@ parent_is r.vhdx r-base.vhdx
 bytes r.vhdx after
 same_bytes before after
 
+# An overlay over a disk of another kind becomes a disk of its own.
+nbdkit -U - image r.img overlay=o.vhdx --run 'qemu-io -f raw \
+    -c "write -P 6 2M 4k" "$uri"' >io.log
+bytes o.vhdx before
+nbdimage rebase -y --no-parent o.vhdx
+rm r.img
+bytes o.vhdx after
+same_bytes before after
+nbdimage create -f raw r.img 20M
+
 # Killed, at any moment.
 for ((i = 0; i < 6; i++)); do
     nbdimage create --parent=golden.vhdx k.vhdx >out
@@ -170,6 +181,47 @@ for ((i = 0; i < 6; i++)); do
     same_bytes before after
     nbdimage rebase -y k.vhdx --parent=other.vhdx
     parent_is k.vhdx other.vhdx
+    bytes k.vhdx after
+    same_bytes before after
+    rm k.vhdx
+done
+
+# None: it is a disk of its own, also to QEMU, and who lies over it reads what
+# it read.
+nbdimage create --parent=golden.vhdx alone.vhdx >out
+fill alone.vhdx 'write -P 9 512 512' 'write -P 8 3M 1M' 'write -P 0 7M 4k'
+nbdimage create --parent=alone.vhdx over-alone.vhdx >out
+bytes alone.vhdx before
+nbdimage rebase -n --no-parent alone.vhdx >out
+contains out 'New parent:    none'
+nbdimage rebase -y --json --no-parent alone.vhdx >out
+same "json" "$(jq -c '[."old-parent", .parent, .changed]' out)" \
+    '["./golden.vhdx",null,true]'
+same "type" "$(nbdimage info --json alone.vhdx |
+               jq -c '[.type, (.chain | length)]')" '["dynamic",1]'
+mkdir elsewhere
+cp alone.vhdx elsewhere
+bytes elsewhere/alone.vhdx after
+same_bytes before after
+qemu-img convert -f vhdx -O raw elsewhere/alone.vhdx theirs
+same_bytes before theirs
+nbdimage check elsewhere/alone.vhdx
+bytes over-alone.vhdx after
+same_bytes before after
+nbdimage rebase --no-parent alone.vhdx 2>err
+contains err 'has no parent already'
+# Killed, at any moment.
+for ((i = 0; i < 6; i++)); do
+    nbdimage create --parent=golden.vhdx k.vhdx >out
+    bytes k.vhdx before
+    nbdimage rebase -y --no-parent k.vhdx >out 2>err &
+    sleep "0.0$((i * i))"
+    kill -9 $! 2>/dev/null || true
+    wait $! || true
+    bytes k.vhdx after
+    same_bytes before after
+    nbdimage rebase -y --no-parent k.vhdx
+    same "type" "$(nbdimage info --json k.vhdx | jq -r .type)" dynamic
     bytes k.vhdx after
     same_bytes before after
     rm k.vhdx

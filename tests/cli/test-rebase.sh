@@ -9,6 +9,7 @@ set -e
 set -x
 
 requires jq
+requires qemu-img
 requires qemu-io
 requires vhdiinfo
 cd "$tmp"
@@ -164,6 +165,50 @@ for ((i = 0; i < 6; i++)); do
 done
 bytes child.vhd before
 
+# None: it is a disk of its own, also to QEMU, and who lies over it reads what
+# it read.
+nbdimage create --parent=golden.vhd alone.vhd >out
+start_nbdkit image alone.vhd
+qemu-io -f raw -c 'write -P 9 512 512' -c 'write -P 8 3M 1M' \
+    -c 'write -P 0 7M 4k' "$uri"
+stop_nbdkit
+nbdimage create --parent=alone.vhd over-alone.vhd >out
+bytes alone.vhd before
+nbdimage rebase -n --no-parent alone.vhd >out
+contains out 'New parent:    none'
+nbdimage rebase -y --json --no-parent alone.vhd >out
+same "json" "$(jq -c '[."old-parent", .parent, .changed]' out)" \
+    '["./golden.vhd",null,true]'
+same "type" "$(nbdimage info --json alone.vhd |
+               jq -c '[.type, (.chain | length)]')" '["dynamic",1]'
+mkdir elsewhere
+cp alone.vhd elsewhere
+bytes elsewhere/alone.vhd after
+same_bytes before after
+qemu-img convert -f vpc -O raw elsewhere/alone.vhd theirs
+same_bytes before theirs
+nbdimage check elsewhere/alone.vhd
+bytes over-alone.vhd after
+same_bytes before after
+nbdimage rebase --no-parent alone.vhd 2>err
+contains err 'has no parent already'
+# Killed, at any moment.
+for ((i = 0; i < 6; i++)); do
+    nbdimage create --parent=golden.vhd k.vhd >out
+    bytes k.vhd before
+    nbdimage rebase -y --no-parent k.vhd >out 2>err &
+    sleep "0.0$((i * i))"
+    kill -9 $! 2>/dev/null || true
+    wait $! || true
+    bytes k.vhd after
+    same_bytes before after
+    nbdimage rebase -y --no-parent k.vhd
+    same "type" "$(nbdimage info --json k.vhd | jq -r .type)" dynamic
+    bytes k.vhd after
+    same_bytes before after
+    rm k.vhd
+done
+
 # What can't be.
 refuses nbdimage rebase -y golden.vhd --parent=other.vhd
 contains "$tmp/refused" 'is not differencing'
@@ -181,6 +226,9 @@ refuses nbdimage rebase -y r.img --parent=golden.vhd
 contains "$tmp/refused" 'have no parents'
 refuses nbdimage rebase --unsafe child.vhd
 contains "$tmp/refused" '--unsafe needs --parent'
+refuses nbdimage rebase --no-parent child.vhd --parent=golden.vhd
+contains "$tmp/refused" '--no-parent goes with neither'
+bytes child.vhd before
 parent_is child.vhd golden.vhd
 bytes child.vhd after
 same_bytes before after

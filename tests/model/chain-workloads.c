@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* commit into an image, and rebase of one: in both somebody else's disk lies
- * in a file beside the leaf, which nobody changes.
+/* commit into an image, and rebase of one: in most of these somebody else's
+ * disk lies in a file beside the leaf, which nobody changes.
  */
 
 #include <config.h>
@@ -177,14 +177,15 @@ check_committed (struct powercut_state *st, struct err *err)
 
 /*--- Rebase -----------------------------------------------------------------*/
 
-/* *was_done: there was nothing to do. */
+/* name NULL: none.  *was_done: there was nothing to do. */
 static int
 rebase (const struct subject_files *f, struct block *block, const char *name,
         bool is_unsafe, bool *was_done, struct err *err)
 {
-  CLEANUP_FREE char *path = beside (f, name);
-  const struct image_rebase_options o = { .parent = path,
-                                          .is_unsafe = is_unsafe };
+  CLEANUP_FREE char *path = name ? beside (f, name) : NULL;
+  const struct image_rebase_options o = {
+    .parent = path, .is_unsafe = is_unsafe, .no_parent = name == NULL,
+  };
   struct image_options options = { .parent_path = f->folder,
                                    .format = f->subject->format };
   struct image_rebase_plan plan = { .old_parent = NULL };
@@ -222,6 +223,12 @@ run_rebase (struct powercut *pc)
 
   make_beside (pc, "other", &options);
   rebase_onto (pc, "other", false);
+}
+
+static void
+run_alone (struct powercut *pc)
+{
+  rebase_onto (pc, NULL, false);
 }
 
 /* Where the subject has its parent: subject.c. */
@@ -312,6 +319,12 @@ check_relinked (struct powercut_state *st, struct err *err)
   return check_onto (st, "a-longer-name-of-the-parent", true, err);
 }
 
+static int
+check_alone (struct powercut_state *st, struct err *err)
+{
+  return check_onto (st, NULL, false, err);
+}
+
 const struct powercut_workload chain_workloads[] = {
   { .name = "commit", .run = run_commit, .applies = can_commit,
     .check = check_committed },
@@ -319,5 +332,7 @@ const struct powercut_workload chain_workloads[] = {
     .check = check_rebased },
   { .name = "rebase, unsafe", .run = run_relink, .applies = can_relink,
     .check = check_relinked },
+  { .name = "rebase, no parent", .run = run_alone, .applies = can_rebase,
+    .check = check_alone },
   { .name = NULL },
 };

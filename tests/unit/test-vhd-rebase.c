@@ -111,7 +111,10 @@ rebase (struct block *block, const struct wish *w,
         struct image_rebase_plan *plan, struct job *job, struct err *err)
 {
   CLEANUP_FREE char *path = w->parent ? path_of (w->parent) : NULL;
-  const struct image_rebase_options o = { path, w->is_unsafe, w->force };
+  const struct image_rebase_options o = {
+    .parent = path, .is_unsafe = w->is_unsafe, .force = w->force,
+    .no_parent = w->parent == NULL,
+  };
   CLEANUP_OFFLINE struct offline *offline = NULL;
   int r = offline_open_block (block, &options, &offline, err);
 
@@ -139,11 +142,18 @@ check (const struct change *c, struct block *block, bool done,
   CLEANUP_IMAGE struct image *img = NULL;
   const struct wish *w = c->opaque;
   static uint8_t disk[SIZE];
-  uint8_t id[2][16];
+  uint8_t id[2][16], type[1];
   int r = image_open_block (block, &options, &img, NULL, err);
 
-  /* All new ones have this identity. */
-  vhd_maker_id (9, id[1]);
+  /* All new ones have this identity; a disk without one has none. */
+  if (w->parent)
+    vhd_maker_id (9, id[1]);
+  else
+    memset (id[1], 0, sizeof id[1]);
+  if (r == 0 && done)
+    r = block_pread (block, type, 1, 63, err);
+  if (r == 0 && done && type[0] != (w->parent ? 4 : 3))
+    return err_set (err, -EBADMSG, "it is of type %u", type[0]);
   if (r == 0 && done)
     r = block_pread (block, id[0], 16, 512 + 40, err);
   if (r == 0 && done && memcmp (id[0], id[1], 16) != 0)
@@ -174,6 +184,8 @@ each_subject (void (*test) (const struct change *c))
     { "no blocks", "other.vhd", 0, true, false },
     { "safely", "other.vhd", 5, true, true },
     { "safely, no blocks", "other.vhd", 0, true, true },
+    { "no parent", NULL, 5, true, true },
+    { "no parent, no blocks", NULL, 0, true, true },
   };
   static struct wish w;
 
@@ -256,7 +268,7 @@ the_test_of_power_cuts_finds_damage (void **state)
   (void) state;
   nr_found = 0;
   each_subject (cut_power_without_flushes);
-  assert_int_equal (nr_found, 5);
+  assert_int_equal (nr_found, 7);
 }
 
 static void

@@ -111,8 +111,9 @@ struct subject {
   const char *old;
   unsigned old_id;
   uint32_t sector;
-  const char *new;
+  const char *new;              /* NULL: none */
   bool is_safe;
+  bool always;                  /* tried even if there is little time */
 };
 
 static struct vhdx_maker *
@@ -173,17 +174,50 @@ run (const struct change *c, struct block *block, struct job *job,
      struct err *err)
 {
   const struct subject *s = ((const struct wish *) c->opaque)->subject;
-  CLEANUP_FREE char *path = path_of (s->new);
+  CLEANUP_FREE char *path = s->new ? path_of (s->new) : NULL;
   const struct image_rebase_options wish = {
     .parent = path, .is_unsafe = !s->is_safe, .force = !s->is_safe,
+    .no_parent = path == NULL,
   };
   struct image_rebase_plan plan;
 
   return rebase (block, &wish, &plan, job, err);
 }
 
-/* All new parents have the same identity.  That of the child's own data stays
- * if its disk does, and is not the old one with another disk.
+/* All new parents have the same identity. */
+static int
+check_parent (const struct vhdx_edit *e, struct err *err)
+{
+  const struct vhdx_locator *l = &e->layer->locator;
+  uint8_t id[UUID_SIZE];
+
+  vhdx_maker_id (9, id);
+  if (l->nr_linkages != 1 || memcmp (l->linkage[0], id, UUID_SIZE) != 0)
+    return err_set (err, -EBADMSG, "its parent is another");
+  return 0;
+}
+
+/* Not even a locator or bitmaps are left. */
+static int
+check_alone (struct vhdx_edit *e, struct err *err)
+{
+  static const uint8_t locator[UUID_SIZE] = VHDX_GUID_LOCATOR;
+  CLEANUP_FREE uint8_t *item = NULL;
+  uint64_t entry = 0;
+  size_t len;
+  int r = vhdx_edit_get_item (e, locator, &item, &len, NULL);
+
+  if (e->layer->metadata.has_parent || r != -ENOENT)
+    return err_set (err, -EBADMSG, "it has a parent");
+  r = vhdx_edit_read (e, &entry, sizeof entry, e->bat.off +
+                      e->layer->bat.chunk_ratio * sizeof entry, err);
+  if (r == 0 && entry != 0)
+    r = err_set (err, -EBADMSG, "it has a bitmap");
+  return r;
+}
+
+/* The identity of the child's own data stays if its disk does, and is not the
+ * old one with another disk.
  */
 static int
 check_ids (const struct subject *s, struct block *block, bool done, bool new,
@@ -194,12 +228,8 @@ check_ids (const struct subject *s, struct block *block, bool done, bool new,
   int r = vhdx_edit_open (block, &options, &e, NULL, err);
   bool is_kept;
 
-  if (r == 0 && done) {
-    vhdx_maker_id (9, id);
-    if (e.layer->locator.nr_linkages != 1 ||
-        memcmp (e.layer->locator.linkage[0], id, UUID_SIZE) != 0)
-      r = err_set (err, -EBADMSG, "its parent is another");
-  }
+  if (r == 0 && done)
+    r = s->new ? check_parent (&e, err) : check_alone (&e, err);
   vhdx_maker_id (8, id);
   if (r == 0) {
     is_kept = memcmp (e.layer->header.data_write_guid, id, UUID_SIZE) == 0;
@@ -234,13 +264,16 @@ check (const struct change *c, struct block *block, bool done,
 }
 
 /* Unsafely, to a name that gets longer; and safely, so that the disk stays
- * what it is.
+ * what it is; and alone.
  */
 static const struct subject subjects[] = {
-  { "unsafely", "parent.vhdx", 7, 512, LONG_NAME, false },
-  { "safely", "parent.vhdx", 7, 512, "other.vhdx", true },
-  { "sectors of 4096 bytes", "parent4.vhdx", 7, 4096, "other4.vhdx", true },
-  { "a level less", "middle.vhdx", 6, 512, "other.vhdx", true },
+  { "unsafely", "parent.vhdx", 7, 512, LONG_NAME, false, true },
+  { "safely", "parent.vhdx", 7, 512, "other.vhdx", true, false },
+  { "4096 bytes", "parent4.vhdx", 7, 4096, "other4.vhdx", true, false },
+  { "a level less", "middle.vhdx", 6, 512, "other.vhdx", true, false },
+  { "none", "parent.vhdx", 7, 512, NULL, true, true },
+  { "none of 4096 bytes", "parent4.vhdx", 7, 4096, NULL, true, false },
+  { "none of two", "middle.vhdx", 6, 512, NULL, true, false },
 };
 
 #define NR_SUBJECTS (sizeof subjects / sizeof subjects[0])
@@ -255,7 +288,7 @@ each_subject (void (*test) (const struct change *c))
     struct vhdx_maker *m = make_child (s->old, s->old_id, s->sector);
     const struct change c = {
       .name = s->name, .options = &options, .data = m->data, .len = m->len,
-      .leaks_nothing = true, .opaque = &w, .run = run, .check = check,
+      .leaks_nothing = s->new != NULL, .opaque = &w, .run = run, .check = check,
     };
 
     w.subject = s;
@@ -272,12 +305,13 @@ each_subject (void (*test) (const struct change *c))
   }
 }
 
-/* They take long: as long as nobody has more time, this one does for all. */
+/* They take long: as long as nobody has more time, two do for all. */
 static bool
-is_for_long (const struct change *c, unsigned usual)
+is_for_long (const struct change *c)
 {
-  return strcmp (c->name, subjects[usual].name) != 0 &&
-    !getenv ("NBDIMAGE_LONG");
+  const struct wish *w = c->opaque;
+
+  return !w->subject->always && !getenv ("NBDIMAGE_LONG");
 }
 
 /*--- The tests --------------------------------------------------------------*/
@@ -304,7 +338,7 @@ cut_power (const struct change *c)
 {
   char first[256];
 
-  if (is_for_long (c, 1))
+  if (is_for_long (c))
     return;
   if (change_power_cuts (c, number_from ("NBDIMAGE_TEST_SEEDS", 1), false,
                          &nr_states, first) > 0)
@@ -328,7 +362,7 @@ cut_power_without_flushes (const struct change *c)
 {
   char first[256];
 
-  if (is_for_long (c, 0))
+  if (is_for_long (c))
     return;
   nr_tried++;
   nr_found += change_power_cuts (c, 1, true, &nr_states, first) > 0;
@@ -346,7 +380,7 @@ the_test_of_power_cuts_finds_damage (void **state)
 static void
 fail_in_turn (const struct change *c)
 {
-  if (!is_for_long (c, 1))
+  if (!is_for_long (c))
     assert_true (change_faults (c) >= 10);
 }
 

@@ -13,6 +13,11 @@
  * touches the place of that one then.  vhd_footers.copy_behind is how the
  * next who opens the file knows.
  *
+ * To say another type, the copy is made zeros before 1, as two whole ones that
+ * say different types are refused.  A crash leaves the footer at the end, the
+ * old or the new one, and zeros instead of the copy (copy_gone): such a disk is
+ * read with a warning, and who changes it first writes the copy again.
+ *
  * The end of the file moves, when both are the same:
  *
  *   back     1. The footer is written at the new end, where nothing is.
@@ -62,7 +67,7 @@ reason_not_to_edit (const struct vhd_layer *layer)
 
   if (f->from_copy && !end_is_missing)
     return "its VHD footer is damaged, only the copy is whole";
-  if (f->copy_differs && !f->copy_behind)
+  if (f->copy_differs && !f->copy_behind && !f->copy_gone)
     return "the copy of its VHD footer at offset 0 is not the same as the "
       "footer at its end";
   if (f->end % VHD_SECTOR_SIZE != 0)
@@ -171,6 +176,21 @@ vhd_edit_set_footer (struct vhd_edit *e, const uint8_t footer[VHD_FOOTER_SIZE],
   if (r == 0)
     r = block_flush (e->block, err);
   return r < 0 ? r : write_copy (e, err);
+}
+
+int
+vhd_edit_set_type (struct vhd_edit *e, enum vhd_type type, struct err *err)
+{
+  uint8_t footer[VHD_FOOTER_SIZE];
+  int r = block_zero (e->block, VHD_FOOTER_SIZE, 0, BLOCK_NO_HOLE, err);
+
+  if (r == 0)
+    r = block_flush (e->block, err);
+  if (r < 0)
+    return r;
+  memcpy (footer, e->footer, sizeof footer);
+  put_be32 (footer + VHD_FOOTER_TYPE, type);
+  return vhd_edit_set_footer (e, footer, err);
 }
 
 /* The original size, which is there to inform, is the same: libvhdi takes it

@@ -16,7 +16,8 @@
  * offset 0 otherwise.  So the one at the end is written in place, which is
  * one sector and takes effect at once, and only then the copy; and as long as
  * they are not the same, nothing is done that could cost the one at the
- * end.
+ * end.  Where they would say different types, which nobody reads, there is no
+ * copy meanwhile.
  */
 
 #ifndef NBDIMAGE_FORMAT_VHD_EDIT_H
@@ -75,6 +76,10 @@ bool vhd_edit_is_mended (const struct vhd_edit *e);
 int vhd_edit_set_footer (struct vhd_edit *e,
                          const uint8_t footer[VHD_FOOTER_SIZE],
                          struct err *err);
+
+/* The same with another type. */
+int vhd_edit_set_type (struct vhd_edit *e, enum vhd_type type,
+                       struct err *err);
 
 /* The same with a size, and the geometry that says nothing. */
 int vhd_edit_set_size (struct vhd_edit *e, uint64_t size, struct err *err);

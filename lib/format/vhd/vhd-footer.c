@@ -432,6 +432,7 @@ vhd_footer_read (struct block *block, bool ignore_checksums,
   found.copy_differs = end.valid && type_at (&end) != VHD_FIXED &&
     memcmp (end.bytes, copy.bytes, VHD_FOOTER_SIZE) != 0;
   found.copy_behind = found.copy_differs && copy_is_behind (&end, &copy);
+  found.copy_gone = found.copy_differs && is_all_zeros (&copy);
   /* A damaged footer is still none of a block's data. */
   if (end.cookie)
     found.end = end.off;

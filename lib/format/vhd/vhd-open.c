@@ -219,6 +219,18 @@ vhd_own_extents (struct image *img, uint64_t len, uint64_t off,
 }
 
 static int
+vhd_has_unit (struct image *img, uint64_t off, bool *has, struct err *err)
+{
+  struct vhd_layer *leaf = ((struct vhd *) img->state)->leaf;
+  uint32_t sector;
+  int r = vhd_bat_lookup (leaf, off / leaf->bat.block_size, &sector, err);
+
+  if (r == 0)
+    *has = sector != VHD_BAT_ABSENT;
+  return r;
+}
+
+static int
 vhd_cache (struct image *img, uint64_t len, uint64_t off, struct err *err)
 {
   struct vhd *vhd = img->state;
@@ -263,6 +275,7 @@ const struct image_ops vhd_image_ops = {
   .resize_plan = vhd_resize_plan,
   .resize = vhd_resize,
   .own_extents = vhd_own_extents,
+  .has_unit = vhd_has_unit,
   .relink_plan = vhd_relink_plan,
   .relink = vhd_relink_image,
   .compact_plan = vhd_compact_plan,

@@ -3,6 +3,16 @@
 /* A differencing VHD says that another file is its parent: identity, time and
  * name in the dynamic header, and the texts of the locators.  vhd-relink.c
  * tells in which order all of that is written.
+ *
+ * To have none:
+ *
+ *   1. The footers say that the disk is dynamic: vhd-edit.c.
+ *   2. All of what the header says about a parent becomes zero, and the texts
+ *      are gone: vhd-relink.c.
+ *
+ * A crash within 1: it has its parent or none, and either way the disk is the
+ * same, as it has all of its bytes.  After that, what the header says is not
+ * heeded any more, and goes away when the same is done again.
  */
 
 #include <config.h>
@@ -65,10 +75,32 @@ name_old_parent (const struct vhd_edit *e, struct image_rebase_plan *plan,
 static void
 put_parent (struct vhd_edit *e, const struct image_rebase_plan *plan)
 {
+  if (plan->parent == NULL) {
+    memset (e->header + VHD_HEADER_PARENT_ID, 0, UUID_SIZE);
+    put_be32 (e->header + VHD_HEADER_PARENT_TIMESTAMP, 0);
+    return;
+  }
   memcpy (e->header + VHD_HEADER_PARENT_ID,
           parent_layer (plan)->footers.footer.id, UUID_SIZE);
   put_be32 (e->header + VHD_HEADER_PARENT_TIMESTAMP,
             vhd_link_time (image_block (plan->parent)));
+}
+
+/* What it is to say besides. */
+static int
+make_link (const struct offline *o, const struct image_rebase_plan *plan,
+           struct vhd_link *link, struct report *report, struct err *err)
+{
+  memset (link, 0, sizeof *link);
+  return plan->parent ? vhd_link_make (block_name (o->block),
+                                       plan->new_parent, link, report, err)
+                      : 0;
+}
+
+static bool
+is_differencing (const struct vhd_edit *e)
+{
+  return e->layer->footers.footer.type == VHD_DIFFERENCING;
 }
 
 static int
@@ -82,14 +114,38 @@ see_if_done (struct vhd_edit *e, const struct offline *o,
 
   memcpy (old, e->header, sizeof old);
   put_parent (e, plan);
-  r = vhd_link_make (block_name (o->block), plan->new_parent, &link, report,
-                     err);
+  r = make_link (o, plan, &link, report, err);
   if (r == 0)
     r = vhd_relink_compare (e, &link, &plan->is_done, err);
   vhd_link_free (&link);
   plan->is_done = plan->is_done && vhd_edit_is_mended (e) &&
-    vhd_edit_is_cut (e) && memcmp (old, e->header, sizeof old) == 0;
+    vhd_edit_is_cut (e) && memcmp (old, e->header, sizeof old) == 0 &&
+    plan->parent != NULL;
   return r;
+}
+
+static int
+check_parent (const struct vhd_edit *e, const struct offline *o,
+              struct image_rebase_plan *plan, struct err *err)
+{
+  int r;
+
+  if (!is_differencing (e))
+    return err_set (err, -EINVAL, "is not differencing: it has no parent");
+  r = check_chain (o, parent_layer (plan), err);
+  plan->is_same = r == 0 && memcmp (e->layer->header.parent_id,
+                                    parent_layer (plan)->footers.footer.id,
+                                    UUID_SIZE) == 0;
+  return r;
+}
+
+/* Is nothing left of a parent, or of how it got lost, in a disk that has none?
+ */
+static bool
+is_alone (const struct vhd_edit *e)
+{
+  return vhd_layer_is_fixed (e->layer) ||
+    (vhd_edit_is_mended (e) && uuid_is_zero (e->layer->header.parent_id));
 }
 
 int
@@ -99,20 +155,25 @@ vhd_relink_plan (struct offline *o, struct image_rebase_plan *plan,
   struct vhd_edit e;
   int r = vhd_edit_open (o->block, &o->options, &e, NULL, err);
 
-  if (r == 0 && e.layer->footers.footer.type != VHD_DIFFERENCING)
-    r = err_set (err, -EINVAL, "is not differencing: it has no parent");
-  if (r == 0)
-    r = check_chain (o, parent_layer (plan), err);
-  if (r == 0)
+  if (r == 0 && plan->parent)
+    r = check_parent (&e, o, plan, err);
+  if (r == 0 && is_differencing (&e))
     r = name_old_parent (&e, plan, report, err);
-  if (r == 0) {
-    plan->is_same = memcmp (e.layer->header.parent_id,
-                            parent_layer (plan)->footers.footer.id,
-                            UUID_SIZE) == 0;
+  if (r == 0 && plan->parent == NULL && !is_differencing (&e))
+    plan->is_done = is_alone (&e);
+  else if (r == 0)
     r = see_if_done (&e, o, plan, report, err);
-  }
   vhd_edit_close (&e);
   return r;
+}
+
+/* Step 1. */
+static int
+become_dynamic (struct vhd_edit *e, struct err *err)
+{
+  int r = vhd_edit_set_type (e, VHD_DYNAMIC, err);
+
+  return r < 0 ? r : vhd_edit_reload (e, err);
 }
 
 int
@@ -126,8 +187,9 @@ vhd_relink_image (struct offline *o, const struct image_rebase_plan *plan,
   if (r == 0)
     r = vhd_edit_mend (&e, err);
   if (r == 0)
-    r = vhd_link_make (block_name (o->block), plan->new_parent, &link, NULL,
-                       err);
+    r = make_link (o, plan, &link, NULL, err);
+  if (r == 0 && plan->parent == NULL && is_differencing (&e))
+    r = become_dynamic (&e, err);
   if (r == 0) {
     put_parent (&e, plan);
     r = vhd_relink (&e, &link, 0, 0, err);

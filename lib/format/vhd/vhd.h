@@ -74,6 +74,8 @@ struct vhd_footers {
   bool copy_differs;            /* from the one at the end, which is whole */
   bool copy_behind;             /* ... and only because a change of the size
                                    or the header was interrupted: vhd-edit.h */
+  bool copy_gone;               /* ... and there are zeros in its place, which
+                                   may be from a change of the type */
 };
 
 /* Is a file of this size, whose first and last bytes these are, a VHD, whole

@@ -267,6 +267,26 @@ vhdx_edit_put_item (struct vhdx_edit *e, const uint8_t guid[UUID_SIZE],
                      e->metadata.off + (uint64_t) (entry - t->bytes), err);
 }
 
+/* The entries behind it move up; its bytes are nobody's then. */
+int
+vhdx_edit_remove_item (struct vhdx_edit *e, const uint8_t guid[UUID_SIZE],
+                       struct err *err)
+{
+  CLEANUP_FREE struct table *t = calloc (1, sizeof *t);
+  uint8_t *entry, *end;
+  int r = t ? find_item (e, guid, t, &entry, err) : err_nomem (err);
+
+  if (r < 0)
+    return r;
+  end = entry_at (t, t->nr);
+  memmove (entry, entry + VHDX_ITEM_ENTRY_SIZE,
+           (size_t) (end - entry) - VHDX_ITEM_ENTRY_SIZE);
+  memset (end - VHDX_ITEM_ENTRY_SIZE, 0, VHDX_ITEM_ENTRY_SIZE);
+  put_le16 (t->bytes + VHDX_METADATA_COUNT, (uint16_t) (t->nr - 1));
+  return vhdx_edit_put (e, t->bytes, (size_t) (end - t->bytes),
+                        e->metadata.off, err);
+}
+
 /*--- Region tables ----------------------------------------------------------*/
 
 static uint8_t *

@@ -147,6 +147,10 @@ int vhdx_edit_get_item (struct vhdx_edit *e, const uint8_t guid[UUID_SIZE],
 int vhdx_edit_put_item (struct vhdx_edit *e, const uint8_t guid[UUID_SIZE],
                         const void *bytes, size_t len, struct err *err);
 
+/* Put it away: there is none after the commit.  -ENOENT if there is none. */
+int vhdx_edit_remove_item (struct vhdx_edit *e, const uint8_t guid[UUID_SIZE],
+                           struct err *err);
+
 /* Put into both region tables (§2.2.3) where a region is that they have, of
  * len bytes; what is in there, is somebody else's business.
  */

@@ -198,6 +198,20 @@ vhdx_own_extents (struct image *img, uint64_t len, uint64_t off,
   return r;
 }
 
+static int
+vhdx_has_unit (struct image *img, uint64_t off, bool *has, struct err *err)
+{
+  struct vhdx *vhdx = img->state;
+  enum vhdx_state state;
+  uint64_t place;
+  int r = vhdx_bat_lookup (vhdx->leaf, off / vhdx->leaf->metadata.block_size,
+                           &state, &place, err);
+
+  if (r == 0)
+    *has = state == VHDX_PRESENT || state == VHDX_PARTIALLY_PRESENT;
+  return r;
+}
+
 static bool
 vhdx_identity (struct image *img, uint8_t id[UUID_SIZE])
 {
@@ -228,6 +242,7 @@ const struct image_ops vhdx_image_ops = {
   .identity = vhdx_identity,
   .create = vhdx_create,
   .own_extents = vhdx_own_extents,
+  .has_unit = vhdx_has_unit,
   .relink_plan = vhdx_relink_plan,
   .relink = vhdx_relink_image,
   .expect_change = vhdx_expect_change,

@@ -118,12 +118,15 @@ vhdx_relink_plan (struct offline *o, struct image_rebase_plan *plan,
   struct vhdx_edit e;
   int r = vhdx_edit_open (o->block, &o->options, &e, NULL, err);
 
-  if (r == 0)
+  if (r == 0 && plan->parent)
     r = check_parent (&e, o, plan, err);
   if (r == 0)
     r = name_old_parent (&e, plan, err);
-  if (r == 0)
+  if (r == 0 && plan->parent)
     r = see_if_done (&e, o, plan, report, err);
+  else if (r == 0)
+    plan->is_done = !e.layer->metadata.has_parent &&
+      vhdx_edit_is_mended (&e);
   vhdx_edit_close (&e);
   return r;
 }
@@ -147,21 +150,30 @@ commit (struct vhdx_edit *e, struct err *err)
   return r < 0 ? r : vhdx_edit_cut (e, err);
 }
 
+static int
+put_parent (struct vhdx_edit *e, const struct offline *o,
+            const struct image_rebase_plan *plan, struct err *err)
+{
+  CLEANUP_FREE uint8_t *item = NULL;
+  size_t len;
+  int r = make_locator (o, plan, &item, &len, NULL, err);
+
+  return r < 0 ? r : vhdx_edit_put_item (e, locator_guid, item, len, err);
+}
+
 int
 vhdx_relink_image (struct offline *o, const struct image_rebase_plan *plan,
                    struct err *err)
 {
-  CLEANUP_FREE uint8_t *item = NULL;
   struct vhdx_edit e;
-  size_t len;
   int r = begin (&e, o, err);
 
   if (r == 0 && plan->changes_disk)
     r = vhdx_edit_new_data (&e, err);
-  if (r == 0)
-    r = make_locator (o, plan, &item, &len, NULL, err);
-  if (r == 0)
-    r = vhdx_edit_put_item (&e, locator_guid, item, len, err);
+  if (r == 0 && plan->parent)
+    r = put_parent (&e, o, plan, err);
+  else if (r == 0 && e.layer->metadata.has_parent)
+    r = vhdx_make_alone (&e, err);
   if (r == 0)
     r = commit (&e, err);
   vhdx_edit_close (&e);
