@@ -10,23 +10,31 @@
 #
 # and there has $images (a share: what is written there is seen outside).
 
-# in_guest SECONDS: outside, run this script in the guest and exit; inside,
-# go on.
-in_guest ()
+# requires_guest: what run-in-vm needs
+requires_guest ()
 {
-    local seconds=$1 status=0 program
+    local program
 
-    if [ -n "${IN_VM:-}" ]; then
-        images=$NBDIMAGE_GUEST_IMAGES
-        modprobe nbd || fail "modprobe nbd"
-        return
-    fi
     for program in qemu-system-x86_64 busybox cpio modprobe setpriv; do
         requires "$program"
     done
     compgen -G '/boot/vmlinuz-*' >/dev/null || skip "no kernel in /boot"
     [ -z "${NBDIMAGE_ASAN:-}" ] ||
         skip "the sanitizers are too slow in the guest"
+}
+
+# in_guest SECONDS: outside, run this script in the guest and exit; inside,
+# go on.
+in_guest ()
+{
+    local seconds=$1 status=0
+
+    if [ -n "${IN_VM:-}" ]; then
+        images=$NBDIMAGE_GUEST_IMAGES
+        modprobe nbd || fail "modprobe nbd"
+        return
+    fi
+    requires_guest
     images=$tmp/images
     mkdir "$images"
     make_images
