@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* nbdimage commit: what a differencing disk has goes into its parent. */
+/* nbdimage commit: what a differencing disk has goes into its parent, or all
+ * that it is into a new file.
+ */
 
 #include <config.h>
 
@@ -14,15 +16,19 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/size.h"
+#include "lib/block/nbd.h"
 #include "lib/format/children.h"
 #include "lib/format/commit.h"
 #include "tools/change/change.h"
 #include "tools/commands.h"
+#include "tools/convert/convert.h"
+#include "tools/image-options.h"
 #include "tools/output.h"
 #include "tools/report.h"
 
 struct commit {
   struct change_options change;
+  const char *into;             /* NULL: its parent */
   bool delete;
   bool force;
 
@@ -32,6 +38,9 @@ struct commit {
 };
 
 static const struct option_spec commit_options[] = {
+  { "into", 0, OPTION_STRING, "FILE",
+    "the whole disk, with what its parents have, into this new file",
+    offsetof (struct commit, into) },
   { "delete", 0, OPTION_FLAG, NULL,
     "remove the child when its data is in the parent",
     offsetof (struct commit, delete) },
@@ -41,6 +50,8 @@ static const struct option_spec commit_options[] = {
   CHANGE_OPTIONS (struct commit, change),
   OPTION_END
 };
+
+/*--- Into the parent --------------------------------------------------------*/
 
 static int
 look (void *opaque, struct job *job, struct err *err)
@@ -168,6 +179,67 @@ commit (struct commit *c)
   return r < 0 ? tool_fail (c->change.name, &err) : show_result (c, true);
 }
 
+/*--- Into a new file --------------------------------------------------------*/
+
+static int
+check_has_parent (const struct commit *c, struct report *report,
+                  struct err *err)
+{
+  CLEANUP_IMAGE_INFO struct image_info info = { .type = NULL };
+  CLEANUP_IMAGE struct image *img = NULL;
+  int r = image_open (c->change.name, &c->change.image, &img, report, err);
+
+  if (r == 0)
+    r = image_get_info (img, &info, err);
+  if (r == 0 && info.layers.len < 2)
+    r = err_set (err, -EINVAL, "is not differencing: it has no parent; to "
+                 "make another file of it: nbdimage convert");
+  return r;
+}
+
+/* As convert does it: the chain is one disk to it. */
+static int
+commit_into (const struct commit *c)
+{
+  const struct change_options *o = &c->change;
+  struct convert convert = {
+    .from = { .format = o->format, .parent_path = o->parent_path },
+    .format = image_format_by_name (c->into),
+    .confirm = CONVERT_NO_SIZE,
+    .dry_run = o->dry_run,
+    .json = o->json,
+    .source = o->name,
+    .target = c->into,
+    .source_options = o->image,
+    .mode = o->mode,
+  };
+  struct err err = ERR_INIT;
+
+  convert.source_options.lock = true;
+  convert.create.format = convert.format;
+  convert.create.kind = IMAGE_DYNAMIC;
+  if (check_has_parent (c, NULL, &err) < 0)
+    return tool_fail (o->name, &err);
+  return convert_run (&convert);
+}
+
+static void
+check_into (const struct commit *c)
+{
+  if (c->delete || c->force)
+    command_usage_error (&command_commit, "--into changes nothing but its new "
+                         "file: --delete and --force have no place there");
+  if (block_nbd_is_uri (c->into))
+    command_usage_error (&command_commit, "--into makes a file; an export is "
+                         "written by nbdimage convert");
+  if (image_format_by_name (c->into) == NULL)
+    command_usage_error (&command_commit, "the name of the new file does not "
+                         "end in .vhd, .vhdx, .img or .raw; nbdimage convert "
+                         "takes others, and has --format");
+}
+
+/*--- The command ------------------------------------------------------------*/
+
 static int
 run (int argc, char *argv[])
 {
@@ -179,6 +251,10 @@ run (int argc, char *argv[])
     command_usage_error (&command_commit, "expected one image");
   c.change.name = argv[first];
   change_check (&command_commit, &c.change);
+  if (c.into) {
+    check_into (&c);
+    return commit_into (&c);
+  }
   status = commit (&c);
   image_commit_plan_free (&c.plan);
   return status;
@@ -187,7 +263,8 @@ run (int argc, char *argv[])
 const struct command command_commit = {
   .name = "commit",
   .operands = "CHILD",
-  .summary = "Put what a differencing disk has into its parent",
+  .summary = "Put what a differencing disk has into its parent, or all of it "
+    "into a new file",
   .options = commit_options,
   .run = run,
 };

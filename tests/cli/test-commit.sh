@@ -152,6 +152,39 @@ contains err 'is in use by another process'
 stop_nbdkit
 wait
 
+# Into a new file, of any format: neither is changed.
+nbdimage create base.vhd 20M
+qemu-io -f vpc -c 'write -P 1 0 6M' base.vhd
+nbdimage create --parent=base.vhd --block-size=512K d.vhd >out
+python3 fill.py d.vhd
+bytes d.vhd before
+sha256sum base.vhd d.vhd >sums
+for name in new.vhd new.vhdx new.img; do
+    nbdimage commit -n --into="$name" d.vhd >out
+    [ ! -e "$name" ] || fail "$name is there"
+    nbdimage commit --into="$name" d.vhd
+    same "parents" "$(nbdimage info --json "$name" | jq '.chain | length')" 1
+    nbdimage check "$name"
+    bytes "$name" after
+    same_bytes before after
+done
+qemu-img convert -f vhdx -O raw new.vhdx theirs
+same_bytes before theirs
+same "json" "$(nbdimage commit --json --into=more.vhdx d.vhd |
+               jq -c '[.source, .name, .format, .changed]')" \
+    '["d.vhd","more.vhdx","vhdx",true]'
+sha256sum -c sums
+refuses nbdimage commit --into=new.vhd d.vhd
+refuses nbdimage commit --into=base.vhd d.vhd
+refuses nbdimage commit --into=other.vhd base.vhd
+contains "$tmp/refused" 'is not differencing'
+[ ! -e other.vhd ] || fail "other.vhd is there"
+refuses nbdimage commit --into=x.vhd --delete d.vhd
+contains "$tmp/refused" '--delete and --force have no place there'
+refuses nbdimage commit --into=x d.vhd
+contains "$tmp/refused" 'nbdimage convert takes others'
+sha256sum -c sums
+
 # Who is needed by another is not removed.
 nbdimage create grand.vhd 20M
 nbdimage create --parent=grand.vhd middle.vhd >out

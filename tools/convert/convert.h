@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* The parts of `nbdimage convert`:
+/* The parts of `nbdimage convert`, and of `nbdimage commit --into`:
  *
- *   ../cmd-convert.c   the command line; copying, verifying, the result
+ *   ../cmd-convert.c   the command line
+ *   run.c              copying, verifying, the result
  *   file.c             a new file as the target, and going on with one
  *   export.c           an NBD export as the target
  *   plan.c             what is going to be done, and whether it may be
@@ -63,6 +64,13 @@ struct convert_target {
   struct new_file file;
   struct copy_state *state;     /* NULL: what is interrupted is gone */
 };
+
+/*--- run.c -----------------------------------------------------------------*/
+
+/* All of it, with what there is to say; the exit status.  c is checked, but
+ * for what can only be known of the source.
+ */
+int convert_run (struct convert *c);
 
 /*--- source.c --------------------------------------------------------------*/
 
