@@ -24,7 +24,18 @@ pending_flush_destroy (struct pending_flush *f)
   pthread_cond_destroy (&f->ended);
 }
 
-/* Steps 2 to 5. */
+/* Steps 4 and 5.  The first thing that fails is told. */
+static int
+settle (struct pending_flush *f, struct err *err)
+{
+  int r = f->ops->flush (f->opaque, err), s = 0;
+
+  if (f->ops->settle)
+    s = f->ops->settle (f->opaque, r == 0, r == 0 ? err : NULL);
+  return r < 0 ? r : s;
+}
+
+/* Steps 2 to 6. */
 static int
 flush_snapshot (struct pending_flush *f, const struct pending_snapshot *s,
                 struct err *err)
@@ -35,7 +46,7 @@ flush_snapshot (struct pending_flush *f, const struct pending_snapshot *s,
     return r;
   r = f->ops->put (f->opaque, s, err);
   if (r == 0)
-    r = f->ops->flush (f->opaque, err);
+    r = settle (f, err);
   if (r == 0)
     pending_clear (f->bits, s);
   return r;

@@ -8,11 +8,13 @@
  *   2. flush.
  *   3. put: those bits are written into the image.
  *   4. flush.
- *   5. They are not pending any more.
+ *   5. settle, where put was not all: of a format that has a log, from there
+ *      to their place.
+ *   6. They are not pending any more.
  *
  * A power cut before 4 is over: of each bit, it is in the image or it is not,
  * and where it is, its data is.  The process killed: the journal has the bits
- * until 5, and who opens the image next makes a flush of them.
+ * until 6, and who opens the image next makes a flush of them.
  *
  * One flush at a time does this, so that nobody else changes a bitmap that it
  * has read.  Those who come meanwhile wait, and then one of them flushes for
@@ -27,7 +29,7 @@
 #include "lib/format/epoch.h"
 #include "lib/format/pending.h"
 
-/* What the format does; one call of put at a time. */
+/* What the format does; put and settle one at a time. */
 struct pending_flush_ops {
   /* Everything that was written before is on stable storage after.  Called
    * from many threads.
@@ -35,6 +37,10 @@ struct pending_flush_ops {
   int (*flush) (void *opaque, struct err *err);
   int (*put) (void *opaque, const struct pending_snapshot *s,
               struct err *err);
+  /* NULL: nothing.  After a put that did not fail; ok: nor did the flush
+   * behind it.
+   */
+  int (*settle) (void *opaque, bool ok, struct err *err);
 };
 
 struct pending_flush {

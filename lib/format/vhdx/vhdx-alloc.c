@@ -9,23 +9,19 @@
  * A block comes into the file:
  *
  *   1. A ready place is taken: vhdx-space.c.
- *   2. What is written, and of a differencing disk what the parent has of the
- *      rest, goes there.
- *   3. Of a differencing disk: flush, if the parent has anything there.
+ *   2. What is written goes there.
+ *   3. Of a differencing disk: flush, if the parent has anything there; all of
+ *      the block is written then, or vhdx-child.c makes it partially present.
  *   4. The BAT entry is changed: vhdx-logger.c; then in memory.
  *
  * A crash before 4: the block is not in the file, as it was.  After 4: it is,
  * and of what was written what got to the disk, the rest being zero, as it
  * was.  Over a parent's data that would be neither old nor new: hence 3.
  *
- * A partially present block of a differencing disk (others write those):
- * where bits are 0, the parent's data is written into the block, where nobody
- * looks as long as they are; flush; then the BAT says that it is fully
- * present, and the bits mean nothing any more.  We never change a bitmap.
- *
  * A block is given up: its BAT entry becomes zero (state 2, which hides the
- * parent), then in memory, and the place is released.  A crash: the block is
- * there with all its data, or it is zero.
+ * parent), then in memory; bits of it that wait are forgotten, and the place is
+ * released.  Who reads and finds a bit of 0 looks at the entry again.  A crash:
+ * the block is there with all its data, or it is zero.
  *
  * The first change of a session waits until both headers have new identities
  * of the file and of its data: whoever made a child of this disk, or keeps
@@ -44,13 +40,10 @@
 #include "lib/base/cleanup.h"
 #include "lib/format/vhdx/vhdx-write.h"
 
-/* What is copied from the parent at once. */
-#define COPY_SIZE (1024 * 1024)
-
 /* A reader takes no longer log. */
 #define MAX_LOG (1024 * 1024 * 1024)
 
-/* Every block is there, and partially present ones can be completed. */
+/* Every block is there, and the bitmaps of partially present ones are. */
 static bool
 needs_no_room (const struct vhdx_layer *layer)
 {
@@ -82,9 +75,25 @@ vhdx_writer_reason (const struct vhdx_layer *layer)
   return NULL;
 }
 
+/* What differencing disks need besides. */
+static int
+open_bits (struct vhdx_writer *w, struct report *report, struct err *err)
+{
+  int r;
+
+  vhdx_bits_init (&w->bits, w->layer, w->logger, w->space);
+  if (!w->layer->metadata.has_parent)
+    return 0;
+  r = vhdx_pending_new (w->layer, w->space, &w->bits, &w->pending, report,
+                        err);
+  if (r < 0)
+    vhdx_bits_destroy (&w->bits);
+  return r;
+}
+
 int
 vhdx_writer_new (struct vhdx_layer *layer, struct vhdx_writer **out,
-                 struct err *err)
+                 struct report *report, struct err *err)
 {
   CLEANUP_FREE struct vhdx_writer *w = calloc (1, sizeof *w);
   int r;
@@ -95,11 +104,15 @@ vhdx_writer_new (struct vhdx_layer *layer, struct vhdx_writer **out,
   r = vhdx_logger_new (layer, &w->logger, err);
   if (r == 0)
     r = vhdx_space_new (layer, w->logger, &w->space, err);
+  if (r == 0)
+    r = open_bits (w, report, err);
   if (r < 0) {
     vhdx_logger_free (w->logger);
+    vhdx_space_free (w->space, false);
     return r;
   }
   busy_list_init (&w->busy);
+  busy_list_init (&w->adding);
   pthread_mutex_init (&w->lock, NULL);
   pthread_cond_init (&w->begun_cond, NULL);
   *out = steal_ptr (&w);
@@ -113,9 +126,12 @@ vhdx_writer_free (struct vhdx_writer *w)
 
   if (w == NULL)
     return;
+  vhdx_pending_free (w->pending);
   is_empty = vhdx_logger_free (w->logger);
   vhdx_space_free (w->space, is_empty);
+  vhdx_bits_destroy (&w->bits);
   busy_list_destroy (&w->busy);
+  busy_list_destroy (&w->adding);
   pthread_mutex_destroy (&w->lock);
   pthread_cond_destroy (&w->begun_cond);
   free (w);
@@ -124,7 +140,8 @@ vhdx_writer_free (struct vhdx_writer *w)
 int
 vhdx_writer_flush (struct vhdx_writer *w, struct err *err)
 {
-  int r = vhdx_space_flush (w->space, err);
+  int r = w->pending ? vhdx_pending_flush (w->pending, err)
+    : vhdx_space_flush (w->space, err);
 
   if (r == 0)
     vhdx_space_tidy (w->space);
@@ -146,6 +163,8 @@ new_identities (struct vhdx_writer *w, struct err *err)
   if (r == 0)
     r = vhdx_header_update (w->layer, &(struct vhdx_header_change) {
         .file_write_guid = file_guid, .data_write_guid = data_guid }, err);
+  if (r == 0 && w->pending)
+    r = vhdx_pending_begin (w->pending, err);
   return r;
 }
 
@@ -198,19 +217,55 @@ change_entry (struct vhdx_writer *w, uint64_t block, uint64_t entry,
   return 0;
 }
 
-/* A new block, whose entry names its place now or does not. */
-static int
-set_present (struct vhdx_writer *w, uint64_t block, uint64_t off,
-             struct err *err)
+int
+vhdx_block_publish (struct vhdx_writer *w, uint64_t block, uint64_t place,
+                    enum vhdx_state state, struct err *err)
 {
-  int r = change_entry (w, block, off | VHDX_PRESENT, err);
+  int r = change_entry (w, block, place | state, err);
 
   if (r == 0)
-    vhdx_space_settle (w->space, off);
+    vhdx_space_settle (w->space, place);
   else if (vhdx_logger_broken (w->logger))
+    vhdx_space_lose (w->space, place);
+  else
+    vhdx_space_release (w->space, place);
+  return r;
+}
+
+static int
+make_bitmap (struct vhdx_writer *w, uint64_t chunk, struct err *err)
+{
+  uint64_t off;
+  int r = vhdx_space_take_bitmap (w->space, &off, err);
+
+  if (r < 0)
+    return r;
+  r = vhdx_logger_change (w->logger,
+                          vhdx_bat_place_of_bitmap (w->layer, chunk),
+                          off | VHDX_PRESENT, err);
+  if (r == 0)
+    vhdx_bat_set_bitmap (w->layer, chunk, off | VHDX_PRESENT);
+  if (r < 0 && vhdx_logger_broken (w->logger))
     vhdx_space_lose (w->space, off);
   else
-    vhdx_space_release (w->space, off);
+    vhdx_space_settle (w->space, off);
+  return r < 0 ? err_in (err, "changing the BAT entry of bitmap %" PRIu64,
+                         chunk) : 0;
+}
+
+int
+vhdx_bitmap_add (struct vhdx_writer *w, uint64_t block, struct err *err)
+{
+  uint64_t chunk = block / w->layer->bat.chunk_ratio;
+  struct busy busy;
+  int r = 0;
+
+  if (vhdx_bat_has_bitmap (w->layer, chunk))
+    return 0;
+  busy_begin (&w->adding, 0, &busy);
+  if (!vhdx_bat_has_bitmap (w->layer, chunk))
+    r = make_bitmap (w, chunk, err);
+  busy_end (&w->adding, &busy);
   return r;
 }
 
@@ -240,60 +295,22 @@ vhdx_parent_is_zero (struct vhdx_layer *layer, uint64_t len, uint64_t off,
   return 0;
 }
 
-/* len bytes at off of the disk into the file at file_off, where zeros are. */
-static int
-copy_from_parent (struct vhdx_writer *w, uint64_t len, uint64_t off,
-                  uint64_t file_off, struct err *err)
-{
-  struct vhdx_layer *parent = w->layer->parent;
-  CLEANUP_FREE uint8_t *buf = NULL;
-  int r = 0;
-
-  if (off >= parent->metadata.size)
-    return 0;
-  len = min_u64 (len, parent->metadata.size - off);
-  buf = malloc ((size_t) min_u64 (len, COPY_SIZE) + 1);
-  if (buf == NULL)
-    return err_nomem (err);
-  while (r == 0 && len > 0) {
-    size_t n = (size_t) min_u64 (len, COPY_SIZE);
-    bool zero;
-
-    r = vhdx_parent_is_zero (w->layer, n, off, &zero, err);
-    if (r == 0 && !zero) {
-      r = vhdx_layer_pread (parent, buf, n, off, err);
-      if (r == 0)
-        r = block_pwrite (w->layer->block, buf, n, file_off, 0, err);
-    }
-    off += n;
-    file_off += n;
-    len -= n;
-  }
-  return r;
-}
-
 /*--- Present ----------------------------------------------------------------*/
 
-/* Steps 2 and 3.  parents: what is not written reads as the parent's. */
+/* Steps 2 and 3.  parents: the block was theirs. */
 static int
 fill_place (struct vhdx_writer *w, uint64_t place, uint64_t block,
             uint32_t in_block, const void *buf, size_t len, bool parents,
             struct err *err)
 {
   const struct vhdx_metadata *m = &w->layer->metadata;
-  uint64_t off = block * m->block_size, rest = in_block + len;
-  uint64_t size = min_u64 (m->block_size, m->size - off);
+  uint64_t off = block * m->block_size;
   bool zero = true;
-  int r = 0;
+  int r = block_pwrite (w->layer->block, buf, len, place + in_block, 0, err);
 
-  if (parents)
-    r = vhdx_parent_is_zero (w->layer, size, off, &zero, err);
-  if (r == 0 && !zero && in_block > 0)
-    r = copy_from_parent (w, in_block, off, place, err);
-  if (r == 0 && !zero && rest < size)
-    r = copy_from_parent (w, size - rest, off + rest, place + rest, err);
-  if (r == 0 && buf)
-    r = block_pwrite (w->layer->block, buf, len, place + in_block, 0, err);
+  if (r == 0 && parents)
+    r = vhdx_parent_is_zero (w->layer, min_u64 (m->block_size, m->size - off),
+                             off, &zero, err);
   if (r == 0 && !zero)
     r = vhdx_space_flush (w->space, err);
   return r;
@@ -315,7 +332,7 @@ add_block (struct vhdx_writer *w, uint64_t block, uint32_t in_block,
     vhdx_space_soil (w->space, place);
     return r;
   }
-  return set_present (w, block, place, err);
+  return vhdx_block_publish (w, block, place, VHDX_PRESENT, err);
 }
 
 static bool
@@ -343,56 +360,6 @@ vhdx_block_add (struct vhdx_writer *w, uint64_t block, uint32_t in_block,
                    && state == VHDX_NOT_PRESENT, &why);
   busy_end (&w->busy, &busy);
   return r < 0 ? err_set (err, r, "%s", why.msg) : r;
-}
-
-/*--- Fully present ----------------------------------------------------------*/
-
-/* Zeros too: the block may have anything where its bits are 0. */
-static int
-write_parents (struct vhdx_writer *w, uint64_t len, uint64_t off,
-               uint64_t file_off, struct err *err)
-{
-  int r = block_zero (w->layer->block, len, file_off, 0, err);
-
-  return r < 0 ? r : copy_from_parent (w, len, off, file_off, err);
-}
-
-static int
-complete (struct vhdx_writer *w, uint64_t block, uint64_t place,
-          struct err *err)
-{
-  const struct vhdx_metadata *m = &w->layer->metadata;
-  uint64_t off = block * m->block_size;
-  uint64_t end = min_u64 (off + m->block_size, m->size), nr;
-  bool here;
-  int r = vhdx_writer_begin (w, err);
-
-  for (uint64_t at = off; r == 0 && at < end; at += nr * m->logical) {
-    r = vhdx_bitmap_run (w->layer, at / m->logical, (end - at) / m->logical,
-                         &nr, &here, err);
-    if (r == 0 && !here)
-      r = write_parents (w, nr * m->logical, at, place + (at - off), err);
-  }
-  if (r == 0)
-    r = vhdx_space_flush (w->space, err);
-  return r < 0 ? r : change_entry (w, block, place | VHDX_PRESENT, err);
-}
-
-int
-vhdx_block_complete (struct vhdx_writer *w, uint64_t block, struct err *err)
-{
-  struct err why = ERR_INIT;
-  enum vhdx_state state;
-  struct busy busy;
-  uint64_t off;
-  int r;
-
-  busy_begin (&w->busy, block, &busy);
-  r = vhdx_bat_lookup (w->layer, block, &state, &off, &why);
-  if (r == 0 && state == VHDX_PARTIALLY_PRESENT)
-    r = complete (w, block, off, &why);
-  busy_end (&w->busy, &busy);
-  return r < 0 ? err_set (err, r, "%s", why.msg) : 0;
 }
 
 /*--- Zero -------------------------------------------------------------------*/
@@ -439,6 +406,8 @@ remove_block (struct vhdx_writer *w, uint64_t block, bool *done,
   if (r < 0)
     return r;
   r = change_entry (w, block, VHDX_ZERO, err);
+  if (r == 0 && w->pending)
+    vhdx_pending_forget (w->pending, block);
   if (is_in_file (state) && r == 0)
     vhdx_space_release (w->space, off);
   else if (is_in_file (state))

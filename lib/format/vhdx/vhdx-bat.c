@@ -405,6 +405,28 @@ vhdx_bat_set (struct vhdx_layer *layer, uint64_t block, uint64_t entry)
                     entry, __ATOMIC_RELEASE);
 }
 
+uint64_t
+vhdx_bat_place_of_bitmap (const struct vhdx_layer *layer, uint64_t chunk)
+{
+  return layer->regions.bat.off +
+    index_of_bitmap (&layer->bat, chunk) * VHDX_BAT_ENTRY_SIZE;
+}
+
+void
+vhdx_bat_set_bitmap (struct vhdx_layer *layer, uint64_t chunk, uint64_t entry)
+{
+  __atomic_store_n (&layer->bat.entries[index_of_bitmap (&layer->bat, chunk)],
+                    entry, __ATOMIC_RELEASE);
+}
+
+bool
+vhdx_bat_has_bitmap (const struct vhdx_layer *layer, uint64_t chunk)
+{
+  return VHDX_BAT_STATE (held_entry (&layer->bat,
+                                     index_of_bitmap (&layer->bat, chunk))) ==
+    VHDX_PRESENT;
+}
+
 /* Whatever its state: the place may be kept for it. */
 static uint64_t
 end_of_entry (const struct vhdx_layer *layer, uint64_t index, uint64_t entry)

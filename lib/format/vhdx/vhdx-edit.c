@@ -122,6 +122,8 @@ vhdx_edit_begin (struct vhdx_edit *e, struct err *err)
   int r = vhdx_recover (e->layer, err);
 
   if (r == 0)
+    r = vhdx_pending_finish (e->layer, NULL, err);
+  if (r == 0)
     r = vhdx_guid_new (guid, err);
   return r < 0 ? r
     : vhdx_header_update (e->layer, &(struct vhdx_header_change) {

@@ -100,6 +100,18 @@ find_partial_run (struct vhdx_layer *layer, uint64_t block_off, uint64_t off,
   return 0;
 }
 
+/* A block that is given up loses its bits, of which one was 0. */
+static bool
+was_given_up (struct vhdx_layer *layer, uint64_t block, uint64_t block_off)
+{
+  enum vhdx_state state;
+  uint64_t off;
+
+  return layer->is_written &&
+    (vhdx_bat_lookup (layer, block, &state, &off, NULL) < 0 ||
+     state != VHDX_PARTIALLY_PRESENT || off != block_off);
+}
+
 /* The run at off, which ends at off+len at the latest.  It may go on as the
  * same kind of run behind its end.
  */
@@ -107,22 +119,25 @@ static int
 find_run (struct vhdx_layer *layer, uint64_t off, uint64_t len,
           struct run *run, struct err *err)
 {
+  uint64_t block, block_off;
   enum vhdx_state state;
-  uint64_t block_off;
   int r;
 
   if (!layer->is_vhdx) {
     *run = (struct run) { RUN_HERE, len, off };
     return 0;
   }
-  r = vhdx_bat_lookup (layer, off / layer->metadata.block_size, &state,
-                       &block_off, err);
-  if (r < 0)
+  block = off / layer->metadata.block_size;
+  do {
+    r = vhdx_bat_lookup (layer, block, &state, &block_off, err);
+    if (r == 0 && state == VHDX_PARTIALLY_PRESENT)
+      r = find_partial_run (layer, block_off, off, len, run, err);
+  } while (r == 0 && state == VHDX_PARTIALLY_PRESENT &&
+           run->kind == RUN_CLEAR && was_given_up (layer, block, block_off));
+  if (r < 0 || state == VHDX_PARTIALLY_PRESENT)
     return r;
   if (state == VHDX_PRESENT)
     return find_present_run (layer, block_off, off, len, run, err);
-  if (state == VHDX_PARTIALLY_PRESENT)
-    return find_partial_run (layer, block_off, off, len, run, err);
   return find_absent_run (layer, state, off, len, run, err);
 }
 

@@ -61,6 +61,7 @@ vhdx_layer_free (struct vhdx_layer *layer)
   while (layer) {
     struct vhdx_layer *parent = layer->parent;
 
+    pending_close (layer->pending);
     vhdx_bat_close (&layer->bat);
     vhdx_locator_free (&layer->locator);
     free (layer->metadata.locator);
@@ -137,5 +138,10 @@ vhdx_layer_open (struct vhdx_layer *layer,
   if (!layer->is_vhdx)
     return 0;
   r = vhdx_layer_describe (layer, options, report, err);
-  return r < 0 ? r : vhdx_bat_open (layer, err);
+  if (r == 0)
+    r = vhdx_bat_open (layer, err);
+  /* Who writes to it gets them otherwise. */
+  if (r == 0 && !layer->is_written)
+    r = vhdx_pending_peek (layer, err);
+  return r;
 }

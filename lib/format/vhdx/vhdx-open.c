@@ -74,7 +74,7 @@ vhdx_open (struct image *img, const struct image_options *options,
   if (r == 0 && img->writable)
     r = vhdx_recover (vhdx->leaf, err);
   if (r == 0 && img->writable)
-    r = vhdx_writer_new (vhdx->leaf, &vhdx->writer, err);
+    r = vhdx_writer_new (vhdx->leaf, &vhdx->writer, report, err);
   if (r == 0)
     set_sizes (img, &vhdx->leaf->metadata);
   return r;

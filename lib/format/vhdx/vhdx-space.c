@@ -16,7 +16,8 @@
  *      else to be on stable storage, neither before nor after it.  From now
  *      on entries of the log state this size of the file.
  *
- * A crash leaves a file that is longer than its blocks need.
+ * A crash leaves a file that is longer than its blocks need.  A bitmap block
+ * comes into the file in the same steps, but alone: there are few of them.
  *
  * A block that is given up releases its place, in these steps:
  *
@@ -96,6 +97,25 @@ vhdx_space_end_waiting (struct vhdx_space *space)
 
 /*--- Making places ----------------------------------------------------------*/
 
+static int
+no_room (const struct vhdx_space *space, struct err *err)
+{
+  return err_set (err, -ENOSPC, "the file has reached offset %" PRIu64
+                  ", and the most it can have are 128 TiB", space->next);
+}
+
+/* Step 3: the size that it has now is stable, too. */
+static int
+flush_size (struct vhdx_space *space, struct err *err)
+{
+  uint64_t size = block_size (space->layer->block);
+  int r = vhdx_space_flush (space, err);
+
+  if (r == 0)
+    vhdx_logger_stable_size (space->logger, size);
+  return r;
+}
+
 /* Step 1.  Where places are given up, and wait, more may be needed than the
  * disk has blocks.
  */
@@ -111,8 +131,7 @@ extend (struct vhdx_space *space, struct vhdx_places *batch, struct err *err)
 
   end = space->next + nr * space->size;
   if (end > MAX_FILE_SIZE)
-    return err_set (err, -ENOSPC, "the file has reached offset %" PRIu64
-                    ", and the most it can have are 128 TiB", space->next);
+    return no_room (space, err);
   for (uint64_t i = 0; r == 0 && i < nr; ++i) {
     uint64_t off = space->next + i * space->size;
     struct vhdx_place place = { off, off < old_end };
@@ -137,18 +156,13 @@ static int
 prepare (struct vhdx_space *space, const struct vhdx_places *batch,
          struct err *err)
 {
-  struct block *block = space->layer->block;
-  uint64_t size = block_size (block);
   int r = 0;
 
   for (size_t i = 0; r == 0 && i < batch->len; ++i)
     if (batch->ptr[i].dirty)
-      r = block_zero (block, space->size, batch->ptr[i].off, 0, err);
-  if (r == 0)
-    r = vhdx_space_flush (space, err);
-  if (r == 0)
-    vhdx_logger_stable_size (space->logger, size);
-  return r;
+      r = block_zero (space->layer->block, space->size, batch->ptr[i].off, 0,
+                      err);
+  return r < 0 ? r : flush_size (space, err);
 }
 
 static int
@@ -267,6 +281,59 @@ vhdx_space_take (struct vhdx_space *space, uint64_t *off, struct err *err)
   if (runs_short (space))
     grow_now (space, NULL);
   return 0;
+}
+
+/*--- Bitmap blocks ----------------------------------------------------------*/
+
+/* By the one thread that set growing, without the lock: as a batch of one that
+ * is smaller than others.
+ */
+static int
+grow_for_bitmap (struct vhdx_space *space, uint64_t *off, struct err *err)
+{
+  struct block *block = space->layer->block;
+  uint64_t old_end = block_size (block);
+  uint64_t end = space->next + VHDX_BITMAP_SIZE;
+  int r = 0;
+
+  if (end > MAX_FILE_SIZE)
+    return no_room (space, err);
+  if (end > old_end)
+    r = block_resize (block, end, err);
+  if (r == 0)
+    vhdx_space_set_changed (space);
+  if (r == 0 && space->next < old_end)
+    r = block_zero (block, VHDX_BITMAP_SIZE, space->next, 0, err);
+  if (r == 0)
+    r = flush_size (space, err);
+  if (r < 0)
+    return r;
+  *off = space->next;
+  space->next = end;
+  return 0;
+}
+
+int
+vhdx_space_take_bitmap (struct vhdx_space *space, uint64_t *off,
+                        struct err *err)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&space->lock);
+  struct vhdx_place place = { 0, false };
+  int r;
+
+  while (space->growing)
+    pthread_cond_wait (&space->grown, &space->lock);
+  space->growing = true;
+  pthread_mutex_unlock (&space->lock);
+  r = grow_for_bitmap (space, &place.off, err);
+  pthread_mutex_lock (&space->lock);
+  space->growing = false;
+  pthread_cond_broadcast (&space->grown);
+  if (r == 0 && vector_append (&space->taken, &place) < 0)
+    r = err_nomem (err);
+  if (r == 0)
+    *off = place.off;
+  return r;
 }
 
 /*--- What happened to a place -----------------------------------------------*/

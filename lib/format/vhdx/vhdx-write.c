@@ -3,7 +3,8 @@
 /* Writing into a disk, over its blocks.
  *
  * Sectors that are in the file are written in place and with nothing else.
- * What has to change before, vhdx-alloc.c changes.
+ * What has to change before, vhdx-alloc.c changes; blocks of a differencing
+ * disk are vhdx-child.c's business.
  *
  * A block that is made zero as a whole is given up, but for those of fixed
  * disks, and what reads as zeros without having a place stays so.  Anywhere
@@ -20,18 +21,16 @@
 #include "lib/base/checked.h"
 #include "lib/format/vhdx/vhdx-write.h"
 
-/* A range inside one block, and what is known of that. */
-struct part {
-  uint64_t block;
-  uint32_t in_block;            /* bytes */
-  uint64_t len;                 /* bytes */
+/* A part, and what is known of its block. */
+struct found {
+  struct vhdx_part part;
   enum vhdx_state state;
   uint64_t place;               /* where the block begins in the file */
 };
 
 static void
 first_part (const struct vhdx_writer *w, uint64_t len, uint64_t off,
-            struct part *part)
+            struct vhdx_part *part)
 {
   uint32_t block_size = w->layer->metadata.block_size;
 
@@ -41,27 +40,22 @@ first_part (const struct vhdx_writer *w, uint64_t len, uint64_t off,
 }
 
 static int
-look_up (struct vhdx_writer *w, struct part *part, struct err *err)
+look_up (struct vhdx_writer *w, const struct vhdx_part *part,
+         struct found *found, struct err *err)
 {
-  return vhdx_bat_lookup (w->layer, part->block, &part->state, &part->place,
+  found->part = *part;
+  return vhdx_bat_lookup (w->layer, part->block, &found->state, &found->place,
                           err);
 }
 
-static uint64_t
-disk_off (const struct vhdx_writer *w, const struct part *part)
-{
-  return part->block * w->layer->metadata.block_size + part->in_block;
-}
-
-/* All that the disk has of the block? */
-static bool
-is_whole_block (const struct vhdx_writer *w, const struct part *part)
+bool
+vhdx_is_whole_block (const struct vhdx_writer *w, const struct vhdx_part *part)
 {
   const struct vhdx_metadata *m = &w->layer->metadata;
 
   return part->in_block == 0 &&
     (part->len == m->block_size ||
-     disk_off (w, part) + part->len == m->size);
+     part->block * m->block_size + part->len == m->size);
 }
 
 static int
@@ -95,71 +89,28 @@ flush_if_fua (struct vhdx_writer *w, unsigned flags, struct err *err)
   return flags & BLOCK_FUA ? vhdx_writer_flush (w, err) : 0;
 }
 
-/* Of a partially present block: is all of it in the file? */
-static int
-bits_are_set (struct vhdx_writer *w, const struct part *part, bool *set,
-              struct err *err)
-{
-  uint32_t size = w->layer->metadata.logical;
-  uint64_t sector = disk_off (w, part) / size, nr;
-  uint64_t end = div_round_up (disk_off (w, part) + part->len, size);
-  int r = 0;
-
-  for (*set = true; r == 0 && *set && sector < end; sector += nr)
-    r = vhdx_bitmap_run (w->layer, sector, end - sector, &nr, set, err);
-  return r;
-}
-
-/* Is the part in the file, so that it can be written in place?  Otherwise, of
- * a block that is, its state was changed.
- */
-static int
-find_place (struct vhdx_writer *w, const struct part *part, bool *in_place,
-            struct err *err)
-{
-  int r = 0;
-
-  *in_place = part->state == VHDX_PRESENT;
-  if (part->state != VHDX_PARTIALLY_PRESENT)
-    return 0;
-  r = bits_are_set (w, part, in_place, err);
-  if (r == 0 && !*in_place)
-    r = vhdx_block_complete (w, part->block, err);
-  return r;
-}
-
-static bool
-is_in_file (const struct part *part)
-{
-  return part->state == VHDX_PRESENT ||
-    part->state == VHDX_PARTIALLY_PRESENT;
-}
-
 /*--- Data -------------------------------------------------------------------*/
 
 /* Returns 1 when the block has to be looked up again, because it was changed
- * so that it can be written, or by someone else meanwhile.
+ * by someone else meanwhile.
  */
 static int
-try_to_write (struct vhdx_writer *w, struct part *part, const void *buf,
-              struct err *err)
+try_to_write (struct vhdx_writer *w, const struct vhdx_part *part,
+              const void *buf, struct err *err)
 {
-  bool in_place;
-  int r = look_up (w, part, err);
+  struct found found;
+  int r = look_up (w, part, &found, err);
 
   if (r < 0)
     return r;
-  if (!is_in_file (part))
+  if (found.state != VHDX_PRESENT)
     return vhdx_block_add (w, part->block, part->in_block, buf, part->len,
                            err);
-  r = find_place (w, part, &in_place, err);
-  if (r < 0 || !in_place)
-    return r < 0 ? r : 1;
   r = vhdx_writer_begin (w, err);
   if (r < 0)
     return r;
   return block_pwrite (w->layer->block, buf, part->len,
-                       part->place + part->in_block, 0, err);
+                       found.place + part->in_block, 0, err);
 }
 
 int
@@ -170,11 +121,12 @@ vhdx_write (struct vhdx_writer *w, const void *buf, size_t len, uint64_t off,
   int r = check_sectors (w, len, off, err);
 
   while (r == 0 && len > 0) {
-    struct part part;
+    struct vhdx_part part;
 
     first_part (w, len, off, &part);
     do
-      r = try_to_write (w, &part, p, err);
+      r = w->pending ? vhdx_child_write (w, &part, p, err)
+        : try_to_write (w, &part, p, err);
     while (r > 0);
     p += part.len;
     off += part.len;
@@ -185,56 +137,39 @@ vhdx_write (struct vhdx_writer *w, const void *buf, size_t len, uint64_t off,
 
 /*--- Zeros ------------------------------------------------------------------*/
 
-/* A block that has no place.  States that may read as anything become zero:
- * others may read them otherwise than we do.
+/* States that may read as anything become zero: others may read them otherwise
+ * than we do.
  */
 static int
-zero_absent (struct vhdx_writer *w, const struct part *part, unsigned flags,
+zero_absent (struct vhdx_writer *w, const struct found *found,
              struct err *err)
 {
-  bool zero = true;
-  int r = 0;
+  bool done;
 
-  if (part->state == VHDX_UNDEFINED || part->state == VHDX_UNMAPPED)
-    return vhdx_block_remove (w, part->block, &zero, err);
-  if (part->state == VHDX_NOT_PRESENT)
-    r = vhdx_parent_is_zero (w->layer, part->len, disk_off (w, part), &zero,
-                             err);
-  if (r < 0 || zero)
-    return r;
-  if (is_whole_block (w, part))
-    return vhdx_block_remove (w, part->block, &zero, err);
-  if (flags & BLOCK_FAST)
-    return err_set (err, -ENOTSUP, "the rest of a block would have to be "
-                    "copied from the parent");
-  return vhdx_block_add (w, part->block, part->in_block, NULL, part->len,
-                         err);
+  return found->state == VHDX_UNDEFINED || found->state == VHDX_UNMAPPED
+    ? vhdx_block_remove (w, found->part.block, &done, err) : 0;
 }
 
-/* As try_to_write. */
 static int
-try_to_zero (struct vhdx_writer *w, struct part *part, unsigned flags,
-             struct err *err)
+zero_part (struct vhdx_writer *w, const struct vhdx_part *part,
+           unsigned flags, struct err *err)
 {
-  bool done = false, in_place;
-  int r = look_up (w, part, err);
+  struct found found;
+  bool done = false;
+  int r = look_up (w, part, &found, err);
 
   if (r < 0)
     return r;
-  if (!is_in_file (part))
-    return zero_absent (w, part, flags, err);
-  if (is_whole_block (w, part) && !(flags & BLOCK_NO_HOLE))
+  if (found.state != VHDX_PRESENT)
+    return zero_absent (w, &found, err);
+  if (vhdx_is_whole_block (w, part) && !(flags & BLOCK_NO_HOLE))
     r = vhdx_block_remove (w, part->block, &done, err);
+  if (r == 0 && !done)
+    r = vhdx_writer_begin (w, err);
   if (r < 0 || done)
     return r;
-  r = find_place (w, part, &in_place, err);
-  if (r < 0 || !in_place)
-    return r < 0 ? r : 1;
-  r = vhdx_writer_begin (w, err);
-  if (r < 0)
-    return r;
-  return block_zero (w->layer->block, part->len, part->place + part->in_block,
-                     flags & ~BLOCK_FUA, err);
+  return block_zero (w->layer->block, part->len, found.place + part->in_block,
+                     flags, err);
 }
 
 int
@@ -244,11 +179,12 @@ vhdx_zero (struct vhdx_writer *w, uint64_t len, uint64_t off, unsigned flags,
   int r = check_sectors (w, len, off, err);
 
   while (r == 0 && len > 0) {
-    struct part part;
+    struct vhdx_part part;
 
     first_part (w, len, off, &part);
     do
-      r = try_to_zero (w, &part, flags, err);
+      r = w->pending ? vhdx_child_zero (w, &part, flags & ~BLOCK_FUA, err)
+        : zero_part (w, &part, flags & ~BLOCK_FUA, err);
     while (r > 0);
     off += part.len;
     len -= part.len;
@@ -257,24 +193,25 @@ vhdx_zero (struct vhdx_writer *w, uint64_t len, uint64_t off, unsigned flags,
 }
 
 /* Only whole blocks are given up; in the others it is the file system that
- * may have no use for the space.  What is the parent's stays that.
+ * may have no use for the space.
  */
 static int
-discard_part (struct vhdx_writer *w, struct part *part, struct err *err)
+discard_part (struct vhdx_writer *w, const struct vhdx_part *part,
+              struct err *err)
 {
+  struct found found;
   bool done = false;
-  int r = look_up (w, part, err);
+  int r = look_up (w, part, &found, err);
 
-  if (r < 0 || !is_in_file (part))
+  if (r < 0 || found.state != VHDX_PRESENT)
     return r;
-  if (is_whole_block (w, part))
+  if (vhdx_is_whole_block (w, part))
     r = vhdx_block_remove (w, part->block, &done, err);
-  if (r < 0 || done || part->state != VHDX_PRESENT)
+  if (r == 0 && !done)
+    r = vhdx_writer_begin (w, err);
+  if (r < 0 || done)
     return r;
-  r = vhdx_writer_begin (w, err);
-  if (r < 0)
-    return r;
-  return block_trim (w->layer->block, part->len, part->place + part->in_block,
+  return block_trim (w->layer->block, part->len, found.place + part->in_block,
                      0, err);
 }
 
@@ -285,10 +222,11 @@ vhdx_discard (struct vhdx_writer *w, uint64_t len, uint64_t off,
   int r = check_not_broken (w, err);
 
   while (r == 0 && len > 0) {
-    struct part part;
+    struct vhdx_part part;
 
     first_part (w, len, off, &part);
-    r = discard_part (w, &part, err);
+    r = w->pending ? vhdx_child_discard (w, &part, err)
+      : discard_part (w, &part, err);
     off += part.len;
     len -= part.len;
   }

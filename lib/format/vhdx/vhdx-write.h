@@ -7,7 +7,10 @@
  *   log      vhdx-logger.c    changes of metadata, through the log
  *   space    vhdx-space.c     places in the file for new blocks; its size
  *            vhdx-shrink.c    the end of the file, when places become free
+ *   bits     vhdx-bits.c      of differencing disks: bitmaps, through the log
+ *            vhdx-pending.c   ... from memory into these
  *   blocks   vhdx-alloc.c     one block of the disk changes its state
+ *   child    vhdx-child.c     what is written into one block over parents
  *   disk     vhdx-write.c     the driver's operations, over many blocks
  *
  * A place is where a block may be, named by its offset in the file.  A
@@ -21,6 +24,7 @@
 
 #include "lib/format/busy.h"
 #include "lib/format/epoch.h"
+#include "lib/format/pending.h"
 #include "lib/format/vhdx/vhdx.h"
 
 /*--- vhdx-recover.c ---------------------------------------------------------*/
@@ -128,7 +132,12 @@ void vhdx_space_free (struct vhdx_space *space, bool cut);
 int vhdx_space_take (struct vhdx_space *space, uint64_t *off,
                      struct err *err);
 
-/* What happened to a place that was taken.
+/* The same for a bitmap block. */
+int vhdx_space_take_bitmap (struct vhdx_space *space, uint64_t *off,
+                            struct err *err);
+
+/* What happened to a place that was taken.  Of a bitmap block it is settled or
+ * lost; where it is neither, it is settled and not used again.
  *
  * settle: the BAT names it, in the log and in memory.
  * soil: something may be written in it, and nothing ever named it.
@@ -156,13 +165,86 @@ void vhdx_space_tidy (struct vhdx_space *space);
  */
 struct epoch *vhdx_space_epoch (struct vhdx_space *space);
 
+/*--- vhdx-bits.c ------------------------------------------------------------*/
+
+struct vhdx_bits_page;
+
+struct vhdx_bits {
+  struct vhdx_layer *layer;     /* all borrowed */
+  struct vhdx_logger *logger;
+  struct vhdx_space *space;
+  struct busy_list busy;        /* pages of bitmaps that are being changed */
+
+  /* Between vhdx_bits_log and vhdx_bits_settle. */
+  struct vhdx_bits_page *held;
+  size_t nr_held;
+};
+
+void vhdx_bits_init (struct vhdx_bits *bits, struct vhdx_layer *layer,
+                     struct vhdx_logger *logger, struct vhdx_space *space);
+void vhdx_bits_destroy (struct vhdx_bits *bits);
+
+/* All bits of a block that is not partially present become 0, in the log and
+ * in the file, before anything that is logged later.  Its chunk has a bitmap
+ * block.  By whoever has the block to itself.
+ */
+int vhdx_bits_clear (struct vhdx_bits *bits, uint64_t block, struct err *err);
+
+/* Bits whose sectors are on stable storage become 1, in the log.  If that
+ * did not fail, a flush has to follow, and vhdx_bits_settle, which puts them
+ * to their places if the log is stable, and lets others change these pages
+ * again.  One thread at a time.
+ */
+int vhdx_bits_log (struct vhdx_bits *bits, const struct pending_snapshot *s,
+                   struct err *err);
+int vhdx_bits_settle (struct vhdx_bits *bits, bool stable, struct err *err);
+
+/*--- vhdx-pending.c ---------------------------------------------------------*/
+
+struct vhdx_pending;
+
+/* For a differencing layer that is written.  Bits that a killed process left
+ * are written into the file before this returns; -EBUSY, -ENOTSUP as
+ * pending_open.
+ */
+int vhdx_pending_new (struct vhdx_layer *layer, struct vhdx_space *space,
+                      struct vhdx_bits *bits, struct vhdx_pending **out,
+                      struct report *report, struct err *err);
+
+/* After a flush, whose failure is not told: then the bits stay in the
+ * journal.  NULL is fine.
+ */
+void vhdx_pending_free (struct vhdx_pending *p);
+
+/* When the headers have the identity of the data that they keep: before any
+ * bit is set.  One thread at a time.
+ */
+int vhdx_pending_begin (struct vhdx_pending *p, struct err *err);
+
+/* The data of nr sectors from first on of a partially present block at this
+ * place was written: they count from now on.  May have to flush.
+ */
+int vhdx_pending_set (struct vhdx_pending *p, uint64_t block, uint64_t place,
+                      uint32_t first, uint32_t nr, struct err *err);
+
+/* The block is not partially present any more. */
+void vhdx_pending_forget (struct vhdx_pending *p, uint64_t block);
+
+/* Everything that was written before, bits included, is on stable storage
+ * after.  From many threads.
+ */
+int vhdx_pending_flush (struct vhdx_pending *p, struct err *err);
+
 /*--- vhdx-alloc.c -----------------------------------------------------------*/
 
 struct vhdx_writer {
   struct vhdx_layer *layer;     /* borrowed */
   struct vhdx_logger *logger;
   struct vhdx_space *space;
-  struct busy_list busy;        /* blocks whose state is being changed */
+  struct vhdx_bits bits;
+  struct vhdx_pending *pending; /* NULL: not a differencing disk */
+  struct busy_list busy;        /* blocks that are being changed */
+  struct busy_list adding;      /* 0, while a bitmap block is made */
 
   pthread_mutex_t lock;         /* guards beginning */
   pthread_cond_t begun_cond;
@@ -174,8 +256,9 @@ struct vhdx_writer {
 /* Why the layer can't be written into; NULL if it can. */
 const char *vhdx_writer_reason (const struct vhdx_layer *layer);
 
+/* Parents, if it has some, are open. */
 int vhdx_writer_new (struct vhdx_layer *layer, struct vhdx_writer **out,
-                     struct err *err);
+                     struct report *report, struct err *err);
 void vhdx_writer_free (struct vhdx_writer *w);  /* NULL is fine */
 
 /* Everything that was written before is on stable storage after. */
@@ -184,16 +267,23 @@ int vhdx_writer_flush (struct vhdx_writer *w, struct err *err);
 /* Before anything of the disk changes. */
 int vhdx_writer_begin (struct vhdx_writer *w, struct err *err);
 
-/* Write len bytes (buf NULL: zeros) into a block that is not in the file,
- * which is then; elsewhere it reads as before.  Returns 1 if it is in the file
- * by now, nothing being done; 0; or an error.
+/* By whoever has a block that is not in the file to itself: it is at this
+ * place from now on, in this state.  After a failure the place is taken care
+ * of.
+ */
+int vhdx_block_publish (struct vhdx_writer *w, uint64_t block, uint64_t place,
+                        enum vhdx_state state, struct err *err);
+
+/* The chunk of this block has a bitmap block from now on. */
+int vhdx_bitmap_add (struct vhdx_writer *w, uint64_t block, struct err *err);
+
+/* Write into a block that is not in the file, which is fully present then and
+ * zero elsewhere.  Of a differencing disk it is zero now, or the parents have
+ * nothing there, or all of it is written.  Returns 1 if it is in the file by
+ * now, nothing being done; 0; or an error.
  */
 int vhdx_block_add (struct vhdx_writer *w, uint64_t block, uint32_t in_block,
                     const void *buf, size_t len, struct err *err);
-
-/* Make a partially present block fully present.  0 if it is no such. */
-int vhdx_block_complete (struct vhdx_writer *w, uint64_t block,
-                         struct err *err);
 
 /* Make a block zero and give up its place, if that can be done: *done.
  * Otherwise it was not changed.
@@ -207,7 +297,36 @@ int vhdx_block_remove (struct vhdx_writer *w, uint64_t block, bool *done,
 int vhdx_parent_is_zero (struct vhdx_layer *layer, uint64_t len, uint64_t off,
                          bool *zero, struct err *err);
 
+/* A range inside one block. */
+struct vhdx_part {
+  uint64_t block;
+  uint32_t in_block;            /* bytes */
+  uint64_t len;                 /* bytes */
+};
+
+/*--- vhdx-child.c -----------------------------------------------------------*/
+
+/* Write into one block of a differencing disk.  Returns 1 when it was changed
+ * meanwhile, and has to be looked up again; 0; or an error.
+ */
+int vhdx_child_write (struct vhdx_writer *w, const struct vhdx_part *part,
+                      const void *buf, struct err *err);
+
+/* The same with zeros. */
+int vhdx_child_zero (struct vhdx_writer *w, const struct vhdx_part *part,
+                     unsigned flags, struct err *err);
+
+/* What is here, or all of a block, may become zeros; otherwise, what is the
+ * parent's stays so.
+ */
+int vhdx_child_discard (struct vhdx_writer *w, const struct vhdx_part *part,
+                        struct err *err);
+
 /*--- vhdx-write.c -----------------------------------------------------------*/
+
+/* All that the disk has of the block? */
+bool vhdx_is_whole_block (const struct vhdx_writer *w,
+                          const struct vhdx_part *part);
 
 int vhdx_write (struct vhdx_writer *w, const void *buf, size_t len,
                 uint64_t off, unsigned flags, struct err *err);

@@ -18,10 +18,10 @@
  * describes it.  vhdx-open.c is the driver's table.
  *
  * After opening, everything but the cache (which locks for itself) is
- * constant, so that reading takes no other lock.  What writing changes,
- * readers see at once: entries of the leaf's BAT.  How it is done, and in which
- * order, is in vhdx-write.h and the files named there; vhdx-create.c makes
- * new files.
+ * constant, so that reading takes no other lock, but for that of bits that wait
+ * (../pending.h).  What writing changes, readers see at once: entries of the
+ * leaf's BAT, and bits.  How it is done, and in which order, is in vhdx-write.h
+ * and the files named there; vhdx-create.c makes new files.
  */
 
 #ifndef NBDIMAGE_FORMAT_VHDX_H
@@ -36,6 +36,7 @@
 #include "lib/block/block.h"
 #include "lib/format/image.h"
 #include "lib/format/parent.h"
+#include "lib/format/pending.h"
 #include "lib/format/sector-cache.h"
 #include "lib/format/vhdx/vhdx-disk.h"
 
@@ -265,12 +266,18 @@ int vhdx_bat_absent_run (struct vhdx_layer *layer, uint64_t block,
 /* Of tables that are held.
  *
  * place_of: where the entry of a block is in the file.  set: what readers see
- * of it.  count_present: blocks that are in the file.  end_of_data: behind
+ * of it.  The same for the entry of a chunk's bitmap.  has_bitmap: is there
+ * one?  count_present: blocks that are in the file.  end_of_data: behind
  * everything that the file is known to hold, in bytes: regions, blocks and
  * bitmap blocks, those too that are absent and have a place kept for them.
  */
 uint64_t vhdx_bat_place_of (const struct vhdx_layer *layer, uint64_t block);
 void vhdx_bat_set (struct vhdx_layer *layer, uint64_t block, uint64_t entry);
+uint64_t vhdx_bat_place_of_bitmap (const struct vhdx_layer *layer,
+                                   uint64_t chunk);
+void vhdx_bat_set_bitmap (struct vhdx_layer *layer, uint64_t chunk,
+                          uint64_t entry);
+bool vhdx_bat_has_bitmap (const struct vhdx_layer *layer, uint64_t chunk);
 uint64_t vhdx_bat_count_present (const struct vhdx_layer *layer);
 uint64_t vhdx_end_of_data (const struct vhdx_layer *layer);
 
@@ -280,11 +287,26 @@ uint64_t vhdx_end_of_data (const struct vhdx_layer *layer);
 unsigned vhdx_bits_run (const uint8_t *bits, unsigned first, unsigned max,
                         bool *bit);
 
-/* The same for sectors of the disk, all in one partially present block; the
- * run may be shorter than what follows of it.
+/* The same for sectors of the disk, all in one partially present block, with
+ * those bits that wait to be written; the run may be shorter than what follows
+ * of it.  Where the image is written the block may have been given up
+ * meanwhile, when a bit of 0 says nothing; a bit of 1 does.
  */
 int vhdx_bitmap_run (struct vhdx_layer *layer, uint64_t sector, uint64_t max,
                      uint64_t *nr, bool *here, struct err *err);
+
+/*--- vhdx-pending.c ---------------------------------------------------------*/
+
+/* For reading: the bits of a killed process, into layer->pending, which is
+ * NULL if there are none.
+ */
+int vhdx_pending_peek (struct vhdx_layer *layer, struct err *err);
+
+/* Before something else is done to the file of a layer that is open, whose log
+ * is empty: write these bits into it.  0 if there are none.
+ */
+int vhdx_pending_finish (struct vhdx_layer *layer, struct report *report,
+                         struct err *err);
 
 /*--- vhdx-layer.c -----------------------------------------------------------*/
 
@@ -303,6 +325,8 @@ struct vhdx_layer {
   struct vhdx_bat bat;
   struct vhdx_locator locator;  /* of a differencing one */
   struct sector_cache *cache;   /* the chain's */
+  struct pending *pending;      /* atomic, owned: bits of a differencing one
+                                   that are not in the file; NULL: none */
   bool is_written;              /* the image was opened for that: the table
                                    is held, whatever its size */
   bool has_new_id;              /* with the first change the data gets */
