@@ -42,6 +42,9 @@ static const struct option_spec convert_options[] = {
   { "resume", 0, OPTION_FLAG, NULL,
     "keep what is done when interrupted, and go on with it",
     offsetof (struct convert, resume) },
+  { "state", 0, OPTION_STRING, "FILE",
+    "where to note how far it is, to --resume with an NBD export",
+    offsetof (struct convert, state) },
   { "verify", 0, OPTION_FLAG, NULL,
     "read TARGET afterwards, and compare",
     offsetof (struct convert, verify) },
@@ -81,9 +84,10 @@ check_export (const struct convert *c)
     command_usage_error (&command_convert, "--fixed, --azure, --preallocate, "
                          "--block-size, --sector-size and --geometry are for "
                          "files");
-  if (c->resume)
-    command_usage_error (&command_convert, "--resume is for files: an export "
-                         "has no place to remember how far it is");
+  if (c->resume && c->state == NULL)
+    command_usage_error (&command_convert, "--resume: an export has no place "
+                         "to remember how far it is; --state=FILE says where "
+                         "else");
 }
 
 static void
@@ -102,6 +106,9 @@ choose_format (struct convert *c)
                          "end in .vhd, .vhdx, .img or .raw; say --format");
   if (image_create_check_format (c->format, &err) < 0)
     command_usage_error (&command_convert, "%s", err.msg);
+  if (c->state && (!c->resume || !block_nbd_is_uri (c->target)))
+    command_usage_error (&command_convert, "--state goes with --resume, and "
+                         "is for NBD exports");
   if (c->confirm != CONVERT_NO_SIZE && !block_nbd_is_uri (c->target))
     command_usage_error (&command_convert, "--confirm is for NBD exports: a "
                          "file that is there is never overwritten");

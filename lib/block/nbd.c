@@ -158,3 +158,9 @@ block_nbd_description (const struct block *b)
   return b->ops == &nbd_ops
     ? ((const struct nbd_block *) b)->description : NULL;
 }
+
+bool
+block_nbd_can_flush (const struct block *b)
+{
+  return b->ops == &nbd_ops && ((const struct nbd_block *) b)->can_flush;
+}

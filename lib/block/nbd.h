@@ -37,4 +37,9 @@ int block_nbd_open (const char *uri, unsigned flags, struct block **out,
  */
 const char *block_nbd_description (const struct block *block);
 
+/* Does a flush do anything?  False of servers that know none, for which it
+ * succeeds all the same, and of blocks of other kinds.
+ */
+bool block_nbd_can_flush (const struct block *block);
+
 #endif /* NBDIMAGE_BLOCK_NBD_H */

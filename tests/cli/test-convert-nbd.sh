@@ -271,7 +271,8 @@ refuses nbdimage convert src.img "$uri"
 contains "$tmp/refused" "has 20971520 bytes, and the disk of src.img has $size"
 refuses nbdimage convert "$uri" "$uri"
 contains "$tmp/refused" 'is the source itself'
-for options in --format=vhd --fixed --resume --azure --block-size=2M; do
+for options in --format=vhd --fixed --resume --azure --block-size=2M \
+               --state=note; do
     status=0
     nbdimage convert $options src.img "$uri" 2>err || status=$?
     same "exit status with $options" "$status" 2

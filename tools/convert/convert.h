@@ -6,6 +6,7 @@
  *   run.c              copying, verifying, the result
  *   file.c             a new file as the target, and going on with one
  *   export.c           an NBD export as the target
+ *   export-state.c     going on with one
  *   plan.c             what is going to be done, and whether it may be
  *   source.c           what the source is made of, and when it was changed
  */
@@ -31,6 +32,7 @@ struct convert {
   const char *format;           /* of the target */
   const char *geometry;
   const char *progress;
+  const char *state;            /* the file for the state of an export */
   uint64_t block_size, sector_size;
   unsigned threads;
   uint64_t confirm;             /* bytes; CONVERT_NO_SIZE: not said */
@@ -63,7 +65,10 @@ struct convert_target {
                                    what was typed */
   struct new_file file;
   struct copy_state *state;     /* NULL: what is interrupted is gone */
+  int state_folder;             /* of an export's state; -1: none */
 };
+
+#define CONVERT_TARGET_INIT { .file = NEW_FILE_INIT, .state_folder = -1 }
 
 /*--- run.c -----------------------------------------------------------------*/
 
@@ -87,10 +92,11 @@ int convert_check_not_same (const struct convert *c,
 char *convert_describe_source (const struct convert_source *from,
                                struct err *err);
 
-/* What has to be the same for a file to be gone on with, as text for the
- * state.
+/* What has to be the same for a target to be gone on with, as text for the
+ * state; of an export, what it is, too.
  */
-char *convert_describe_how (const struct convert *c, struct err *err);
+char *convert_describe_how (const struct convert *c,
+                            const struct convert_target *to, struct err *err);
 
 /*--- file.c ----------------------------------------------------------------*/
 
@@ -121,6 +127,20 @@ void convert_file_discard (struct convert_target *to);
  * written.
  */
 int convert_export_open (const struct convert *c,
+                         const struct convert_source *from,
+                         struct convert_target *to, struct err *err);
+
+/*--- export-state.c --------------------------------------------------------*/
+
+/* With --state: how far is it?  Sets start.  Fails if that is of something
+ * else, or the source or the export was changed since.  Writes nothing.
+ */
+int convert_state_look (const struct convert *c,
+                        const struct convert_source *from,
+                        struct convert_target *to, struct err *err);
+
+/* Before the first write: there is a state that says how far it is. */
+int convert_state_begin (const struct convert *c,
                          const struct convert_source *from,
                          struct convert_target *to, struct err *err);
 

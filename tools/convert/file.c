@@ -212,7 +212,7 @@ static int
 begin_or_go_on (const struct convert *c, const struct convert_source *from,
                 struct convert_target *to, struct err *err)
 {
-  CLEANUP_FREE char *how = convert_describe_how (c, err);
+  CLEANUP_FREE char *how = convert_describe_how (c, to, err);
   CLEANUP_FREE char *source = how ? convert_describe_source (from, err)
     : NULL;
   struct err why = ERR_INIT;

@@ -28,6 +28,9 @@ show_export (const struct change_options *o, const struct convert_source *from,
               : "nothing, says its server");
   change_say (o, "Overwritten", "its first %s (%" PRIu64 " bytes)",
               size_to_string (size, str), size);
+  if (to->start > 0)
+    change_say (o, "Going on", "behind the first %s (%" PRIu64 " bytes), which "
+                "are there", size_to_string (to->start, str), to->start);
   if (to->size > size)
     change_say (o, "Kept", "the %" PRIu64 " bytes behind that",
                 to->size - size);

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lib/base/cleanup.h"
 #include "lib/base/size.h"
@@ -97,6 +98,8 @@ verify (const struct convert *c, const struct convert_source *from,
     return r;
   if (is_file)
     convert_file_discard (to);
+  else if (to->state)
+    copy_state_remove (to->state);
   return err_set (err, -EIO, "%s: has other bytes than the source at offset %"
                   PRIu64 "%s", c->target, differs_at,
                   is_file ? "; it was thrown away" : "");
@@ -121,6 +124,8 @@ work (const struct convert *c, const struct convert_source *from,
     if (r < 0)
       err_in (err, "%s", c->target);
   }
+  else if (r == 0 && to->state)
+    copy_state_remove (to->state);
   progress_stop (progress);
   return r;
 }
@@ -165,6 +170,9 @@ fail (const struct convert *c, const struct convert_target *to,
   if (to->state && to->file.kept && to->file.partial)
     tool_note ("%s: %s beside it has what is done; the same command goes on",
                c->target, to->file.partial);
+  else if (c->state && access (c->state, F_OK) == 0)
+    tool_note ("%s: %s says how far it is; the same command goes on",
+               c->target, c->state);
   return status;
 }
 
@@ -180,9 +188,23 @@ look (const struct convert *c, const struct convert_source *from,
     return r;
   r = is_export ? convert_export_open (c, from, to, err)
                 : convert_file_look (c, to, err);
+  if (r == 0 && c->state)
+    r = convert_state_look (c, from, to, err);
   if (r == 0)
     convert_show_plan (c, from, to);
   return r;
+}
+
+static int
+begin (const struct convert *c, const struct convert_source *from,
+       struct convert_target *to, struct err *err)
+{
+  int r;
+
+  if (!block_nbd_is_uri (c->target))
+    return convert_file_open (c, from, to, err);
+  r = convert_confirm (c, to, err);
+  return r == 0 && c->state ? convert_state_begin (c, from, to, err) : r;
 }
 
 static int
@@ -194,8 +216,7 @@ convert_to (const struct convert *c, const struct convert_source *from,
   int r = look (c, from, to, &err);
 
   if (r == 0 && !c->dry_run)
-    r = block_nbd_is_uri (c->target) ? convert_confirm (c, to, &err)
-                                     : convert_file_open (c, from, to, &err);
+    r = begin (c, from, to, &err);
   if (r < 0) {
     int status = tool_fail (c->target, &err);
 
@@ -212,7 +233,7 @@ int
 convert_run (struct convert *c)
 {
   struct convert_source from = { .img = NULL };
-  struct convert_target to = { .file = NEW_FILE_INIT };
+  struct convert_target to = CONVERT_TARGET_INIT;
   struct err err = ERR_INIT;
   int status;
 
@@ -226,6 +247,7 @@ convert_run (struct convert *c)
   block_unref (to.disk);
   free (to.contents);
   copy_state_close (to.state);
+  cleanup_close (&to.state_folder);
   new_file_close (&to.file);
   block_unref (from.disk);
   image_unref (from.img);

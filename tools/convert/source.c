@@ -121,10 +121,12 @@ put_option (FILE *fp, const char *name, const char *value)
 }
 
 char *
-convert_describe_how (const struct convert *c, struct err *err)
+convert_describe_how (const struct convert *c, const struct convert_target *to,
+                      struct err *err)
 {
   const struct image_create_options *o = &c->create;
-  const char *slash = strrchr (c->target, '/');
+  bool is_export = block_nbd_is_uri (c->target);
+  const char *slash = is_export ? NULL : strrchr (c->target, '/');
   CLEANUP_FREE char *path = full_name (c->source);
   char *text = NULL;
   size_t size;
@@ -143,6 +145,10 @@ convert_describe_how (const struct convert *c, struct err *err)
            "\n", c->from.ignore_checksums, slash ? slash + 1 : c->target,
            o->format, o->kind == IMAGE_FIXED, o->azure, o->chs,
            o->preallocate, o->block_size, o->sector_size);
+  if (is_export)
+    fprintf (fp, "export-size=%" PRIu64 "\n", to->size);
+  if (is_export)
+    put_option (fp, "description", block_nbd_description (to->disk));
   finish (fp, 0, &text, err);
   return text;
 }
