@@ -57,29 +57,17 @@ new_target ()
 slow_source 250ms
 from=$uri
 new_target
+# Always with the same URI.
 start_target ()
 {
-    target_sock=$tmp/target.sock
-    rm -f "$target_sock" "$tmp/target.pid"
-    nbdkit -P "$tmp/target.pid" -U "$target_sock" "$@"
-    target=$(cat "$tmp/target.pid")
-    cleanup_fn kill_target
-    to_uri="nbd+unix:///?socket=$target_sock"
-}
-kill_target ()
-{
-    [ ! -e "/proc/$target" ] || kill "$target"
+    start_nbdkit "$@"
+    target=$nbdkit_pid
+    to_uri="nbd+unix:///?socket=$tmp/target.sock"
+    ln -sf "$sock" target.sock
 }
 stop_target ()
 {
-    local i
-
-    kill_target
-    for ((i = 0; i < 100; i++)); do
-        [ -e "/proc/$target" ] || return 0
-        sleep 0.1
-    done
-    fail "the server of the target does not end"
+    stop_pid "$target"
 }
 # The disk is there, and nothing behind it was touched.
 is_complete ()
@@ -212,7 +200,6 @@ nbdimage convert --resume --state=$note --dry-run -f raw "$from" "$to_uri"
 stays_so '--confirm=67108864' nbdimage convert --resume --state=$note -f raw \
     "$from" "$to_uri"
 [ ! -e $note ] || fail "a note was made of nothing"
-stop_nbdkit
 
 # A changed source, which is a file; now the target takes its time.
 stop_target
