@@ -60,6 +60,7 @@ new_target
 # Always with the same URI.
 start_target ()
 {
+    target_args=("$@")
     start_nbdkit "$@"
     target=$nbdkit_pid
     to_uri="nbd+unix:///?socket=$tmp/target.sock"
@@ -92,6 +93,10 @@ stopped ()
         done
         kill "-$signal" "$pid" || true
         if ! wait "$pid" && [ "$(state_done "$note")" -gt 0 ]; then
+            # nbdkit 1.32 may refuse requests for a while when a client
+            # was killed.
+            stop_target
+            start_target "${target_args[@]}"
             return 0
         fi
     done
