@@ -24,47 +24,13 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/fdio.h"
 #include "lib/format/image.h"
-#include "tests/support/vhd-maker.h"
+#include "tests/support/vhd-small.h"
 
 #define KB 1024
 
-/* As in test-vhd-open.c: of four blocks 0 and 2 are there.
- *
- *   sector 0 copy · 1 header · 3 BAT · 4 block 0 · 37 block 2 · 70 footer
- */
-static const struct vhd_spec small = {
-  .type = 3, .size = 64 * KB, .block_size = 16 * KB, .id = 1,
-};
-
 static const struct vhd_spec small_fixed = { .type = 2, .size = 8 * KB };
 
-static struct vhd_maker *
-make (const struct vhd_spec *spec)
-{
-  struct vhd_maker *m = vhd_maker_new (spec);
-  CLEANUP_FREE uint8_t *data = malloc (m->spec.block_size);
-
-  assert_non_null (data);
-  if (spec->type != 2) {
-    memset (data, 'a', m->spec.block_size);
-    vhd_maker_add_block (m, 0, NULL, data);
-    memset (data, 'c', m->spec.block_size);
-    vhd_maker_add_block (m, 2, NULL, data);
-  }
-  vhd_maker_finish (m);
-  return m;
-}
-
-static int
-open_with (const struct vhd_maker *m, const struct image_options *options,
-           struct image **img, struct report *report, struct err *err)
-{
-  CLEANUP_BLOCK struct block *block = vhd_maker_block (m);
-
-  return image_open_block (block, options, img, report, err);
-}
-
-/* It opens, without a word, and has what make put into it. */
+/* It opens, without a word, and has what was put into it. */
 static void
 opens_as_made (const struct vhd_maker *m, const char *what)
 {
@@ -74,7 +40,7 @@ opens_as_made (const struct vhd_maker *m, const char *what)
   uint64_t last = m->spec.size - 1;
   char first, third, c;
 
-  if (open_with (m, NULL, &img, &report, &err) < 0)
+  if (vhd_small_open (m, NULL, &img, &report, &err) < 0)
     fail_msg ("%s: %s", what, err.msg);
   if (report.lines.len > 0)
     fail_msg ("%s: %s", what, report.lines.ptr[0]);
@@ -95,7 +61,7 @@ is_refused (const struct vhd_maker *m, const struct image_options *options,
 {
   CLEANUP_IMAGE struct image *img = NULL;
   struct err err = ERR_INIT;
-  int r = open_with (m, options, &img, NULL, &err);
+  int r = vhd_small_open (m, options, &img, NULL, &err);
 
   if (r != code || strstr (err.msg, msg) == NULL)
     fail_msg ("expected %d “%s”, got %d “%s”", code, msg, r, err.msg);
@@ -114,7 +80,7 @@ a_fixed_vhd_whose_footer_is_cut_off_is_no_raw_disk (void **state)
   (void) state;
   for (size_t left = 1; left < 512; ++left) {
     CLEANUP_IMAGE struct image *img = NULL;
-    struct vhd_maker *m = make (&small_fixed);
+    struct vhd_maker *m = vhd_small_make (&small_fixed);
 
     m->len -= 512 - left;
     snprintf (msg, sizeof msg, "offset 8192 is cut off: the file has %zu ",
@@ -124,7 +90,7 @@ a_fixed_vhd_whose_footer_is_cut_off_is_no_raw_disk (void **state)
     else if (left >= 8)
       is_refused (m, NULL, -EBADMSG, msg);
     else {
-      assert_int_equal (open_with (m, NULL, &img, NULL, NULL), 0);
+      assert_int_equal (vhd_small_open (m, NULL, &img, NULL, NULL), 0);
       assert_string_equal (image_format (img), "raw");
     }
     vhd_maker_free (m);
@@ -138,11 +104,11 @@ a_dynamic_vhd_whose_footer_is_cut_off_goes_by_the_copy (void **state)
   for (size_t left = 0; left < 511; ++left) {
     CLEANUP_REPORT struct report report = REPORT_INIT;
     CLEANUP_IMAGE struct image *img = NULL;
-    struct vhd_maker *m = make (&small);
+    struct vhd_maker *m = vhd_small_make (&vhd_small);
     char text[64];
 
     m->len -= 512 - left;
-    assert_int_equal (open_with (m, NULL, &img, &report, NULL), 0);
+    assert_int_equal (vhd_small_open (m, NULL, &img, &report, NULL), 0);
     snprintf (text, sizeof text, "at offset 35840 is cut off after %zu bytes",
               left);
     assert_int_equal (report.lines.len, 1);
@@ -156,7 +122,7 @@ a_dynamic_vhd_whose_footer_is_cut_off_goes_by_the_copy (void **state)
 static void
 a_cut_off_fixed_vhd_is_not_the_dynamic_one_in_it (void **state)
 {
-  struct vhd_maker *inner = make (&small), *outer;
+  struct vhd_maker *inner = vhd_small_make (&vhd_small), *outer;
   struct vhd_spec spec = { .type = 2, .size = inner->len };
 
   (void) state;
@@ -176,7 +142,7 @@ two_whole_footers_of_different_types_are_refused (void **state)
 
   (void) state;
   for (unsigned type = 3; type <= 4; ++type) {
-    struct vhd_maker *m = make (&small);
+    struct vhd_maker *m = vhd_small_make (&vhd_small);
     uint8_t at_end[512];
 
     memcpy (at_end, m->data + m->footer_off, 512);
@@ -205,7 +171,7 @@ two_whole_footers_of_different_types_are_refused (void **state)
 static void
 a_block_does_not_lie_over_a_damaged_footer (void **state)
 {
-  struct vhd_maker *m = make (&small);
+  struct vhd_maker *m = vhd_small_make (&vhd_small);
 
   (void) state;
   m->data[m->footer_off + 300]++;
@@ -323,7 +289,7 @@ static void
 a_fixed_vhd_of_0_bytes_has_none (void **state)
 {
   const struct vhd_spec empty = { .type = 2, .size = 0 };
-  struct vhd_maker *m = make (&small_fixed);
+  struct vhd_maker *m = vhd_small_make (&small_fixed);
   CLEANUP_IMAGE struct image *img = NULL;
 
   (void) state;
@@ -331,8 +297,8 @@ a_fixed_vhd_of_0_bytes_has_none (void **state)
   vhd_maker_sum_footers (m);
   is_refused (m, NULL, -EBADMSG, "a size of 0 bytes, but 8192 are in front");
   vhd_maker_free (m);
-  m = make (&empty);
-  assert_int_equal (open_with (m, NULL, &img, NULL, NULL), 0);
+  m = vhd_small_make (&empty);
+  assert_int_equal (vhd_small_open (m, NULL, &img, NULL, NULL), 0);
   assert_string_equal (image_format (img), "vhd");
   assert_int_equal (image_size (img), 0);
   vhd_maker_free (m);
@@ -351,7 +317,7 @@ block_sizes_from_4_kib_to_256_mib_are_read (void **state)
 
     snprintf (name, sizeof name, "blocks of %u", size);
     if (size <= 4 * KB * KB) {
-      m = make (&spec);
+      m = vhd_small_make (&spec);
       opens_as_made (m, name);
     }
     else {
@@ -360,7 +326,7 @@ block_sizes_from_4_kib_to_256_mib_are_read (void **state)
 
       m = vhd_maker_new (&spec);
       vhd_maker_finish (m);
-      assert_int_equal (open_with (m, NULL, &img, NULL, NULL), 0);
+      assert_int_equal (vhd_small_open (m, NULL, &img, NULL, NULL), 0);
       assert_int_equal (image_pread (img, &c, 1, 3 * size, NULL), 0);
       assert_int_equal (c, 0);
     }
@@ -396,7 +362,7 @@ the_padding_of_a_bitmap_means_nothing (void **state)
       off = vhd_maker_add_block (m, 0, bits, data);
       memset (m->data + off - 512 + used, set ? 0xFF : 0, 512 - used);
       vhd_maker_finish (m);
-      assert_int_equal (open_with (m, NULL, &img, NULL, NULL), 0);
+      assert_int_equal (vhd_small_open (m, NULL, &img, NULL, NULL), 0);
       assert_int_equal (image_extents (img, size, 0, &list, NULL), 0);
       assert_int_equal (list.v.len, 2);
       assert_int_equal (list.v.ptr[0].len, size - 512);
@@ -432,7 +398,7 @@ fields_that_mean_nothing_are_not_looked_at (void **state)
   (void) state;
   for (int byte = 0; byte < 256; byte += 51) {
     for (size_t i = 0; i < sizeof in_footer / sizeof in_footer[0]; ++i) {
-      struct vhd_maker *m = make (i % 2 ? &small : &small_fixed);
+      struct vhd_maker *m = vhd_small_make (i % 2 ? &vhd_small : &small_fixed);
       uint8_t *footer = m->data + m->footer_off;
 
       memset (footer + in_footer[i].off, byte, in_footer[i].len);
@@ -443,7 +409,7 @@ fields_that_mean_nothing_are_not_looked_at (void **state)
       vhd_maker_free (m);
     }
     for (size_t i = 0; i < sizeof in_header / sizeof in_header[0]; ++i) {
-      struct vhd_maker *m = make (&small);
+      struct vhd_maker *m = vhd_small_make (&vhd_small);
 
       memset (m->data + 512 + in_header[i].off, byte, in_header[i].len);
       vhd_maker_sum_header (m);
@@ -460,7 +426,7 @@ of_a_fixed_vhd_the_data_offset_means_nothing (void **state)
 
   (void) state;
   for (size_t i = 0; i < sizeof offsets / sizeof offsets[0]; ++i) {
-    struct vhd_maker *m = make (&small_fixed);
+    struct vhd_maker *m = vhd_small_make (&small_fixed);
 
     put_be64 (m->data + m->footer_off + 16, offsets[i]);
     vhd_maker_sum_footers (m);
@@ -475,7 +441,7 @@ of_a_fixed_vhd_the_data_offset_means_nothing (void **state)
 static void
 locators_of_a_dynamic_disk_reserve_nothing (void **state)
 {
-  struct vhd_maker *m = make (&small);
+  struct vhd_maker *m = vhd_small_make (&vhd_small);
 
   (void) state;
   memcpy (m->data + 512 + 576, "W2ru", 4);
@@ -506,14 +472,14 @@ a_batmap_that_is_not_in_the_file_only_warns (void **state)
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; ++i) {
     CLEANUP_REPORT struct report report = REPORT_INIT;
     CLEANUP_IMAGE struct image *img = NULL;
-    struct vhd_maker *m = make (&small_tap);
+    struct vhd_maker *m = vhd_small_make (&small_tap);
     uint8_t bytes[8];
     char c;
 
     put_be64 (bytes, cases[i].value);
     memcpy (m->data + m->batmap_off + cases[i].at,
             bytes + 8 - cases[i].width, cases[i].width);
-    assert_int_equal (open_with (m, NULL, &img, &report, NULL), 0);
+    assert_int_equal (vhd_small_open (m, NULL, &img, &report, NULL), 0);
     assert_int_equal (report.lines.len, 1);
     assert_non_null (strstr (report.lines.ptr[0], "the map is a hint"));
     assert_int_equal (image_pread (img, &c, 1, 32 * KB, NULL), 0);
@@ -530,7 +496,7 @@ only_tapdisk_writes_a_batmap (void **state)
 
   (void) state;
   spec.creator = "win ";
-  m = make (&spec);
+  m = vhd_small_make (&spec);
   m->data[m->batmap_off + 29] = 1;      /* which would be a key's hash */
   opens_as_made (m, "of Windows");
   vhd_maker_free (m);
@@ -549,14 +515,14 @@ a_hidden_xenserver_disk_is_not_written (void **state)
     struct vhd_maker *m;
 
     spec.creator = creators[i];
-    m = make (&spec);
+    m = vhd_small_make (&spec);
     m->data[m->footer_off + 85] = 1;
     vhd_maker_sum_footers (m);
     opens_as_made (m, "hidden");
     if (i == 0)
       is_refused (m, &rw, -EROFS, "marked as the parent of other disks");
     else
-      assert_int_equal (open_with (m, &rw, &img, NULL, NULL), 0);
+      assert_int_equal (vhd_small_open (m, &rw, &img, NULL, NULL), 0);
     vhd_maker_free (m);
   }
 }
