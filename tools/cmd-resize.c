@@ -149,8 +149,8 @@ show_plan (const struct resize *c)
               PRIu64 " bytes)", size_to_string (p->old_size, from),
               p->old_size, size_to_string (p->size, to), p->size);
   if (p->to_move > 0)
-    change_say (&c->change, "In the file", "%s move, because the table of "
-                "blocks grows", size_to_string (p->to_move, move));
+    change_say (&c->change, "In the file", "%s move, to make room",
+                size_to_string (p->to_move, move));
   if (p->size < p->old_size && !c->cut.is_zero)
     change_say (&c->change, "Lost", "what is at offset %" PRIu64 " and behind "
                 "that, in no partition", c->cut.first);

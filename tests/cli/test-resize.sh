@@ -105,7 +105,7 @@ nbdimage create large.vhd 4G
 qemu-io -f vpc -c 'write -P 1 0 1M' -c 'write -P 2 4M 3M' large.vhd
 nbdimage info --map --json large.vhd | jq -c .map >map
 nbdimage resize large.vhd 2040G >out
-contains out 'move, because the table of blocks grows'
+contains out 'move, to make room'
 same "size" "$(nbdimage info --json large.vhd | jq .size)" $((2040 << 30))
 same "for qemu" "$(qemu-img info -f vpc --output=json large.vhd |
                        jq '."virtual-size"')" $((2040 << 30))
@@ -163,6 +163,55 @@ nbdimage resize --force parent.vhd 50M 2>err
 contains err 'child.vhd is differencing over this disk'
 nbdimage info --json parent.vhd >out
 contains out '52428800'
+
+# VHDX, made by us and by qemu; qemu and we read and write what comes out.
+nbdimage create ours.vhdx 20M
+qemu-img create -q -f vhdx -o block_size=1M theirs.vhdx 20M
+nbdimage create --fixed fixed.vhdx 20M
+for file in ours.vhdx theirs.vhdx fixed.vhdx; do
+    qemu-io -f vhdx -c 'write -P 1 0 3M' -c 'write -P 2 18M 2M' "$file"
+    bytes "$file" before
+    for size in 31M 9M 20M; do
+        bytes=$(numfmt --from=iec "$size")
+        if [ "$size" = 9M ]; then
+            refuses nbdimage resize --shrink -y "$file" 9M
+            contains "$tmp/refused" "there is something at offset $((18 << 20))"
+            qemu-io -f vhdx -c 'write -P 0 18M 2M' "$file"
+        fi
+        nbdimage resize -y "$file" "$size"
+        truncate -s "$bytes" before
+        same "size" "$(nbdimage info --json "$file" | jq .size)" "$bytes"
+        same "size for qemu" \
+            "$(qemu-img info -f vhdx --output=json "$file" |
+                   jq '."virtual-size"')" "$bytes"
+        bytes "$file" after
+        same_bytes before after
+        qemu-img check -q -f vhdx "$file"
+        qemu-img compare -f vhdx -F raw "$file" before
+        nbdimage check "$file"
+    done
+    qemu-io -f vhdx -c 'write -P 7 10M 1M' "$file"
+    nbdkit -r -U - image "$file" --run \
+        'qemu-io -r -f raw -c "read -P 7 10M 1M" "$uri"'
+done
+# So large that the table of blocks moves: for a fixed one, too.
+for file in ours.vhdx fixed.vhdx; do
+    nbdimage resize "$file" 5T
+    qemu-img info -f vhdx --output=json "$file" | jq -e \
+        '."virtual-size" == 5497558138880'
+    qemu-io -f vhdx -c 'read -P 1 0 3M' -c 'read -P 0 18M 1M' \
+        -c 'write -P 5 5000G 64k' "$file" >out
+    [ "$(grep -c failed out)" = 0 ] || fail "qemu reads something else"
+    nbdkit -r -U - image "$file" --run 'qemu-io -r -f raw \
+        -c "read -P 5 5000G 64k" -c "read -P 1 0 3M" "$uri"' >out
+    [ "$(grep -c failed out)" = 0 ] || fail "we read something else"
+    nbdimage check "$file"
+    refuses nbdimage resize -y "$file" 20M
+    contains "$tmp/refused" "there is something at offset $((5000 << 30))"
+done
+rm fixed.vhdx
+refuses nbdimage resize ours.vhdx 65T
+contains "$tmp/refused" 'the largest VHDX is of 64 TiB'
 
 # A partition table.
 nbdimage create -f raw gpt.img 64M

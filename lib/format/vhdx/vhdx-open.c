@@ -11,6 +11,7 @@
 #include "lib/format/image-ops.h"
 #include "lib/format/vhdx/vhdx-check.h"
 #include "lib/format/vhdx/vhdx-rebase.h"
+#include "lib/format/vhdx/vhdx-resize.h"
 #include "lib/format/vhdx/vhdx-write.h"
 
 static int
@@ -247,6 +248,8 @@ const struct image_ops vhdx_image_ops = {
   .relink = vhdx_relink_image,
   .expect_change = vhdx_expect_change,
   .is_child = vhdx_is_child,
+  .resize_plan = vhdx_resize_plan,
+  .resize = vhdx_resize,
   .check = vhdx_check,
   .plan_repair = vhdx_plan_repair,
 };
