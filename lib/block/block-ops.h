@@ -21,6 +21,9 @@ struct block_ops {
                 struct err *err);
   int (*pwrite) (struct block *b, const void *buf, size_t len, uint64_t off,
                  unsigned flags, struct err *err);
+  int (*pwrite_through) (struct block *b, const void *buf, size_t len,
+                         uint64_t off, struct err *err);
+                                        /* NULL: pwrite and flush */
   int (*zero) (struct block *b, uint64_t len, uint64_t off, unsigned flags,
                struct err *err);        /* NULL: pwrite zeros */
   int (*trim) (struct block *b, uint64_t len, uint64_t off, unsigned flags,

@@ -130,6 +130,20 @@ block_pwrite (struct block *b, const void *buf, size_t len, uint64_t off,
 }
 
 int
+block_pwrite_through (struct block *b, const void *buf, size_t len,
+                      uint64_t off, struct err *err)
+{
+  int r = check_write (b, len, off, err);
+
+  if (r < 0 || len == 0)
+    return r;
+  if (b->ops->pwrite_through)
+    return b->ops->pwrite_through (b, buf, len, off, err);
+  r = b->ops->pwrite (b, buf, len, off, 0, err);
+  return r < 0 ? r : block_flush (b, err);
+}
+
+int
 block_write_zeros (struct block *b, uint64_t len, uint64_t off,
                    unsigned flags, struct err *err)
 {

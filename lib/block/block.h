@@ -64,6 +64,13 @@ int block_pread (struct block *block, void *buf, size_t len, uint64_t off,
 int block_pwrite (struct block *block, const void *buf, size_t len,
                   uint64_t off, unsigned flags, struct err *err);
 
+/* As block_pwrite; the bytes, and a size of the block that they fit in, are on
+ * stable storage when it returns.  Unlike with BLOCK_FUA nothing else that was
+ * written has to be waited for.  A failure counts as one of block_flush.
+ */
+int block_pwrite_through (struct block *block, const void *buf, size_t len,
+                          uint64_t off, struct err *err);
+
 /* Make the range read as zeros; may punch a hole unless BLOCK_NO_HOLE. */
 int block_zero (struct block *block, uint64_t len, uint64_t off,
                 unsigned flags, struct err *err);

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "lib/base/checked.h"
@@ -69,20 +70,27 @@ file_pread (struct block *b, void *buf, size_t len, uint64_t off,
  * lost, so that one failure is for good: the file has to be opened anew.
  */
 static int
+flush_ended (struct block *b, bool failed, struct err *err)
+{
+  int *first = &file (b)->flush_errno;
+
+  if (failed)
+    __atomic_store_n (first, errno, __ATOMIC_RELEASE);
+  errno = __atomic_load_n (first, __ATOMIC_ACQUIRE);
+  if (errno != 0)
+    return err_sys (err, "writes were lost when they were flushed");
+  return 0;
+}
+
+static int
 file_flush (struct block *b, struct err *err)
 {
-  int *failed = &file (b)->flush_errno;
   int r;
 
   do
     r = fdatasync (file (b)->fd);
   while (r < 0 && errno == EINTR);
-  if (r < 0)
-    __atomic_store_n (failed, errno, __ATOMIC_RELEASE);
-  errno = __atomic_load_n (failed, __ATOMIC_ACQUIRE);
-  if (errno != 0)
-    return err_sys (err, "writes were lost when they were flushed");
-  return 0;
+  return flush_ended (b, r < 0, err);
 }
 
 static int
@@ -98,6 +106,42 @@ file_pwrite (struct block *b, const void *buf, size_t len, uint64_t off,
   int r = fd_pwrite (file (b)->fd, buf, len, off, err);
 
   return r < 0 ? r : flush_if_fua (b, flags, err);
+}
+
+/* Returns 0 or an errno. */
+static int
+write_dsync (int fd, const char *p, size_t len, uint64_t off)
+{
+  while (len > 0) {
+    struct iovec iov = { (void *) p, len };
+    ssize_t r = pwritev2 (fd, &iov, 1, (off_t) off, RWF_DSYNC);
+
+    if (r < 0 && errno == EINTR)
+      continue;
+    if (r <= 0)
+      return r < 0 ? errno : EIO;
+    p += r;
+    off += (uint64_t) r;
+    len -= (size_t) r;
+  }
+  return 0;
+}
+
+/* Written twice: what the first write has no space for is no lost data, and
+ * the second one needs none.
+ */
+static int
+file_pwrite_through (struct block *b, const void *buf, size_t len,
+                     uint64_t off, struct err *err)
+{
+  int r = fd_pwrite (file (b)->fd, buf, len, off, err);
+
+  if (r < 0)
+    return r;
+  errno = write_dsync (file (b)->fd, buf, len, off);
+  if (errno == EOPNOTSUPP || errno == EINVAL || errno == ENOSYS)
+    return file_flush (b, err);
+  return flush_ended (b, errno != 0, err);
 }
 
 /* Returns 1 when done, 0 when this file can't (*flag is then false for
@@ -263,6 +307,7 @@ static const struct block_ops file_ops = {
   .close = file_close,
   .pread = file_pread,
   .pwrite = file_pwrite,
+  .pwrite_through = file_pwrite_through,
   .zero = file_zero,
   .trim = file_trim,
   .flush = file_flush,

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #define REAL(name) ((__typeof__ (&name)) dlsym (RTLD_NEXT, #name))
@@ -88,4 +89,14 @@ fdatasync (int fd)
     return -1;
   }
   return REAL (fdatasync) (fd);
+}
+
+ssize_t
+pwritev2 (int fd, const struct iovec *iov, int nr, off_t off, int flags)
+{
+  if (says ("sync")) {
+    errno = EIO;
+    return -1;
+  }
+  return REAL (pwritev2) (fd, iov, nr, off, flags);
 }

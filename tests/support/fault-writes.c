@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "tests/support/fault.h"
@@ -18,6 +19,10 @@
 
 ssize_t __real_pwrite (int fd, const void *buf, size_t len, off_t off);
 ssize_t __wrap_pwrite (int fd, const void *buf, size_t len, off_t off);
+ssize_t __real_pwritev2 (int fd, const struct iovec *iov, int nr, off_t off,
+                         int flags);
+ssize_t __wrap_pwritev2 (int fd, const struct iovec *iov, int nr, off_t off,
+                         int flags);
 int __wrap_fdatasync (int fd);
 int __real_fallocate (int fd, int mode, off_t off, off_t len);
 int __wrap_fallocate (int fd, int mode, off_t off, off_t len);
@@ -55,6 +60,17 @@ __wrap_pwrite (int fd, const void *buf, size_t len, off_t off)
     return -1;
   }
   return __real_pwrite (fd, buf, len, off);
+}
+
+/* It only says that what is there already shall be on stable storage. */
+ssize_t
+__wrap_pwritev2 (int fd, const struct iovec *iov, int nr, off_t off, int flags)
+{
+  if (fault_here (EIO_BITS | FAULT_BIT (FAULT_SYNC))) {
+    errno = EIO;
+    return -1;
+  }
+  return __real_pwritev2 (fd, iov, nr, off, flags & ~RWF_DSYNC);
 }
 
 /* Nobody cuts the power here, and a disk would take its time. */

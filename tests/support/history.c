@@ -77,7 +77,7 @@ add_item (struct history *h, const struct history_item *item)
     history_must (vector_append (&h->items, item) == 0);
 }
 
-/* buf NULL: zeros.  kind: HISTORY_WRITE or HISTORY_APPEND. */
+/* buf NULL: zeros.  kind: HISTORY_WRITE, _APPEND or _THROUGH. */
 static void
 change_bytes (const struct block *b, enum history_kind kind, const void *buf,
               uint64_t len, uint64_t off)
@@ -92,6 +92,8 @@ change_bytes (const struct block *b, enum history_kind kind, const void *buf,
     .size = off + len,
   };
 
+  if (kind == HISTORY_THROUGH)
+    item.size = bytes->size;
   if (buf)
     memcpy (bytes->ptr + off, buf, len);
   else
@@ -156,6 +158,18 @@ history_pwrite (struct block *b, const void *buf, size_t len, uint64_t off,
 }
 
 static int
+history_pwrite_through (struct block *b, const void *buf, size_t len,
+                        uint64_t off, struct err *err)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&history_of (b)->lock);
+
+  (void) err;
+  change_bytes (b, history_of (b)->drop_flushes ? HISTORY_WRITE
+                : HISTORY_THROUGH, buf, len, off);
+  return 0;
+}
+
+static int
 history_zero (struct block *b, uint64_t len, uint64_t off, unsigned flags,
               struct err *err)
 {
@@ -207,6 +221,7 @@ history_resize (struct block *b, uint64_t size, struct err *err)
 static const struct block_ops history_ops = {
   .pread = history_pread,
   .pwrite = history_pwrite,
+  .pwrite_through = history_pwrite_through,
   .zero = history_zero,
   .trim = history_zero,
   .flush = history_flush,

@@ -62,6 +62,8 @@ enum history_kind {
   HISTORY_ZERO,                 /* the same */
   HISTORY_SIZE,
   HISTORY_APPEND,               /* the data, and the size that ends with it */
+  HISTORY_THROUGH,              /* the data, and the size of the file: no crash
+                                   loses them */
   HISTORY_FLUSH,
   HISTORY_NOTE,
 };
@@ -70,8 +72,8 @@ struct history_item {
   enum history_kind kind;
   unsigned file;
   uint64_t off, len;            /* bytes */
-  uint64_t size;                /* of HISTORY_SIZE and HISTORY_APPEND */
-  uint8_t *data;                /* of HISTORY_WRITE and HISTORY_APPEND */
+  uint64_t size;                /* of HISTORY_SIZE, _APPEND and _THROUGH */
+  uint8_t *data;                /* of HISTORY_WRITE, _APPEND and _THROUGH */
   void *note;                   /* of HISTORY_NOTE */
 };
 

@@ -21,6 +21,7 @@ struct change {
   uint64_t sector;
   uint64_t size;
   uint8_t *data;
+  bool through;                 /* it is on stable storage */
 };
 
 DEFINE_VECTOR (changes, struct change);
@@ -157,6 +158,47 @@ recorder_pwrite (struct block *b, const void *buf, size_t len, uint64_t off,
   return flags & BLOCK_FUA ? flush (r, err) : 0;
 }
 
+/* The sectors come after what was written there before, and of the sizes this
+ * one is what is left.
+ */
+static void
+write_through (struct recorder *r, const void *buf, uint64_t len, uint64_t off)
+{
+  size_t n = 0, first;
+
+  for (size_t i = 0; i < r->log.len; ++i)
+    if (r->log.ptr[i].data)
+      r->log.ptr[n++] = r->log.ptr[i];
+  r->log.len = first = n;
+  if (r->size < r->stable_size)
+    memset (r->stable + r->size, 0, r->stable_size - r->size);
+  r->stable_size = r->size;
+  change_bytes (r, buf, len, off);
+  for (size_t i = first; i < r->log.len; ++i)
+    r->log.ptr[i].through = true;
+}
+
+static int
+recorder_pwrite_through (struct block *b, const void *buf, size_t len,
+                         uint64_t off, struct err *err)
+{
+  struct recorder *r = recorder (b);
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&r->lock);
+
+  r->nr_flushes++;
+  if (fails (r)) {
+    change_bytes (r, buf, round_down (len / 2, SECTOR), off);
+    return err_set (err, -EIO, "the flush failed");
+  }
+  if (r->drop_flushes || r->drop_next) {
+    r->drop_next = false;
+    change_bytes (r, buf, len, off);
+  }
+  else
+    write_through (r, buf, len, off);
+  return 0;
+}
+
 static int
 recorder_zero (struct block *b, uint64_t len, uint64_t off, unsigned flags,
                struct err *err)
@@ -212,6 +254,7 @@ static const struct block_ops recorder_ops = {
   .close = recorder_close,
   .pread = recorder_pread,
   .pwrite = recorder_pwrite,
+  .pwrite_through = recorder_pwrite_through,
   .zero = recorder_zero,
   .trim = recorder_zero,
   .flush = recorder_flush,
@@ -271,7 +314,7 @@ recorder_crash (struct block *b, unsigned seed, size_t *len)
   for (size_t i = 0; i < r->log.len; ++i) {
     const struct change *c = &r->log.ptr[i];
 
-    if (!takes (&state, i, r->log.len, seed, prefix))
+    if (!takes (&state, i, r->log.len, seed, prefix) && !c->through)
       continue;
     if (c->data && (c->sector + 1) * SECTOR <= round_up (most, SECTOR))
       memcpy (data + c->sector * SECTOR, c->data, SECTOR);

@@ -255,6 +255,7 @@ apply (struct history_bytes *b, const struct history_item *item)
     history_bytes_resize (b, item->size);
     /* fall through */
   case HISTORY_WRITE:
+  case HISTORY_THROUGH:
     memcpy (b->ptr + item->off, item->data, item->len);
     break;
   case HISTORY_ZERO:
@@ -387,6 +388,10 @@ put_choice (const struct replay *r, const struct replay_file *f,
     struct rng rng = { c->seed ^ n * UINT64_C (0x100000001B3) };
     unsigned eighths = density (c, n);
 
+    if (item->kind == HISTORY_THROUGH) {
+      eighths = 8;
+      size = item->size;
+    }
     if (item->kind == HISTORY_SIZE || item->kind == HISTORY_APPEND) {
       bool taken = rng_below (&rng, 8) < eighths;
 
@@ -413,7 +418,6 @@ replay_crash (struct replay *r, unsigned n, enum history_crash how,
   if (how == HISTORY_ALL)
     return &crash_new (&f->now, "crash")->base;
   b = crash_new (&f->stable, "crash");
-  if (how != HISTORY_NOTHING)
-    put_choice (r, f, &choice, b);
+  put_choice (r, f, &choice, b);
   return &b->base;
 }

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -34,12 +35,18 @@ static char path[64];
 
 /*--- faults of the kernel --------------------------------------------------*/
 
-static int fallocate_fails, fdatasync_fails;    /* errno; 0: as ever */
+/* errno; 0: as ever */
+static int fallocate_fails, fdatasync_fails, pwritev2_fails;
+static unsigned nr_fdatasyncs;
 
 int __real_fallocate (int fd, int mode, off_t off, off_t len);
 int __wrap_fallocate (int fd, int mode, off_t off, off_t len);
 int __real_fdatasync (int fd);
 int __wrap_fdatasync (int fd);
+ssize_t __real_pwritev2 (int fd, const struct iovec *iov, int nr, off_t off,
+                         int flags);
+ssize_t __wrap_pwritev2 (int fd, const struct iovec *iov, int nr, off_t off,
+                         int flags);
 
 int
 __wrap_fallocate (int fd, int mode, off_t off, off_t len)
@@ -53,9 +60,19 @@ __wrap_fallocate (int fd, int mode, off_t off, off_t len)
 int
 __wrap_fdatasync (int fd)
 {
+  nr_fdatasyncs++;
   if (fdatasync_fails == 0)
     return __real_fdatasync (fd);
   errno = fdatasync_fails;
+  return -1;
+}
+
+ssize_t
+__wrap_pwritev2 (int fd, const struct iovec *iov, int nr, off_t off, int flags)
+{
+  if (pwritev2_fails == 0)
+    return __real_pwritev2 (fd, iov, nr, off, flags);
+  errno = pwritev2_fails;
   return -1;
 }
 
@@ -231,6 +248,41 @@ a_flush_that_failed_goes_on_failing (void **state)
   assert_int_equal (block_pwrite (b, "x", 1, 0, 0, NULL), 0);
   again = open_file (BLOCK_FILE_WRITE);
   assert_int_equal (block_flush (again, NULL), 0);
+}
+
+/* Without waiting for what else was written, where the kernel knows how. */
+static void
+what_is_written_through_is_flushed (void **state)
+{
+  CLEANUP_BLOCK struct block *b = NULL, *memory = NULL;
+  char buf[7];
+
+  (void) state;
+  assert_int_equal (truncate (path, 4096), 0);
+  b = open_file (BLOCK_FILE_WRITE);
+  nr_fdatasyncs = 0;
+  assert_int_equal (block_pwrite_through (b, "through", 7, 4089, NULL), 0);
+  assert_int_equal (nr_fdatasyncs, 0);
+  assert_int_equal (block_pread (b, buf, 7, 4089, NULL), 0);
+  assert_memory_equal (buf, "through", 7);
+  assert_int_equal (block_pwrite_through (b, "through", 7, 4090, NULL),
+                    -EINVAL);
+  pwritev2_fails = EOPNOTSUPP;
+  assert_int_equal (block_pwrite_through (b, "another", 7, 0, NULL), 0);
+  assert_int_equal (nr_fdatasyncs, 1);
+  assert_int_equal (block_pread (b, buf, 7, 0, NULL), 0);
+  assert_memory_equal (buf, "another", 7);
+  /* It may have been told of others' writes. */
+  pwritev2_fails = EIO;
+  assert_int_equal (block_pwrite_through (b, "through", 7, 0, NULL), -EIO);
+  pwritev2_fails = 0;
+  assert_int_equal (block_pwrite_through (b, "through", 7, 0, NULL), -EIO);
+  assert_int_equal (block_flush (b, NULL), -EIO);
+  /* Where there is nothing like it, all is flushed. */
+  assert_int_equal (block_memory_new ("memory", "abc", 3, &memory, NULL), 0);
+  assert_int_equal (block_pwrite_through (memory, "x", 1, 1, NULL), 0);
+  assert_int_equal (block_pread (memory, buf, 3, 0, NULL), 0);
+  assert_memory_equal (buf, "axc", 3);
 }
 
 static void
@@ -664,6 +716,7 @@ main (void)
     on_a_file (zeroing_without_holes_keeps_the_space),
     on_a_file (zeroing_and_trimming_take_any_alignment),
     on_a_file (a_flush_that_failed_goes_on_failing),
+    on_a_file (what_is_written_through_is_flushed),
     on_a_file (a_file_open_for_reading_is_not_written),
     on_a_file (a_file_that_shrinks_is_an_error_not_zeros),
     on_a_file (extents_of_a_file_cover_it_and_are_true),
