@@ -171,10 +171,3 @@ sector_cache_write (struct sector_cache *cache, struct block *block,
   change (cache, key, r == 0 ? buf : NULL);
   return r;
 }
-
-void
-sector_cache_forget (struct sector_cache *cache, unsigned layer,
-                     uint64_t sector)
-{
-  change (cache, make_key (layer, sector), NULL);
-}

@@ -37,10 +37,4 @@ int sector_cache_write (struct sector_cache *cache, struct block *block,
                         const uint8_t buf[SECTOR_CACHE_UNIT],
                         struct err *err);
 
-/* The sector was, or is going to be, written by other means: nobody reads it
- * meanwhile.
- */
-void sector_cache_forget (struct sector_cache *cache, unsigned layer,
-                          uint64_t sector);
-
 #endif /* NBDIMAGE_FORMAT_SECTOR_CACHE_H */

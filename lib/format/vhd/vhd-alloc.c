@@ -9,12 +9,12 @@
  * A block becomes present:
  *
  *   1. A ready place is taken: vhd-space.c.
- *   2. The data is written there (vhd-child.c tells what differs over
- *      parents).
- *   3. The BAT entry is written, then set in memory.
+ *   2. The BAT entry is written, then set in memory.
  *
- * A crash before 3: the block is absent, as it was.  After 3: it is present,
- * and of the data what got to the disk, the rest being zero, as it was.
+ * The place is zero, or all of it is the parents': the block is what it was,
+ * and is written as any other from then on, by many at once.  A crash before
+ * 2: it is absent.  After 2: it is present, and of the data what got to the
+ * disk, the rest being what it was.
  *
  * A block becomes absent: its BAT entry is written, then set in memory, and
  * the place released.  A crash: the block is there with all its data, or it
@@ -125,9 +125,7 @@ vhd_writer_flush (struct vhd_writer *w, struct err *err)
   int r = w->pending ? vhd_pending_flush (w->pending, err)
     : vhd_space_flush (w->space, err);
 
-  if (r == 0)
-    vhd_space_tidy (w->space);
-  return r;
+  return r < 0 ? r : vhd_space_tidy (w->space, err);
 }
 
 /*--- One entry --------------------------------------------------------------*/
@@ -161,9 +159,10 @@ write_entry (struct vhd_writer *w, uint64_t index, uint32_t sector,
 
 /*--- Present ----------------------------------------------------------------*/
 
-int
-vhd_block_publish (struct vhd_writer *w, uint64_t index, uint32_t sector,
-                   struct err *err)
+/* After a failure the place is taken care of. */
+static int
+publish (struct vhd_writer *w, uint64_t index, uint32_t sector,
+         struct err *err)
 {
   int r = write_entry (w, index, sector, err);
 
@@ -186,35 +185,24 @@ vhd_block_publish (struct vhd_writer *w, uint64_t index, uint32_t sector,
 }
 
 static int
-add_block (struct vhd_writer *w, uint64_t index, uint32_t in_block,
-           const void *buf, size_t len, struct err *err)
+add_block (struct vhd_writer *w, uint64_t index, struct err *err)
 {
-  const struct vhd_part part = { index, in_block, len };
   uint32_t sector;
   int r = vhd_space_take (w->space, &sector, err);
 
-  if (r < 0)
-    return r;
-  r = block_pwrite (w->layer->block, buf, len,
-                    vhd_data_off (w, sector, &part), 0, err);
-  if (r < 0) {
-    vhd_space_soil (w->space, sector);
-    return r;
-  }
-  return vhd_block_publish (w, index, sector, err);
+  return r < 0 ? r : publish (w, index, sector, err);
 }
 
 int
-vhd_block_add (struct vhd_writer *w, uint64_t index, uint32_t in_block,
-               const void *buf, size_t len, struct err *err)
+vhd_block_add (struct vhd_writer *w, uint64_t index, struct err *err)
 {
   struct err why = ERR_INIT;
   struct busy busy;
-  int r = 1;
+  int r = 0;
 
   busy_begin (&w->busy, index, &busy);
   if (held_entry (w, index) == VHD_BAT_HELD_ABSENT)
-    r = add_block (w, index, in_block, buf, len, &why);
+    r = add_block (w, index, &why);
   busy_end (&w->busy, &busy);
   return r < 0 ? err_set (err, r, "%s", why.msg) : r;
 }

@@ -9,10 +9,9 @@
  *      that is not written as a whole the rest comes from the parents.
  *   2. Their bits become pending (vhd-pending.c), and count from then on.
  *
- * An absent block gets a place first, whose bitmap is all zeros and whose
- * data is zero, on stable storage (vhd-space.c): 1, then the BAT entry is
- * written, in any order to stable storage, because all of the block is still
- * the parent's; then 2.
+ * An absent block becomes present first, at a place whose bitmap is all zeros
+ * and whose data is zero, on stable storage (vhd-alloc.c): all of it is still
+ * the parent's.
  *
  * A crash before 2: it is all the parent's, as it was.  After 2: a power cut
  * may lose what was not flushed, sector by sector; a killed process loses
@@ -99,12 +98,12 @@ is_still_at (const struct vhd_writer *w, uint64_t index, uint32_t sector)
   return vhd_bat_lookup (w->layer, index, &now, NULL) == 0 && now == sector;
 }
 
-/* Alone with an absent block, and where a sector is written in part. */
+/* Alone where a sector is written in part. */
 static void
 make_busy (struct vhd_writer *w, const struct vhd_part *part,
-           uint32_t sector, struct busy *busy)
+           struct busy *busy)
 {
-  if (sector != VHD_BAT_ABSENT && is_of_whole_sectors (part))
+  if (is_of_whole_sectors (part))
     busy_share (&w->busy, part->index, busy);
   else
     busy_begin (&w->busy, part->index, busy);
@@ -133,25 +132,13 @@ set_bits (struct vhd_writer *w, const struct vhd_part *part, uint32_t sector,
                           err);
 }
 
-/* An absent block, which the caller has alone.  buf NULL: zeros, which are
- * there already.
- */
+/* Returns 1, the block being there by now, or an error. */
 static int
-add_block (struct vhd_writer *w, const struct vhd_part *part, const void *buf,
-           struct err *err)
+add_block (struct vhd_writer *w, const struct vhd_part *part, struct err *err)
 {
-  uint32_t sector;
-  int r = vhd_space_take (w->space, &sector, err);
+  int r = vhd_block_add (w, part->index, err);
 
-  if (r < 0)
-    return r;
-  r = buf ? write_data (w, part, sector, buf, err) : 0;
-  if (r < 0) {
-    vhd_space_soil (w->space, sector);
-    return r;
-  }
-  r = vhd_block_publish (w, part->index, sector, err);
-  return r < 0 ? r : set_bits (w, part, sector, err);
+  return r < 0 ? r : 1;
 }
 
 int
@@ -163,18 +150,18 @@ vhd_child_write (struct vhd_writer *w, const struct vhd_part *part,
   bool set = false;
   int r = vhd_bat_lookup (w->layer, part->index, &sector, err);
 
-  if (r == 0 && sector != VHD_BAT_ABSENT)
+  if (r == 0 && sector == VHD_BAT_ABSENT)
+    return add_block (w, part, err);
+  if (r == 0)
     r = bits_are_set (w, part, sector, &set, err);
   if (r < 0)
     return r;
   if (set)
     return block_pwrite (w->layer->block, buf, part->len,
                          vhd_data_off (w, sector, part), 0, err);
-  make_busy (w, part, sector, &busy);
+  make_busy (w, part, &busy);
   if (!is_still_at (w, part->index, sector))
     r = 1;
-  else if (sector == VHD_BAT_ABSENT)
-    r = add_block (w, part, buf, err);
   else {
     r = write_data (w, part, sector, buf, err);
     if (r == 0)
@@ -194,11 +181,9 @@ zero_sectors (struct vhd_writer *w, const struct vhd_part *part,
   struct busy busy;
   int r;
 
-  make_busy (w, part, sector, &busy);
+  make_busy (w, part, &busy);
   if (!is_still_at (w, part->index, sector))
     r = 1;
-  else if (sector == VHD_BAT_ABSENT)
-    r = add_block (w, part, NULL, err);
   else {
     r = block_zero (w->layer->block, part->len,
                     vhd_data_off (w, sector, part), flags, err);
@@ -228,8 +213,9 @@ zero_whole_sectors (struct vhd_writer *w, const struct vhd_part *part,
     r = vhd_block_remove (w, part->index, &done, err);
   if (r < 0 || done)
     return r;
-  if (sector != VHD_BAT_ABSENT)
-    r = bits_are_set (w, part, sector, &set, err);
+  if (sector == VHD_BAT_ABSENT)
+    return add_block (w, part, err);
+  r = bits_are_set (w, part, sector, &set, err);
   if (r < 0)
     return r;
   if (set)

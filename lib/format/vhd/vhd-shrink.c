@@ -129,6 +129,15 @@ plan (struct vhd_space *space, bool closing, uint64_t *end,
   return true;
 }
 
+static int
+flush_to_cut (struct vhd_space *space)
+{
+  int r = block_flush (space->block, NULL);
+
+  space->doubtful = space->doubtful || r < 0;
+  return r;
+}
+
 /* Steps 1 to 4. */
 static int
 cut (struct vhd_space *space, uint64_t end)
@@ -137,13 +146,13 @@ cut (struct vhd_space *space, uint64_t end)
                         NULL);
 
   if (r == 0)
-    r = block_flush (space->block, NULL);
+    r = flush_to_cut (space);
   if (r == 0)
     r = block_resize (space->block, end + VHD_FOOTER_SIZE, NULL);
   if (r < 0)
     return r;
   space->next = space->limit = end;
-  block_flush (space->block, NULL);
+  flush_to_cut (space);
   return 0;
 }
 
@@ -196,22 +205,30 @@ punch (struct vhd_space *space)
   vector_free (&places);
 }
 
-void
-vhd_space_tidy (struct vhd_space *space)
+int
+vhd_space_tidy (struct vhd_space *space, struct err *err)
 {
+  bool doubtful;
+
   {
     ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&space->lock);
     vhd_space_end_waiting (space);
     if (space->growing || !space->freed)
-      return;
+      return 0;
     space->growing = true;
     space->freed = false;
   }
+  space->doubtful = false;
   shrink (space, false);
   punch (space);
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&space->lock);
-  space->growing = false;
-  pthread_cond_broadcast (&space->grown);
+  doubtful = space->doubtful;
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&space->lock);
+    space->growing = false;
+    pthread_cond_broadcast (&space->grown);
+  }
+  /* It says what failed, if the block has lost writes for good. */
+  return doubtful ? block_flush (space->block, err) : 0;
 }
 
 /* Nobody else is left, and after a flush nothing that was released is in the

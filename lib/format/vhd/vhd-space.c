@@ -6,16 +6,16 @@
  *                                ^ limit
  *
  * Places are made in batches, each twice as large as the one before, up to
- * BATCH_BYTES.  They begin where the data of the file ends, such that the
- * data of a block is aligned to 4 KiB.  Making a batch:
+ * BATCH_BYTES: a hole in the file, which takes no space before it is used.
+ * They begin behind the footer, such that the data of a block is aligned to
+ * 4 KiB.  Making a batch:
  *
- *   1. The footer is written at the new end; the file grows by that.
- *   2. Places are zeroed where the file had something, or they were used;
- *      bitmaps are written, all ones, where the disk is not a differencing
- *      one.  The place where the old
- *      footer lies is left out of this and waits for the next batch, because
- *      that footer is the only one on stable storage.
- *   3. fdatasync.
+ *   1. The footer is written at the new end; the file grows by that.  The old
+ *      one stays where it is, in front of the places.
+ *   2. Places that were used before are zeroed, and those where the file had
+ *      something.
+ *   3. fdatasync; if there was nothing to do for 2, the footer is written
+ *      through, and the size of the file with it.
  *   4. The places are ready: a BAT entry that names one of them, needs
  *      nothing else to be on stable storage, neither before nor after it.
  *
@@ -25,6 +25,11 @@
  * begin where the data ends.  A power cut before 3 is over: the old
  * footer, or the new one, or the new size with no footer there, when the copy
  * at offset 0 is used.  The blocks are never touched.
+ *
+ * The bitmap of a place is written when it is taken, before the BAT names it:
+ * all ones, or zeros in a differencing disk.  A power cut may lose the ones,
+ * and not the BAT entry: sectors whose bits are 0 are zero, as they were
+ * before the block was there.  What was flushed since has its bits.
  *
  * A block that becomes absent releases its place, in these steps:
  *
@@ -51,8 +56,16 @@
 #include "lib/base/cleanup.h"
 #include "lib/format/vhd/vhd-space.h"
 
-#define BATCH_BYTES (64 * 1024 * 1024)
+#define BATCH_BYTES UINT64_C (0x40000000)       /* 1 GiB */
 #define MAX_BATCH 1024          /* places */
+#define FIRST_BATCH 8
+#define MAX_DIRTY_BYTES UINT64_C (0x4000000)    /* to zero at once: 64 MiB */
+
+static uint64_t
+largest_batch (const struct vhd_space *space)
+{
+  return max_u64 (1, min_u64 (BATCH_BYTES / space->stride, MAX_BATCH));
+}
 
 int
 vhd_space_new (struct vhd_layer *layer, struct vhd_space **out,
@@ -85,7 +98,7 @@ vhd_space_new (struct vhd_layer *layer, struct vhd_space **out,
   space->next = vhd_place_align (space->bat,
                                  vhd_place_end_of_data (space->bat));
   space->limit = end;
-  space->batch = 1;
+  space->batch = min_u64 (FIRST_BATCH, largest_batch (space));
   space->copy_behind = layer->footers.copy_behind;
   pthread_mutex_init (&space->lock, NULL);
   pthread_cond_init (&space->grown, NULL);
@@ -118,37 +131,32 @@ vhd_space_end_waiting (struct vhd_space *space)
 
 /*--- Making places ----------------------------------------------------------*/
 
-/* How many to make behind the last one: at most `most`. */
+/* How many to make from off on: at most `most`. */
 static int
-choose_number (const struct vhd_space *space, uint64_t most, uint64_t *nr,
-               struct err *err)
+choose_number (const struct vhd_space *space, uint64_t off, uint64_t most,
+               uint64_t *nr, struct err *err)
 {
   uint64_t end = (uint64_t) VHD_BAT_ABSENT * VHD_SECTOR_SIZE;
 
   *nr = 0;
-  if (space->next < end)
-    *nr = min_u64 (most,
-                   div_round_up (end - space->next, space->stride));
+  if (off < end)
+    *nr = min_u64 (most, div_round_up (end - off, space->stride));
   if (*nr > 0)
     return 0;
   return err_set (err, -ENOSPC, "the file has reached offset %" PRIu64
-                  ", and a VHD can have no block behind 2 TiB", space->next);
+                  ", and a VHD can have no block behind 2 TiB", off);
 }
 
 static int
-add_new_places (const struct vhd_space *space, uint64_t nr, uint64_t old_end,
-                struct vhd_slots *batch, struct vhd_slots *held,
-                struct err *err)
+add_new_places (const struct vhd_space *space, uint64_t off, uint64_t nr,
+                bool dirty, struct vhd_slots *batch, struct err *err)
 {
   for (uint64_t i = 0; i < nr; ++i) {
-    uint64_t off = space->next + i * space->stride;
     struct vhd_slot place = {
-      (uint32_t) (off / VHD_SECTOR_SIZE), off < old_end || space->torn, false
+      (uint32_t) ((off + i * space->stride) / VHD_SECTOR_SIZE), dirty, false
     };
-    bool has_footer = off < old_end &&
-      off + space->stride > space->limit;
 
-    if (vector_append (has_footer ? held : batch, &place) < 0)
+    if (vector_append (batch, &place) < 0)
       return err_nomem (err);
   }
   return 0;
@@ -170,31 +178,20 @@ mend_copy (struct vhd_space *space, struct err *err)
   return r;
 }
 
-/* Step 1.  Places that lie over the footer that was at the end go into held,
- * the others into batch.
- */
+/* Step 1, with nr places in front of the new end. */
 static int
-extend (struct vhd_space *space, struct vhd_slots *batch,
-        struct vhd_slots *held, struct err *err)
+move_end (struct vhd_space *space, uint64_t off, uint64_t nr,
+          struct vhd_slots *batch, struct err *err)
 {
-  uint64_t nr, end, old_end = block_size (space->block);
-  int r = choose_number (space, space->batch - batch->len, &nr, err);
+  uint64_t end = off + nr * space->stride;
+  size_t len = batch->len;
+  int r = add_new_places (space, off, nr, space->torn, batch, err);
 
   if (r == 0)
-    r = add_new_places (space, nr, old_end, batch, held, err);
-  if (r < 0)
-    return r;
-  end = space->next + nr * space->stride;
-  if (end <= space->limit) {
-    space->next = end;
-    return 0;
-  }
-  r = mend_copy (space, err);
-  if (r < 0)
-    return r;
-  r = block_append (space->block, space->footer, VHD_FOOTER_SIZE, end, err);
+    r = block_append (space->block, space->footer, VHD_FOOTER_SIZE, end, err);
   if (r < 0) {
     space->torn = true;
+    batch->len = len;
     return r;
   }
   __atomic_store_n (&space->changed, true, __ATOMIC_RELAXED);
@@ -202,57 +199,100 @@ extend (struct vhd_space *space, struct vhd_slots *batch,
   return 0;
 }
 
-/* Sectors of it that were read while it was another block's are not what
- * they were.
+/* Where holes take space all the same, there may be less of it than for all
+ * of a batch.
  */
 static int
-write_ones (struct vhd_space *space, uint32_t sector, struct err *err)
+extend_behind (struct vhd_space *space, uint64_t most,
+               struct vhd_slots *batch, struct err *err)
 {
-  uint8_t ones[VHD_SECTOR_SIZE];
+  uint64_t nr, off = vhd_place_align (space->bat, max_u64 (
+                                        space->next,
+                                        space->limit + VHD_FOOTER_SIZE));
+  int r = choose_number (space, off, most, &nr, err);
+
+  if (r == 0)
+    r = mend_copy (space, err);
+  if (r < 0)
+    return r;
+  r = move_end (space, off, nr, batch, err);
+  if (r < 0 && nr > 1) {
+    space->batch = 1;
+    r = move_end (space, off, 1, batch, err);
+  }
+  return r;
+}
+
+/* More places.  What lies between the data and the footer comes first: a
+ * process that was killed may have left that.
+ */
+static int
+extend (struct vhd_space *space, struct vhd_slots *batch, struct err *err)
+{
+  uint64_t most = space->batch - batch->len, nr = 0;
+  int r;
+
+  if (space->next < space->limit)
+    nr = min_u64 (most, (space->limit - space->next) / space->stride);
+  nr = min_u64 (nr, max_u64 (1, MAX_DIRTY_BYTES / space->stride));
+  if (nr == 0)
+    return extend_behind (space, most, batch, err);
+  r = add_new_places (space, space->next, nr, true, batch, err);
+  if (r == 0)
+    space->next += nr * space->stride;
+  return r;
+}
+
+/* Sectors of it that were read while it was another block's are not what
+ * they were.  That of a differencing disk is zeros already; where a write
+ * fails, better here than in the BAT.
+ */
+static int
+write_bitmap (struct vhd_space *space, uint32_t sector, struct err *err)
+{
+  uint8_t bits[VHD_SECTOR_SIZE];
   int r = 0;
 
-  memset (ones, 0xFF, sizeof ones);
-  for (uint32_t i = 0; r == 0 && i < space->bat->bitmap_size / sizeof ones; ++i)
-    r = sector_cache_write (space->cache, space->block, 0, sector + i, ones,
+  memset (bits, space->differencing ? 0 : 0xFF, sizeof bits);
+  for (uint32_t i = 0; r == 0 && i < space->bat->bitmap_size / sizeof bits; ++i)
+    r = sector_cache_write (space->cache, space->block, 0, sector + i, bits,
                             err);
   return r;
 }
 
-/* Step 2. */
-static int
-prepare (struct vhd_space *space, const struct vhd_slot *place,
-         struct err *err)
+static bool
+has_released (struct vhd_space *space)
 {
-  const struct vhd_bat *bat = space->bat;
-  uint64_t off = vhd_place_off (place->sector);
-  int r = 0;
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&space->lock);
 
-  if (place->dirty)
-    r = block_zero (space->block, vhd_place_size (bat), off, 0, err);
-  if (r < 0)
-    return r;
-  /* A new one, too, may lie where another block's bitmap was before the file
-   * was cut off.
-   */
-  for (uint32_t i = 0; i < bat->bitmap_size / VHD_SECTOR_SIZE; ++i)
-    sector_cache_forget (space->cache, 0, place->sector + i);
-  return space->differencing ? 0 : write_ones (space, place->sector, err);
+  return space->released.len > 0;
 }
 
-/* Steps 2 and 3. */
+/* Steps 2 and 3.  New places are a hole: that the file has its size is enough,
+ * and no data that clients wrote meanwhile has to be waited for; unless there
+ * are places that could be used again after that (step b).
+ */
 static int
 prepare_all (struct vhd_space *space, const struct vhd_slots *batch,
              struct err *err)
 {
+  bool need_all = has_released (space);
   int r = 0;
 
   __atomic_store_n (&space->changed, true, __ATOMIC_RELAXED);
   for (size_t i = 0; r == 0 && i < batch->len; ++i)
-    r = prepare (space, &batch->ptr[i], err);
+    if (batch->ptr[i].dirty) {
+      need_all = true;
+      r = block_zero (space->block, vhd_place_size (space->bat),
+                      vhd_place_off (batch->ptr[i].sector), 0, err);
+    }
+  if (r == 0 && !need_all)
+    return block_pwrite_through (space->block, space->footer, VHD_FOOTER_SIZE,
+                                 space->limit, err);
   return r < 0 ? r : vhd_space_flush (space, err);
 }
 
-/* They may be half done, or hold what was a footer. */
+/* They may be half done. */
 void
 vhd_space_put_back (struct vhd_space *space, struct vhd_slots *places)
 {
@@ -277,12 +317,10 @@ drop_taken (struct vhd_space *space)
   space->first_ready = 0;
 }
 
-/* Step 4.  When the flush failed, the place that was held back is not used
- * until the image is opened again: the footer in it may be the only one.
- */
+/* Step 4. */
 static int
-publish (struct vhd_space *space, struct vhd_slots *batch,
-         struct vhd_slots *held, int r, struct err *err)
+publish (struct vhd_space *space, struct vhd_slots *batch, int r,
+         struct err *err)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&space->lock);
 
@@ -295,14 +333,7 @@ publish (struct vhd_space *space, struct vhd_slots *batch,
   for (size_t i = 0; i < batch->len; ++i)
     if (vector_append (&space->ready, &batch->ptr[i]) < 0)
       r = err_nomem (err);
-  vhd_space_put_back (space, held);
   return r;
-}
-
-static uint64_t
-largest_batch (const struct vhd_space *space)
-{
-  return max_u64 (1, min_u64 (BATCH_BYTES / space->stride, MAX_BATCH));
 }
 
 static int
@@ -327,7 +358,7 @@ vhd_slots_sort (struct vhd_slots *places)
 static int
 grow (struct vhd_space *space, struct err *err)
 {
-  struct vhd_slots batch = VECTOR_INIT, held = VECTOR_INIT;
+  struct vhd_slots batch = VECTOR_INIT;
   struct err why = ERR_INIT;
   int r = 0;
 
@@ -341,10 +372,9 @@ grow (struct vhd_space *space, struct err *err)
   if (batch.len <= space->batch / 4) {
     size_t nr = batch.len;
 
-    r = extend (space, &batch, &held, &why);
+    r = extend (space, &batch, &why);
     if (r < 0) {
       batch.len = nr;
-      held.len = 0;
       if (nr > 0)               /* what is there is used up first */
         r = 0;
     }
@@ -355,9 +385,8 @@ grow (struct vhd_space *space, struct err *err)
     r = prepare_all (space, &batch, &why);
   if (r < 0)
     err_set (err, r, "%s", why.msg);
-  r = publish (space, &batch, &held, r, err);
+  r = publish (space, &batch, r, err);
   vector_free (&batch);
-  vector_free (&held);
   return r;
 }
 
@@ -399,8 +428,8 @@ runs_short (const struct vhd_space *space)
   return space->ready.len - space->first_ready <= space->last_batch / 2;
 }
 
-int
-vhd_space_take (struct vhd_space *space, uint32_t *sector, struct err *err)
+static int
+take_ready (struct vhd_space *space, uint32_t *sector, struct err *err)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&space->lock);
   int r = 0;
@@ -417,6 +446,19 @@ vhd_space_take (struct vhd_space *space, uint32_t *sector, struct err *err)
   if (space->ready.len > 0 && runs_short (space) && !space->growing)
     grow_now (space, NULL);
   return 0;
+}
+
+int
+vhd_space_take (struct vhd_space *space, uint32_t *sector, struct err *err)
+{
+  int r = take_ready (space, sector, err);
+
+  if (r < 0)
+    return r;
+  r = write_bitmap (space, *sector, err);
+  if (r < 0)
+    vhd_space_soil (space, *sector);
+  return r;
 }
 
 /*--- What happened to a place -----------------------------------------------*/

@@ -33,6 +33,7 @@ struct vhd_space {
   uint64_t next;                /* bytes: where the next new place begins */
   uint64_t limit;               /* where the footer at the end begins */
   uint64_t batch;               /* how many places to make */
+  bool doubtful;                /* a flush failed while the end was cut off */
   bool torn;                    /* a footer may be in part behind the end */
   bool copy_behind;             /* the copy is not that footer yet */
 

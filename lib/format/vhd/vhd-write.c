@@ -85,9 +85,10 @@ try_to_write (struct vhd_writer *w, const struct vhd_part *part,
 
   if (r < 0)
     return r;
-  if (sector == VHD_BAT_ABSENT)
-    return vhd_block_add (w, part->index, part->in_block, buf, part->len,
-                          err);
+  if (sector == VHD_BAT_ABSENT) {
+    r = vhd_block_add (w, part->index, err);
+    return r < 0 ? r : 1;
+  }
   r = bits_are_set (w, part, sector, &set, err);
   if (r < 0)
     return r;

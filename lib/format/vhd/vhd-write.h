@@ -36,9 +36,9 @@ int vhd_space_new (struct vhd_layer *layer, struct vhd_space **out,
  */
 void vhd_space_free (struct vhd_space *space);
 
-/* A place whose data is zero and whose bitmap is all ones, or all zeros in a
- * differencing disk, both on stable storage and in front of the footer: its
- * sector may be put into the BAT.
+/* A place in front of the footer whose data is zero, on stable storage, and
+ * whose bitmap is all ones, or all zeros in a differencing disk: its sector may
+ * be put into the BAT.
  * May have to write and to flush; from many threads.  -ENOSPC when the BAT
  * can't name a sector so far behind.
  */
@@ -65,8 +65,10 @@ void vhd_space_release (struct vhd_space *space, uint32_t sector);
 /* Everything that was written before is on stable storage after. */
 int vhd_space_flush (struct vhd_space *space, struct err *err);
 
-/* After a flush: what has become free goes, if that is worth it. */
-void vhd_space_tidy (struct vhd_space *space);
+/* After a flush: what has become free goes, if that is worth it.  Fails only
+ * where another flush would.
+ */
+int vhd_space_tidy (struct vhd_space *space, struct err *err);
 
 /* Around each operation on the disk: whoever looked up a place within may use
  * it, as it is not given to another block before the end.
@@ -129,17 +131,10 @@ struct vhd_part {
   uint64_t len;                 /* bytes */
 };
 
-/* By whoever has an absent block to itself: it is at this place from now on,
- * which vhd_space_take gave.  After a failure the place is taken care of.
+/* Make an absent block present.  It is what it was: zero, or the parents'.
+ * 0 if it is present already.
  */
-int vhd_block_publish (struct vhd_writer *w, uint64_t index, uint32_t sector,
-                       struct err *err);
-
-/* Write into an absent block, which becomes present and is zero elsewhere.
- * Returns 1 if it is present by now, nothing being done; 0; or an error.
- */
-int vhd_block_add (struct vhd_writer *w, uint64_t index, uint32_t in_block,
-                   const void *buf, size_t len, struct err *err);
+int vhd_block_add (struct vhd_writer *w, uint64_t index, struct err *err);
 
 /* Make all bits of a present block's bitmap ones.  0 if it is absent too. */
 int vhd_block_fill_bitmap (struct vhd_writer *w, uint64_t index,
