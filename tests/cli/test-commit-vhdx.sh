@@ -100,6 +100,22 @@ same_bytes before after
 nbdimage check low.vhdx
 rm -- *.vhdx
 
+# A larger child: the parent grows, or it is said that it can't.
+nbdimage create parent.vhdx 20M
+fill parent.vhdx 'write -P 1 0 6M'
+nbdimage create --parent=parent.vhdx child.vhdx 600M >out
+fill_child child.vhdx
+bytes child.vhdx before
+if nbdimage commit -y child.vhdx >out 2>err; then
+    bytes parent.vhdx after
+    same_bytes before after
+else
+    contains err "can't grow"
+fi
+bytes child.vhdx after
+same_bytes before after
+rm -- *.vhdx
+
 # Killed, or interrupted, at any moment.
 for ((i = 0; i < 8; i++)); do
     nbdimage create parent.vhdx 64M

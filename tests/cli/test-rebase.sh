@@ -192,6 +192,30 @@ bytes over-alone.vhd after
 same_bytes before after
 nbdimage rebase --no-parent alone.vhd 2>err
 contains err 'has no parent already'
+# As a power cut leaves it: the copy of the footer is gone, and its disk is what
+# it was; repair, or the same again, writes the copy.
+nbdimage create empty.vhd 20M
+nbdimage create --parent=empty.vhd cut.vhd >out
+start_nbdkit image cut.vhd
+qemu-io -f raw -c 'write -P 8 2M 2M' "$uri"
+stop_nbdkit
+bytes cut.vhd before
+dd if=/dev/zero of=cut.vhd bs=512 count=1 conv=notrunc status=none
+bytes cut.vhd after
+same_bytes before after
+nbdimage info cut.vhd >out 2>err
+contains out 'nbdimage repair writes it again'
+contains err 'is missing'
+cp cut.vhd repaired.vhd
+nbdimage repair -y repaired.vhd
+nbdimage check repaired.vhd
+same "parent" "$(nbdimage info --json repaired.vhd |
+                 jq -r '.chain[1].name')" ./empty.vhd
+nbdimage rebase -y --no-parent cut.vhd
+nbdimage check cut.vhd
+same "type" "$(nbdimage info --json cut.vhd | jq -r .type)" dynamic
+bytes cut.vhd after
+same_bytes before after
 # Killed, at any moment.
 for ((i = 0; i < 6; i++)); do
     nbdimage create --parent=golden.vhd k.vhd >out

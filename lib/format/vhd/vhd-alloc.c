@@ -65,6 +65,9 @@ vhd_writer_reason (const struct vhd_layer *layer)
 
   if (layer->header.bad_checksum)
     return "the checksum of its dynamic header is wrong";
+  if (f->copy_gone)
+    return "the copy of its VHD footer at offset 0 is missing; nbdimage repair "
+      "writes it again";
   if (f->copy_differs && !f->copy_behind)
     return "the copy of its VHD footer at offset 0 is not the same as the "
       "footer at its end";
