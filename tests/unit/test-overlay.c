@@ -290,28 +290,35 @@ a_change_of_a_large_disk_is_seen_where_samples_are (void **state)
 }
 
 static void
-another_time_of_the_disk_below_is_warned_about (void **state)
+check_time (const char *overlay)
 {
   const struct timespec times[2] = { { 1000000000, 0 }, { 1000000000, 0 } };
   CLEANUP_REPORT struct report report = REPORT_INIT;
   struct err err = ERR_INIT;
   struct image *img;
 
-  (void) state;
   make_raw ("disk.img", DISK, 0);
-  img = open_it ("disk.img", "time.vhd", true);
+  img = open_it ("disk.img", overlay, true);
   image_unref (img);
-  assert_int_equal (try_open ("disk.img", "time.vhd", false, &img, &report,
+  assert_int_equal (try_open ("disk.img", overlay, false, &img, &report,
                               &err), 0);
   image_unref (img);
   assert_int_equal (report.lines.len, 0);
   assert_int_equal (utimensat (AT_FDCWD, in_folder ("disk.img"), times, 0),
                     0);
-  assert_int_equal (try_open ("disk.img", "time.vhd", false, &img, &report,
+  assert_int_equal (try_open ("disk.img", overlay, false, &img, &report,
                               &err), 0);
   image_unref (img);
   assert_int_equal (report.lines.len, 1);
   assert_non_null (strstr (report.lines.ptr[0], "had another time"));
+}
+
+static void
+another_time_of_the_disk_below_is_warned_about (void **state)
+{
+  (void) state;
+  check_time ("time.vhd");
+  check_time ("time.vhdx");
 }
 
 static void

@@ -187,9 +187,13 @@ link_to_parent (const struct creation *c, struct vhdx_metadata *m,
   uint8_t id[UUID_SIZE];
   int r = image_identity (c->parent, id, err);
 
-  return r < 0 ? r : vhdx_link_make (c->path, image_name (c->parent), id,
-                                     NULL, &m->locator, &m->locator_len,
-                                     report, err);
+  if (r < 0)
+    return r;
+  if (strcmp (image_format (c->parent), "vhdx") != 0)
+    return vhdx_link_make_over (c->path, c->parent, id, &m->locator,
+                                &m->locator_len, report, err);
+  return vhdx_link_make (c->path, image_name (c->parent), id, NULL,
+                         &m->locator, &m->locator_len, report, err);
 }
 
 static int

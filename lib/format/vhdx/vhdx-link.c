@@ -9,6 +9,7 @@
  *                         merged into it
  *   relative_path         from the child's folder, ".\x" or "..\x"
  *   absolute_win32_path   as Windows would write it
+ *   nbdimage_parent_time  of a disk that is no VHDX: seconds since 1970
  */
 
 #include <config.h>
@@ -18,14 +19,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "lib/base/bytes.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/utf16.h"
+#include "lib/block/file.h"
 #include "lib/block/nbd.h"
 #include "lib/format/vhdx/vhdx.h"
 
-#define MAX_PAIRS 4
+#define MAX_PAIRS 5
 
 /* The item as it grows: room for MAX_PAIRS entries, then strings. */
 struct item {
@@ -112,11 +115,12 @@ add_paths (struct item *item, struct parent_place *place, struct err *err)
   return r;
 }
 
-int
-vhdx_link_make (const char *child, const char *parent,
-                const uint8_t linkage[UUID_SIZE], const uint8_t *linkage2,
-                uint8_t **out, size_t *len, struct report *report,
-                struct err *err)
+/* time: NULL if it is not to be said. */
+static int
+make (const char *child, const char *parent,
+      const uint8_t linkage[UUID_SIZE], const uint8_t *linkage2,
+      const char *time, uint8_t **out, size_t *len, struct report *report,
+      struct err *err)
 {
   static const uint8_t type[UUID_SIZE] = VHDX_GUID_LOCATOR_TYPE;
   const size_t head = VHDX_LOCATOR_ENTRIES +
@@ -138,6 +142,8 @@ vhdx_link_make (const char *child, const char *parent,
       parent_place_free (&place);
     }
   }
+  if (r == 0 && time)
+    r = add_pair (&item, VHDX_TIME_KEY, time, err);
   if (r < 0) {
     free (item.bytes);
     return r;
@@ -145,4 +151,29 @@ vhdx_link_make (const char *child, const char *parent,
   *out = item.bytes;
   *len = item.len;
   return 0;
+}
+
+int
+vhdx_link_make (const char *child, const char *parent,
+                const uint8_t linkage[UUID_SIZE], const uint8_t *linkage2,
+                uint8_t **out, size_t *len, struct report *report,
+                struct err *err)
+{
+  return make (child, parent, linkage, linkage2, NULL, out, len, report, err);
+}
+
+int
+vhdx_link_make_over (const char *child, struct image *base,
+                     const uint8_t linkage[UUID_SIZE], uint8_t **out,
+                     size_t *len, struct report *report, struct err *err)
+{
+  int fd = block_file_fd (image_block (base));
+  char time[24];
+  struct stat st;
+  bool has_time = fd >= 0 && fstat (fd, &st) == 0;
+
+  if (has_time)
+    snprintf (time, sizeof time, "%lld", (long long) st.st_mtime);
+  return make (child, image_name (base), linkage, NULL,
+               has_time ? time : NULL, out, len, report, err);
 }

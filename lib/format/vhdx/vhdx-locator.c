@@ -25,13 +25,14 @@ static const uint8_t type_guid[UUID_SIZE] = VHDX_GUID_LOCATOR_TYPE;
 /* The keys that we know, paths in the order in which they are tried. */
 static const struct key {
   const char *name;
-  enum { LINKAGE, PATH } kind;
+  enum { LINKAGE, PATH, TIME } kind;
 } keys[] = {
   { "parent_linkage", LINKAGE },
   { "parent_linkage2", LINKAGE },
   { "relative_path", PATH },
   { "volume_path", PATH },
   { "absolute_win32_path", PATH },
+  { VHDX_TIME_KEY, TIME },
 };
 
 #define NR_KEYS (sizeof keys / sizeof keys[0])
@@ -120,6 +121,17 @@ read_values (const uint8_t *item, size_t len, char *values[NR_KEYS],
   return r;
 }
 
+/* Ours, and only a hint: what is no time is none. */
+static void
+use_time (struct vhdx_locator *out, const char *value)
+{
+  char *end;
+
+  errno = 0;
+  out->time = strtoll (value, &end, 10);
+  out->has_time = errno == 0 && end != value && *end == '\0';
+}
+
 /* The second one is there while disks are merged, and otherwise missing or
  * nothing.
  */
@@ -142,6 +154,22 @@ add_linkage (struct vhdx_locator *out, const struct key *key,
 
 /* \\?\Volume{…}\folder\name and the like: their last part is a name. */
 static int
+use_value (const struct key *key, char *value, struct vhdx_locator *out,
+           struct err *err)
+{
+  switch (key->kind) {
+  case LINKAGE:
+    return add_linkage (out, key, value, err);
+  case TIME:
+    use_time (out, value);
+    return 0;
+  case PATH:
+    break;
+  }
+  return parent_names_add_windows (&out->names, value, err);
+}
+
+static int
 use_values (char *values[NR_KEYS], struct vhdx_locator *out, struct err *err)
 {
   int r = 0;
@@ -151,9 +179,7 @@ use_values (char *values[NR_KEYS], struct vhdx_locator *out, struct err *err)
                     keys[0].name);
   for (size_t i = 0; r == 0 && i < NR_KEYS; ++i)
     if (values[i])
-      r = keys[i].kind == LINKAGE
-        ? add_linkage (out, &keys[i], values[i], err)
-        : parent_names_add_windows (&out->names, values[i], err);
+      r = use_value (&keys[i], values[i], out, err);
   return r;
 }
 

@@ -242,7 +242,7 @@ open_over (struct vhdx_layer *leaf, const struct image_options *options,
   if (!leaf->metadata.has_parent)
     return err_set (err, -EINVAL, "is a %s VHDX, which lies over no other "
                     "disk", vhdx_layer_type (leaf));
-  r = vhdx_base_layer_new (leaf, options->base, &layer, err);
+  r = vhdx_base_layer_new (leaf, options->base, &layer, report, err);
   if (r < 0)
     return r;
   adopt (leaf, layer);

@@ -187,7 +187,15 @@ struct vhdx_locator {
   uint8_t linkage[2][UUID_SIZE];        /* the parent has one of them */
   unsigned nr_linkages;         /* 1 or 2 */
   struct name_list names;       /* paths to try, in this order */
+  bool has_time;                /* of a disk below that is no VHDX: when it was
+                                   changed last, in */
+  int64_t time;                 /* ... seconds since 1970 */
 };
+
+/* Ours: there is no such key in the specification, and others leave it
+ * alone.
+ */
+#define VHDX_TIME_KEY "nbdimage_parent_time"
 
 int vhdx_locator_read (const uint8_t *item, size_t len,
                        struct vhdx_locator *out, struct err *err);
@@ -407,10 +415,12 @@ int vhdx_chain_open (struct vhdx_layer *leaf,
 bool vhdx_base_is_possible (const struct vhdx_layer *child);
 
 /* A layer for the disk that base holds, if it is the one that child was made
- * over: -ENOENT if not.  References base.
+ * over: -ENOENT if not.  A warning if its file has another time than it
+ * had then.  References base.
  */
 int vhdx_base_layer_new (const struct vhdx_layer *child, struct image *base,
-                         struct vhdx_layer **out, struct err *err);
+                         struct vhdx_layer **out, struct report *report,
+                         struct err *err);
 
 /* The same for a block that was found, and is no VHDX. */
 int vhdx_base_accept (const struct vhdx_layer *child, struct block *block,
@@ -465,6 +475,13 @@ int vhdx_link_make (const char *child, const char *parent,
                     const uint8_t linkage[UUID_SIZE],
                     const uint8_t *linkage2, uint8_t **out, size_t *len,
                     struct report *report, struct err *err);
+
+/* The same over a disk that is no VHDX: with the time of its file, if it is
+ * one.
+ */
+int vhdx_link_make_over (const char *child, struct image *base,
+                         const uint8_t linkage[UUID_SIZE], uint8_t **out,
+                         size_t *len, struct report *report, struct err *err);
 
 /*--- vhdx-create.c ----------------------------------------------------------*/
 
