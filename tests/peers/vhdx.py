@@ -8,7 +8,7 @@ import libvhdi
 import peers
 import vhdxfile
 from disks import (MB, qemu_convert, qemu_create, qemu_writes, random_disk,
-                   random_size)
+                   random_range, random_size)
 
 
 def options(rng):
@@ -46,6 +46,24 @@ def by_qemu(rng, us, base):
     return "%s by %s" % (subformat, how)
 
 
+def us_writes(rng, disk, path, nr, plain):
+    """By a client of a server of its own."""
+    commands = ["write -P 119 4608 512"]
+    disk[4608:5120] = b"w" * 512
+    for _ in range(nr):
+        off, length = random_range(rng, len(disk))
+        byte = 0 if not plain and rng.randrange(4) == 0 else \
+            rng.randrange(1, 256)
+        commands.append("write %s %d %d" % (
+            "-P %d" % byte if byte else "-z", off, length))
+        disk[off:off + length] = bytes([byte]) * length
+        if rng.randrange(4) == 0:
+            commands.append("flush")
+    peers.run("nbdkit", "-U", "-", "image", path, "--run",
+              "qemu-io -f raw $uri " +
+              " ".join("-c '%s'" % c for c in commands))
+
+
 def chain(rng, us, base):
     """libvhdi goes wrong where a child has no bitmap, or says what a block of
     its parent's is now; 7-Zip reads no odd number of sectors.
@@ -66,5 +84,29 @@ def chain(rng, us, base):
     return "chain of %d%s" % (len(paths), " (for libvhdi)" if plain else "")
 
 
+def child_by_us(rng, us, base):
+    """libvhdi wants a bitmap where a block is absent, too: the first write is
+    to a part of a block that the parent has.  What becomes zero as a whole it
+    reads wrongly, so that nothing does when it is asked.
+    """
+    paths = [base + "-child.vhdx", base + "-parent.vhdx"]
+    disk = random_disk(rng, max(random_size(rng), 2 * MB))
+    disk[4096:8192] = rng.randbytes(4096)
+    qemu_convert(rng, disk, paths[1], "vhdx",
+                 "subformat=dynamic,block_size=%d" % (rng.choice([1, 8]) * MB))
+    peers.run("nbdimage", "create", paths[0], "--parent=" + paths[1],
+              "--block-size=%dM" % rng.choice([1, 2, 32]))
+    plain = rng.randrange(2) == 0
+    us_writes(rng, disk, paths[0], rng.randrange(1, 16), plain)
+    if libvhdi.available() and plain:
+        peers.same_bytes("libvhdi", libvhdi.read(paths), disk)
+    if peers.has("7z") and len(disk) % 1024 == 0:
+        peers.same_bytes("7-Zip", peers.sevenzip_bytes(paths[0], "vhdx"), disk)
+    peers.same_bytes("image-dump", us.dump(paths[0]), disk)
+    peers.same_bytes("nbdcopy", us.served(paths[0]), disk)
+    us.check_zeros(paths[0], disk)
+    return "child by us%s" % (" (for libvhdi)" if plain else "")
+
+
 if __name__ == "__main__":
-    peers.main(__doc__, [by_qemu, chain])
+    peers.main(__doc__, [by_qemu, chain, child_by_us])
