@@ -33,7 +33,8 @@ struct image_compact_plan {
   uint64_t file_size;           /* bytes of the file afterwards */
   bool is_done;                 /* there is nothing to do */
 
-  uint8_t *drop;                /* owned, the driver's: a bit for each block */
+  uint8_t *drop;                /* owned, the driver's: what becomes of
+                                   each block */
 };
 
 /* Read all blocks that the file has; nothing is written.  -ENOTSUP for an

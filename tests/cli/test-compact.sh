@@ -150,10 +150,75 @@ for ((i = 0; i < 8; i++)); do
     rm "k$i.vhd"
 done
 
+# VHDX, of ours and of others.
+# vhdx_is FILE RAW: others find nothing wrong with it, and read the same
+vhdx_is ()
+{
+    is_whole "$1"
+    qemu-img check -q -f vhdx "$1"
+    bytes "$1" after
+    same_bytes "$2" after
+    qemu-img compare -q -f vhdx -F raw "$1" "$2"
+}
+
+nbdimage create ours.vhdx 80M
+qemu-img create -q -f vhdx -o block_size=1M qemu.vhdx 80M
+for file in ours.vhdx qemu.vhdx; do
+    args=()
+    for ((i = 0; i < 30; i++)); do
+        args+=(-c "write -P $((i + 1)) $((i * 2))M 2M")
+    done
+    qemu-io -f vhdx "${args[@]}" "$file" >io.log
+    args=()
+    for ((i = 0; i < 30; i += 3)); do
+        args+=(-c "write -P 0 $((i * 2))M 2M")
+    done
+    qemu-io -f vhdx "${args[@]}" "$file" >io.log
+    bytes "$file" before
+    cp "$file" "again-$file"
+    old=$(stat -c %s "$file")
+    nbdimage compact -n "$file" >out
+    contains out "($old bytes) becomes"
+    same "file size" "$(stat -c %s "$file")" "$old"
+    nbdimage compact --yes --json "$file" >out
+    new=$(stat -c %s "$file")
+    same "json" "$(jq -c '[."old-file-size", ."file-size", .changed]' out)" \
+        "[$old,$new,true]"
+    vhdx_is "$file" before
+    nbdimage compact "$file" 2>err
+    contains err 'nothing that it could do without'
+    same "file size" "$(stat -c %s "$file")" "$new"
+done
+# 40 blocks, and what is in front: blocks of 1 MiB are zeros, or not.
+[ "$new" -le $((50 << 20)) ] || fail "it is large: $new"
+[ "$new" -le $((old - (20 << 20))) ] || fail "it is large: $new"
+
+# Killed, or interrupted, at any moment; then again.
+bytes again-qemu.vhdx before
+for ((i = 0; i < 6; i++)); do
+    cp again-qemu.vhdx k.vhdx
+    status=0
+    nbdimage compact -y k.vhdx >out 2>err &
+    sleep "0.0$((i * i))"
+    kill "-$((i % 2 ? 9 : 2))" $! 2>/dev/null || true
+    wait $! || status=$?
+    case $status in
+        0|1|130|137) ;;
+        *) fail "it ended with $status" ;;
+    esac
+    bytes k.vhdx after
+    same_bytes before after
+    nbdimage compact -y k.vhdx
+    vhdx_is k.vhdx before
+done
+
 # Not for these.
 nbdimage create --fixed f.vhd 1M
 refuses nbdimage compact -y f.vhd
 contains "$tmp/refused" 'a fixed VHD has no blocks'
+nbdimage create --fixed f.vhdx 1M
+refuses nbdimage compact -y f.vhdx
+contains "$tmp/refused" 'a fixed VHDX has no blocks'
 nbdimage create -f raw r.img 1M
 refuses nbdimage compact -y r.img
 contains "$tmp/refused" "can't be compacted"
@@ -190,6 +255,7 @@ dd if=ext.img of=free.raw bs=1M seek=1 conv=notrunc,sparse status=none
 dd if=fat.img of=free.raw bs=1M seek=61 conv=notrunc,sparse status=none
 dd if=large of=free.raw bs=1M count=10 seek=101 conv=notrunc status=none
 nbdimage convert -O vhd free.raw free.vhd
+nbdimage convert -O vhdx free.raw free.vhdx
 old=$(stat -c %s free.vhd)
 nbdimage compact --free --yes --json free.vhd >out 2>err
 contains err 'partition 3 is kept as a whole'
@@ -217,6 +283,21 @@ cmp -n $((10 << 20)) third.after large
 cmp -n $((1 << 20)) after free.raw
 nbdimage compact --free --yes --json free.vhd >out 2>err
 same "once more" "$(jq .changed out)" false
+
+# The same of a VHDX, in its larger blocks.
+old=$(stat -c %s free.vhdx)
+nbdimage compact --free --yes --json free.vhdx >out 2>err
+freed=$(jq .free out)
+[ "$freed" -gt 0 ] || fail "nothing was free"
+[ $((old - $(stat -c %s free.vhdx))) -ge "$freed" ] ||
+    fail "the file is not so much smaller"
+bytes free.vhdx after
+cmp -n $((1 << 20)) after free.raw
+part 1 60 ext.after
+e2fsck -fn ext.after
+debugfs -R 'dump kept kept.ext' ext.after 2>/dev/null
+same_bytes kept.ext tree/kept
+qemu-img check -q -f vhdx free.vhdx
 
 # A file system that was not unmounted is kept.
 debugfs -w -R 'set_super_value state 0' ext.img 2>/dev/null

@@ -10,6 +10,7 @@
 
 #include "lib/format/image-ops.h"
 #include "lib/format/vhdx/vhdx-check.h"
+#include "lib/format/vhdx/vhdx-compact.h"
 #include "lib/format/vhdx/vhdx-rebase.h"
 #include "lib/format/vhdx/vhdx-resize.h"
 #include "lib/format/vhdx/vhdx-write.h"
@@ -250,6 +251,8 @@ const struct image_ops vhdx_image_ops = {
   .is_child = vhdx_is_child,
   .resize_plan = vhdx_resize_plan,
   .resize = vhdx_resize,
+  .compact_plan = vhdx_compact_plan,
+  .compact = vhdx_compact,
   .check = vhdx_check,
   .plan_repair = vhdx_plan_repair,
 };
