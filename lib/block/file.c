@@ -30,6 +30,8 @@ struct file_block {
   bool can_punch, can_zero_range, can_seek_hole;
 
   int flush_errno;              /* atomic: see file_flush; 0: none */
+  void (*on_loss) (void *opaque);       /* NULL: nobody has to know */
+  void *on_loss_opaque;
 };
 
 static const struct block_ops file_ops;
@@ -74,8 +76,13 @@ flush_ended (struct block *b, bool failed, struct err *err)
 {
   int *first = &file (b)->flush_errno;
 
-  if (failed)
-    __atomic_store_n (first, errno, __ATOMIC_RELEASE);
+  if (failed) {
+    int e = errno;
+
+    if (file (b)->on_loss)
+      file (b)->on_loss (file (b)->on_loss_opaque);
+    __atomic_store_n (first, e, __ATOMIC_RELEASE);
+  }
   errno = __atomic_load_n (first, __ATOMIC_ACQUIRE);
   if (errno != 0)
     return err_sys (err, "writes were lost when they were flushed");
@@ -389,6 +396,15 @@ block_file_open (const char *path, unsigned flags, struct block **out,
   if (r == 0)
     steal_fd (&fd);
   return r;
+}
+
+void
+block_file_on_loss (struct block *b, void (*fn) (void *opaque), void *opaque)
+{
+  if (b->ops != &file_ops)
+    return;
+  file (b)->on_loss = fn;
+  file (b)->on_loss_opaque = opaque;
 }
 
 int

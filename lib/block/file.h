@@ -42,4 +42,12 @@ int block_file_from_fd (int fd, const char *name, unsigned flags,
  */
 int block_file_fd (const struct block *block);
 
+/* Have fn called when a flush of the file fails, before anybody is told: data
+ * that was written since the last flush may be lost.  By the thread whose flush
+ * it is, and perhaps by several.  NULL: no more.  While nobody else uses the
+ * block.  Blocks of other kinds call nobody.
+ */
+void block_file_on_loss (struct block *block, void (*fn) (void *opaque),
+                         void *opaque);
+
 #endif /* NBDIMAGE_BLOCK_FILE_H */

@@ -22,7 +22,8 @@
  * it, and it is removed.
  *
  * What can't be known is that somebody has written other bytes into the same
- * file.
+ * file, and that its file system lost some after a kill, because its device
+ * went away.
  *
  * Space for the whole file is allocated when it is made, because a memory
  * file system that is full would otherwise kill us at a store.  Whoever
@@ -457,10 +458,22 @@ pending_journal_peek (const struct pending_image *image,
   return r;
 }
 
+/* Without its magic it is nobody's.  A store can't fail, and others have it at
+ * once.
+ */
+void
+pending_journal_disown (struct pending_journal *j)
+{
+  __atomic_store_n (&j->disowned, true, __ATOMIC_RELAXED);
+  if (j->map)
+    __atomic_store_n (j->map, 0, __ATOMIC_SEQ_CST);
+}
+
 void
 pending_journal_close (struct pending_journal *j, bool remove)
 {
-  if (j->fd >= 0 && remove)
+  if (j->fd >= 0 &&
+      (remove || __atomic_load_n (&j->disowned, __ATOMIC_RELAXED)))
     unlinkat (j->folder, j->name, 0);
   if (j->map)
     munmap (j->map, j->size);

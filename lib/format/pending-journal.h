@@ -42,9 +42,10 @@ struct pending_journal {
   char name[96];                /* in the folder */
   uint8_t *map;                 /* pending_file_size bytes; NULL: none */
   size_t size;
+  bool disowned;                /* atomic */
 };
 
-#define PENDING_JOURNAL_INIT { -1, -1, "", NULL, 0 }
+#define PENDING_JOURNAL_INIT { -1, -1, "", NULL, 0, false }
 
 /* The journal of the image, which may be one that was left, with *layout as
  * it was made, or a new one of *layout whose slots are zeros.  Without a
@@ -62,7 +63,12 @@ int pending_journal_peek (const struct pending_image *image,
                           struct pending_layout *layout,
                           struct pending_journal *out, struct err *err);
 
-/* Removes the file if that is asked for. */
+/* Nobody is to count on what is in it, even if this process is killed now; it
+ * stays locked and mapped.  By any thread.
+ */
+void pending_journal_disown (struct pending_journal *j);
+
+/* Removes the file if that is asked for, or it was disowned. */
 void pending_journal_close (struct pending_journal *j, bool remove);
 
 #endif /* NBDIMAGE_FORMAT_PENDING_JOURNAL_H */

@@ -18,6 +18,7 @@
 
 #include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
+#include "lib/block/file.h"
 #include "lib/format/pending-journal.h"
 
 /* 2 MiB of bits: random writes to 8 GiB of disk between two flushes. */
@@ -29,6 +30,7 @@ struct pending {
   uint32_t sectors_per_block;
   uint32_t pages_per_block;
   bool low_bit_first;
+  struct block *block;          /* borrowed: see struct pending_image */
   struct pending_journal journal;
   uint8_t *memory;              /* the slots where there is no journal */
   uint8_t *slots;               /* in one of the two */
@@ -206,6 +208,14 @@ pending_free (struct pending *p)
   free (p);
 }
 
+static void
+disown (void *opaque)
+{
+  struct pending *p = opaque;
+
+  pending_journal_disown (&p->journal);
+}
+
 int
 pending_open (const struct pending_image *image, struct pending **out,
               struct report *report, struct err *err)
@@ -225,6 +235,9 @@ pending_open (const struct pending_image *image, struct pending **out,
     pending_free (p);
     return r;
   }
+  p->block = image->block;
+  if (p->block)
+    block_file_on_loss (p->block, disown, p);
   *out = p;
   return 0;
 }
@@ -260,6 +273,8 @@ pending_close (struct pending *p)
 {
   if (p == NULL)
     return;
+  if (p->block)
+    block_file_on_loss (p->block, NULL, NULL);
   pending_journal_close (&p->journal, pending_is_empty (p));
   pending_free (p);
 }

@@ -10,7 +10,8 @@
  *
  *   1. pending_snapshot: which bits are there now; the data of all of them
  *      was written by then.
- *   2. fdatasync: the data is on stable storage.
+ *   2. fdatasync: the data is on stable storage.  If it fails, nobody knows of
+ *      which sectors it is not, and the journal is disowned.
  *   3. The bits are written into the image.
  *   4. fdatasync.
  *   5. pending_clear: those of the snapshot, and no others.
@@ -23,8 +24,11 @@
  * file system (the journal) that is mapped.  Whoever opens the image next for
  * writing gets the bits of the journal and flushes them in the same order;
  * whoever opens it for reading counts them.  A power cut takes the journal,
- * and the bits that nobody may have then, away.  Once an image is closed
- * after a flush, nothing is left.
+ * and the bits that nobody may have then, away.  So does a flush that failed,
+ * step 2 or any other of that file: the kernel tells once of data that it could
+ * not write, and whoever opens the file next reads what lay there before.  Here
+ * the bits go on to count, and every flush is going to fail.  Once an image is
+ * closed after a flush, nothing is left.
  *
  * Nothing here knows a format.  A block is a run of sectors whose data has a
  * place in the file; what the number of that place means is the format's
@@ -52,6 +56,9 @@
 struct pending_image {
   int fd;                       /* its file, for its identity; -1: there is
                                    none, and no journal */
+  struct block *block;          /* borrowed, and stays longer than the table:
+                                   when a flush of it fails, nobody counts on
+                                   the journal any more.  NULL: in tests */
   const char *name;             /* for messages */
   uint8_t id[UUID_SIZE];        /* the format's own: another one in the same
                                    file is another image */

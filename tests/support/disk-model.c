@@ -389,3 +389,26 @@ disk_model_check (const struct disk_model *m, struct image *img,
   }
   return 0;
 }
+
+int
+disk_model_settle (struct disk_model *m, struct image *img, struct err *err)
+{
+  size_t len = m->nr_sectors * (size_t) DISK_SECTOR;
+  int r = disk_model_check (m, img, true, err);
+
+  if (r == 0 && image_size (img) < len)
+    len = image_size (img) / DISK_SECTOR * DISK_SECTOR;
+  if (r == 0)
+    r = image_pread (img, m->now, len, 0, err);
+  if (r < 0)
+    return r;
+  memcpy (m->stable, m->now, len);
+  for (size_t i = 0; i < m->entries.len; ++i) {
+    must (m->entries.ptr[i].state != BEGUN);
+    free (m->entries.ptr[i].zeroed);
+  }
+  m->entries.len = 0;
+  for (unsigned s = 0; s < m->nr_sectors; ++s)
+    m->stable_number[s] = m->last_number;
+  return 0;
+}

@@ -9,7 +9,8 @@
  * The contract: what was flushed is there.  Of what was not flushed a sector
  * has one of the states that it had since then.  Trimmed sectors are zeros or
  * what they were before, never what a parent has below data of the child.  An
- * operation that failed may have been done in part.
+ * operation that failed may have been done in part.  A flush that failed is to
+ * who opens the image next as a crash is.
  *
  * Whatever goes wrong in here ends the test program.  For one thread.
  */
@@ -91,5 +92,13 @@ bool disk_model_allows (const struct disk_model *m, const uint8_t *bytes,
  */
 int disk_model_check (const struct disk_model *m, struct image *img,
                       bool after_crash, struct err *err);
+
+/* A flush failed, nobody can make up for it, and the image was opened anew.
+ * May it hold what it does, as after a crash?  Then that is what it has to go
+ * on holding: which of the states it is that a sector has, is open once only.
+ * Nothing may be under way.
+ */
+int disk_model_settle (struct disk_model *m, struct image *img,
+                       struct err *err);
 
 #endif /* NBDIMAGE_TESTS_DISK_MODEL_H */

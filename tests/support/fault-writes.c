@@ -62,11 +62,20 @@ __wrap_pwrite (int fd, const void *buf, size_t len, off_t off)
   return __real_pwrite (fd, buf, len, off);
 }
 
+static unsigned nr_failed_syncs;
+
+unsigned
+fault_failed_syncs (void)
+{
+  return nr_failed_syncs;
+}
+
 /* It only says that what is there already shall be on stable storage. */
 ssize_t
 __wrap_pwritev2 (int fd, const struct iovec *iov, int nr, off_t off, int flags)
 {
   if (fault_here (EIO_BITS | FAULT_BIT (FAULT_SYNC))) {
+    nr_failed_syncs++;
     errno = EIO;
     return -1;
   }
@@ -79,6 +88,7 @@ __wrap_fdatasync (int fd)
 {
   (void) fd;
   if (fault_here (EIO_BITS | FAULT_BIT (FAULT_SYNC))) {
+    nr_failed_syncs++;
     errno = EIO;
     return -1;
   }

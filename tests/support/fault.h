@@ -55,6 +55,9 @@ unsigned fault_nr_fds (void);
 /* Calls that write.  For programs that link with WRAP_FOR_WRITE_FAULTS too.
  */
 
+/* How many flushes of files failed, since the program began. */
+unsigned fault_failed_syncs (void);
+
 /*--- fault-subject.c --------------------------------------------------------*/
 
 /* The images that the corpora of tests/fuzz/ began with, as files in a folder

@@ -26,6 +26,7 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/crc32c.h"
+#include "lib/block/file.h"
 #include "lib/format/pending.h"
 
 #define PER_BLOCK 5000U         /* a page, and a part of one */
@@ -389,6 +390,55 @@ the_bits_of_a_killed_process_are_there (void **state)
   assert_false (is_there ());
 }
 
+static bool failing_flush;
+
+int __real_fdatasync (int fd);
+int __wrap_fdatasync (int fd);
+
+int
+__wrap_fdatasync (int fd)
+{
+  if (!failing_flush)
+    return __real_fdatasync (fd);
+  errno = EIO;
+  return -1;
+}
+
+static void
+bits_that_were_disowned_are_for_nobody_else (void **state)
+{
+  CLEANUP_BLOCK struct block *block = NULL;
+  struct pending_image image = in_file ();
+  struct pending *p, *other = NULL;
+
+  (void) state;
+  assert_int_equal (block_file_from_fd (dup (image.fd), "image",
+                                        BLOCK_FILE_WRITE, &block, NULL, NULL),
+                    0);
+  image.block = block;
+  p = open_pending (&image);
+  assert_int_equal (pending_set (p, 3, 33, 100, 200), 0);
+  assert_int_equal (block_flush (block, NULL), 0);
+  assert_int_equal (pending_peek (&image, &other, NULL), 0);
+  assert_non_null (other);
+  pending_close (steal_ptr (&other));
+  failing_flush = true;
+  assert_int_equal (block_flush (block, NULL), -EIO);
+  failing_flush = false;
+  assert_int_equal (pending_set (p, 4, 44, 100, 200), 0);
+  assert_true (has (p, 3, 100));
+  assert_true (has (p, 4, 100));
+  /* As if we were killed now; but nobody else writes while we are here. */
+  assert_int_equal (pending_peek (&image, &other, NULL), 0);
+  assert_null (other);
+  assert_int_equal (pending_open (&image, &other, NULL, NULL), -EBUSY);
+  assert_true (is_there ());
+  pending_close (p);
+  assert_false (is_there ());
+  /* Whoever flushes it now has nothing to tell us. */
+  assert_int_equal (block_flush (block, NULL), -EIO);
+}
+
 static void
 a_reader_sees_the_bits_and_leaves_them (void **state)
 {
@@ -666,6 +716,7 @@ main (void)
   };
   const struct CMUnitTest journals[] = {
     cmocka_unit_test (the_bits_of_a_killed_process_are_there),
+    cmocka_unit_test (bits_that_were_disowned_are_for_nobody_else),
     cmocka_unit_test (a_reader_sees_the_bits_and_leaves_them),
     cmocka_unit_test (whenever_it_is_killed),
     cmocka_unit_test (two_do_not_write_to_one_image),

@@ -789,6 +789,76 @@ a_killed_process_loses_no_write (void **state)
   munmap ((void *) done, sizeof *done);
 }
 
+static unsigned failing_flush;  /* the next but so many; 0: none */
+
+int __real_fdatasync (int fd);
+int __wrap_fdatasync (int fd);
+
+int
+__wrap_fdatasync (int fd)
+{
+  if (failing_flush == 0 || --failing_flush > 0)
+    return __real_fdatasync (fd);
+  errno = EIO;
+  return -1;
+}
+
+/* In the other process: a flush failed, and then it is killed, or it ends. */
+static void
+fail_to_flush (const char *path, unsigned nth, bool is_killed)
+{
+  struct image *img = open_file (path, &to_write);
+
+  write_sector (img, 3 * PER_BLOCK + 1, 7);
+  failing_flush = nth;
+  if (image_flush (img, NULL) == 0)
+    _exit (1);
+  check_sector (img, 3 * PER_BLOCK + 1, 7);
+  /* Every flush fails from now on, so that these are lost as well. */
+  write_sector (img, 3 * PER_BLOCK + 3, 8);
+  if (image_flush (img, NULL) == 0)
+    _exit (1);
+  if (!is_killed)
+    image_unref (img);
+  kill (getpid (), SIGKILL);
+}
+
+/* The kernel has told of the data that it could not write, and forgot it: no
+ * bit may say that it is there.  The first flush is of the data, the second
+ * of the bits; then they may be there, whose data is.
+ */
+static void
+bits_of_data_that_was_not_flushed_do_not_count (void **state)
+{
+  unsigned first = 3 * PER_BLOCK;
+  char path[100];
+
+  (void) state;
+  for (unsigned n = 0; n < 4; ++n) {
+    const unsigned nth = 1 + n / 2;
+    struct image *img;
+    pid_t pid;
+    int status;
+
+    save_layer (2, path);
+    pid = fork ();
+    assert_true (pid >= 0);
+    if (pid == 0)
+      fail_to_flush (path, nth, n % 2);
+    assert_int_equal (waitpid (pid, &status, 0), pid);
+    assert_true (WIFSIGNALED (status));
+    for (unsigned again = 0; again < 2; ++again) {
+      img = open_file (path, again ? &to_write : &to_read);
+      assert_true (!((struct vhd *) img->state)->leaf->pending ||
+                   pending_is_empty (((struct vhd *)
+                                      img->state)->leaf->pending));
+      check_sector (img, first + 1, nth == 1 ? 0 : 7);
+      check_sector (img, first + 3, 2000 + first + 3);
+      image_unref (img);
+    }
+  }
+}
+
 /* A parent that was written to, and not finished, is as it was written. */
 static void
 the_journal_of_a_parent_counts (void **state)
@@ -944,6 +1014,7 @@ main (void)
     cmocka_unit_test (a_power_cut_loses_nothing_that_was_flushed),
     cmocka_unit_test (the_test_of_power_cuts_finds_damage),
     cmocka_unit_test (a_killed_process_loses_no_write),
+    cmocka_unit_test (bits_of_data_that_was_not_flushed_do_not_count),
     cmocka_unit_test (the_journal_of_a_parent_counts),
     cmocka_unit_test (the_journal_is_finished_before_the_file_is_changed),
     cmocka_unit_test (the_files_of_a_chain_are_held_as_needed),

@@ -34,6 +34,7 @@ describe (const struct vhd_layer *layer)
 {
   struct pending_image image = {
     .fd = block_file_fd (layer->block),
+    .block = layer->block,
     .name = block_name (layer->block),
     .sectors_per_block = layer->bat.block_size / VHD_SECTOR_SIZE,
   };

@@ -41,6 +41,7 @@ describe (const struct vhdx_layer *layer)
   const struct vhdx_metadata *m = &layer->metadata;
   struct pending_image image = {
     .fd = block_file_fd (layer->block),
+    .block = layer->block,
     .name = block_name (layer->block),
     .sectors_per_block = m->block_size / m->logical,
     .low_bit_first = true,
