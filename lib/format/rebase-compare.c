@@ -229,10 +229,13 @@ has_all (struct image *img, uint64_t off, uint64_t end, bool *all,
 
   *all = true;
   while (r == 0 && *all && off < end) {
-    CLEANUP_EXTENT_LIST struct extent_list list = { VECTOR_INIT, 1 };
+    CLEANUP_EXTENT_LIST struct extent_list list = {
+      VECTOR_INIT, EXTENTS_AT_ONCE
+    };
 
     r = img->ops->own_extents (img, end - off, off, &list, err);
-    *all = r == 0 && list.v.ptr[0].kind != EXTENT_HOLE;
+    for (size_t i = 0; r == 0 && i < list.v.len; ++i)
+      *all = *all && list.v.ptr[i].kind != EXTENT_HOLE;
     off = extent_list_end (&list, off);
   }
   return r;

@@ -28,7 +28,7 @@
 #include "tests/support/vhdx-maker.h"
 
 #define MIB VHDX_MIB
-#define SIZE (3 * MIB)
+#define SIZE (4 * MIB)
 
 #define LONG_NAME \
   "a-name-of-a-hundred-and-forty-letters-a-name-of-a-hundred-and-forty-" \
@@ -95,6 +95,18 @@ add_sectors (struct vhdx_maker *m, uint8_t byte)
   vhdx_maker_set_bits (m, 100, 1);
 }
 
+/* Where no parent has anything. */
+static void
+add_first_sectors (struct vhdx_maker *m, uint64_t block, uint8_t byte)
+{
+  static uint8_t data[MIB];
+  uint32_t sector = m->spec.logical ? m->spec.logical : 512;
+
+  memset (data, byte, sizeof data);
+  vhdx_maker_add_partial (m, block, data);
+  vhdx_maker_set_bits (m, block * MIB / sector, 8);
+}
+
 static void
 make_middle (void)
 {
@@ -129,6 +141,7 @@ make_child (const char *parent, unsigned parent_id, uint32_t sector)
   spec.locators[1] = (struct vhdx_spec_locator) { "volume_path", "\\\\?\\x" };
   m = vhdx_maker_new (&spec);
   add_sectors (m, 0xCC);
+  add_first_sectors (m, 3, 0xCC);
   vhdx_maker_finish (m);
   return m;
 }
