@@ -56,7 +56,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/format/vhd/vhd-space.h"
 
-#define BATCH_BYTES UINT64_C (0x40000000)       /* 1 GiB */
+#define BATCH_BYTES UINT64_C (0x10000000)       /* 256 MiB */
 #define MAX_BATCH 1024          /* places */
 #define FIRST_BATCH 8
 #define MAX_DIRTY_BYTES UINT64_C (0x4000000)    /* to zero at once: 64 MiB */
