@@ -22,6 +22,7 @@
 
 #include <cmocka.h>
 
+#include "lib/base/bytes.h"
 #include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
 #include "lib/format/relocate.h"
@@ -416,6 +417,54 @@ the_same_again_has_nothing_to_do (void **state)
   each_subject (twice);
 }
 
+/* With so many blocks a table of 2 MiB is full.  Where the next bitmap's entry
+ * would be, the metadata begin.
+ */
+static struct vhdx_maker *
+full_table (const struct vhdx_spec *spec)
+{
+  struct vhdx_maker *m = vhdx_maker_new (spec);
+  size_t metadata = m->bat_off + 2 * MIB;
+
+  vhdx_maker_finish (m);
+  m->len = metadata + MIB;
+  memcpy (m->data + metadata, m->data + m->metadata_off, MIB);
+  for (unsigned i = 0; i < 2; ++i) {
+    uint8_t *table = m->data + (i ? VHDX_AT_REGIONS_2 : VHDX_AT_REGIONS_1);
+
+    put_le32 (table + 16 + 24, 2 * MIB);
+    put_le64 (table + 48 + 16, metadata);
+  }
+  vhdx_maker_sum_regions (m);
+  return m;
+}
+
+static void
+a_table_may_be_full (void **state)
+{
+  const struct vhdx_spec spec = { .size = UINT64_C (4033) * 4 * GIB,
+                                  .block_size = 64 * MIB };
+  struct vhdx_maker *m = full_table (&spec);
+  struct block *block = recorder_new (m->data, m->len);
+  struct image_resize_plan plan;
+  struct err err = ERR_INIT;
+  struct vhdx_edit e;
+  uint64_t entry;
+
+  (void) state;
+  if (resize_to (block, spec.size + 64 * MIB, NULL, &plan, &err) < 0 ||
+      vhdx_edit_open (block, &options, &e, NULL, &err) < 0)
+    fail_msg ("%s", err.msg);
+  assert_int_equal (e.layer->metadata.size, spec.size + 64 * MIB);
+  assert_int_equal (e.layer->regions.bat.len, 3 * MIB);
+  assert_int_equal (vhdx_edit_read (&e, &entry, sizeof entry,
+                                    e.bat.off + 2 * MIB, NULL), 0);
+  assert_int_equal (entry, 0);
+  vhdx_edit_close (&e);
+  block_unref (block);
+  vhdx_maker_free (m);
+}
+
 static void
 refused (struct vhdx_maker *m, uint64_t size, int code, const char *what)
 {
@@ -479,6 +528,7 @@ main (void)
     cmocka_unit_test (the_disk_gets_its_size),
     cmocka_unit_test (the_same_again_has_nothing_to_do),
     cmocka_unit_test (what_was_cut_off_does_not_come_back),
+    cmocka_unit_test (a_table_may_be_full),
     cmocka_unit_test (what_can_not_be_is_refused),
     cmocka_unit_test (who_is_asked_to_end_leaves_it_whole),
     cmocka_unit_test (a_fault_leaves_the_old_size_or_the_new),

@@ -385,8 +385,8 @@ may_give_up (const struct vhdx_layer *layer, uint64_t off)
 }
 
 static int
-remove_block (struct vhdx_writer *w, uint64_t block, bool *done,
-              struct err *err)
+remove_block (struct vhdx_writer *w, uint64_t block, bool absent_only,
+              bool *done, struct err *err)
 {
   enum vhdx_state state;
   uint64_t off;
@@ -398,7 +398,7 @@ remove_block (struct vhdx_writer *w, uint64_t block, bool *done,
     *done = true;
     return 0;
   }
-  if (is_in_file (state) && !may_give_up (w->layer, off))
+  if (is_in_file (state) && (absent_only || !may_give_up (w->layer, off)))
     return 0;
   r = vhdx_writer_begin (w, err);
   if (r == 0 && is_in_file (state))
@@ -418,9 +418,9 @@ remove_block (struct vhdx_writer *w, uint64_t block, bool *done,
   return 0;
 }
 
-int
-vhdx_block_remove (struct vhdx_writer *w, uint64_t block, bool *done,
-                   struct err *err)
+static int
+remove_alone (struct vhdx_writer *w, uint64_t block, bool absent_only,
+              bool *done, struct err *err)
 {
   struct err why = ERR_INIT;
   struct busy busy;
@@ -428,7 +428,23 @@ vhdx_block_remove (struct vhdx_writer *w, uint64_t block, bool *done,
 
   *done = false;
   busy_begin (&w->busy, block, &busy);
-  r = remove_block (w, block, done, &why);
+  r = remove_block (w, block, absent_only, done, &why);
   busy_end (&w->busy, &busy);
   return r < 0 ? err_set (err, r, "%s", why.msg) : 0;
+}
+
+int
+vhdx_block_remove (struct vhdx_writer *w, uint64_t block, bool *done,
+                   struct err *err)
+{
+  return remove_alone (w, block, false, done, err);
+}
+
+int
+vhdx_block_hide (struct vhdx_writer *w, uint64_t block, struct err *err)
+{
+  bool done;
+  int r = remove_alone (w, block, true, &done, err);
+
+  return r < 0 ? r : !done;
 }

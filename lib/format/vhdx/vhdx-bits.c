@@ -72,22 +72,32 @@ read_page (struct vhdx_layer *layer, uint64_t off, uint8_t bytes[VHDX_PAGE],
   return r;
 }
 
-/* Step 4. */
+/* Step 4, for units that changed (a bit for each).  The file may have them
+ * already, from a checkpoint, of which the cache knows nothing: who has read
+ * the old bytes, and has not put them there yet, must not do so any more.
+ */
 static int
 write_page (struct vhdx_layer *layer, uint64_t off,
-            const uint8_t bytes[VHDX_PAGE], struct err *err)
+            const uint8_t bytes[VHDX_PAGE], unsigned changed, struct err *err)
 {
-  uint8_t old[VHDX_PAGE];
-  int r = read_page (layer, off, old, err);
+  int r = 0;
 
-  for (unsigned i = 0; r == 0 && i < UNITS_PER_PAGE; ++i) {
-    const uint8_t *unit = bytes + i * SECTOR_CACHE_UNIT;
-
-    if (memcmp (unit, old + i * SECTOR_CACHE_UNIT, SECTOR_CACHE_UNIT) != 0)
+  for (unsigned i = 0; r == 0 && i < UNITS_PER_PAGE; ++i)
+    if (changed & 1U << i)
       r = sector_cache_write (layer->cache, layer->file, layer->number,
-                              off / SECTOR_CACHE_UNIT + i, unit, err);
-  }
+                              off / SECTOR_CACHE_UNIT + i,
+                              bytes + i * SECTOR_CACHE_UNIT, err);
   return r;
+}
+
+/* Those with len bytes from in_page on. */
+static unsigned
+units_of (uint64_t in_page, size_t len)
+{
+  unsigned first = (unsigned) (in_page / SECTOR_CACHE_UNIT);
+  unsigned last = (unsigned) ((in_page + len - 1) / SECTOR_CACHE_UNIT);
+
+  return (2U << last) - (1U << first);
 }
 
 /* Where in the file the bit of a sector of a block is: its byte. */
@@ -131,7 +141,8 @@ clear_bytes (struct vhdx_bits *bits, uint64_t off, size_t len,
     if (r == 0)
       r = vhdx_space_flush (bits->space, err);
     if (r == 0)
-      r = write_page (bits->layer, page_off, bytes, err);
+      r = write_page (bits->layer, page_off, bytes,
+                      units_of (off - page_off, len), err);
   }
   busy_end (&bits->busy, &busy);
   return r;
@@ -160,6 +171,7 @@ vhdx_bits_clear (struct vhdx_bits *bits, uint64_t block, struct err *err)
 struct vhdx_bits_page {
   uint64_t off;                 /* bytes, in the file */
   struct busy busy;
+  unsigned changed;             /* a bit for each unit */
   uint8_t bytes[VHDX_PAGE];
 };
 
@@ -231,6 +243,8 @@ set_in_pages (struct vhdx_bits *bits, const struct pending_snapshot *s)
     if (!is_there (bits, p, &off))
       continue;
     page = find_page (bits, round_down (off, VHDX_PAGE));
+    if (page)
+      page->changed |= units_of (off % VHDX_PAGE, p->nr / 8);
     for (uint32_t n = 0; page && n < p->nr / 8; ++n)
       page->bytes[off % VHDX_PAGE + n] |= p->bits[n];
   }
@@ -260,6 +274,7 @@ hold_pages (struct vhdx_bits *bits, const uint64_t *offs, size_t nr,
     struct vhdx_bits_page *page = &bits->held[bits->nr_held];
 
     page->off = offs[bits->nr_held];
+    page->changed = 0;
     busy_begin (&bits->busy, page->off / VHDX_PAGE, &page->busy);
     r = read_page (bits->layer, page->off, page->bytes, err);
   }
@@ -311,7 +326,8 @@ vhdx_bits_settle (struct vhdx_bits *bits, bool stable, struct err *err)
   int r = 0;
 
   for (size_t i = 0; stable && r == 0 && i < bits->nr_held; ++i)
-    r = write_page (bits->layer, bits->held[i].off, bits->held[i].bytes, err);
+    r = write_page (bits->layer, bits->held[i].off, bits->held[i].bytes,
+                    bits->held[i].changed, err);
   let_go (bits);
   return r;
 }

@@ -322,7 +322,9 @@ zero_without_place (struct vhdx_writer *w, const struct vhdx_part *part,
     return r;
   if (found->state == VHDX_NOT_PRESENT && !vhdx_is_whole_block (w, part))
     return 0;
-  return vhdx_block_remove (w, part->block, done, err);
+  r = vhdx_block_hide (w, part->block, err);
+  *done = r == 0;
+  return r;
 }
 
 /* Whole sectors. */
@@ -340,7 +342,7 @@ zero_sectors (struct vhdx_writer *w, const struct vhdx_part *part,
     r = zero_without_place (w, part, &found, &done, err);
   else if (vhdx_is_whole_block (w, part) && !(flags & BLOCK_NO_HOLE))
     r = vhdx_block_remove (w, part->block, &done, err);
-  if (r < 0 || done)
+  if (r != 0 || done)
     return r;
   if (is_in_file (&found))
     r = is_here (w, part, &found, &here, err);
@@ -365,7 +367,7 @@ zero_in_sector (struct vhdx_writer *w, const struct vhdx_part *part,
 
   if (r == 0 && !is_in_file (&found))
     r = zero_without_place (w, part, &found, &done, err);
-  return r < 0 || done ? r : vhdx_child_write (w, part, zeros, err);
+  return r != 0 || done ? r : vhdx_child_write (w, part, zeros, err);
 }
 
 int

@@ -275,6 +275,8 @@ vhdx_pending_finish (struct vhdx_layer *layer, struct report *report,
   r = vhdx_writer_new (layer, &w, report, err);
   if (r == 0)
     vhdx_writer_free (w);
+  if (r == 0 && !uuid_is_zero (layer->header.log_guid))
+    r = err_set (err, -EIO, "the log could not be emptied");
   if (own)
     layer->cache = NULL;
   sector_cache_free (own);

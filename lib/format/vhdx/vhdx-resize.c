@@ -251,7 +251,9 @@ copy_table (struct vhdx_edit *e, const struct new_entries *new,
   if (r == 0)
     r = vhdx_edit_append (e, len, &region, err);
   if (r == 0)
-    r = copy_entries (e, 0, new->first, region, buf, err);
+    r = copy_entries (e, 0, min_u64 (new->first,
+                                     e->bat.len / VHDX_BAT_ENTRY_SIZE),
+                      region, buf, err);
   if (r == 0)
     r = write_entries (e, new, region, err);
   if (r == 0 && new->keep != UINT64_MAX)

@@ -144,10 +144,8 @@ static int
 zero_absent (struct vhdx_writer *w, const struct found *found,
              struct err *err)
 {
-  bool done;
-
   return found->state == VHDX_UNDEFINED || found->state == VHDX_UNMAPPED
-    ? vhdx_block_remove (w, found->part.block, &done, err) : 0;
+    ? vhdx_block_hide (w, found->part.block, err) : 0;
 }
 
 static int

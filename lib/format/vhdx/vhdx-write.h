@@ -291,6 +291,11 @@ int vhdx_block_add (struct vhdx_writer *w, uint64_t block, uint32_t in_block,
 int vhdx_block_remove (struct vhdx_writer *w, uint64_t block, bool *done,
                        struct err *err);
 
+/* Make a block zero that is not in the file.  Returns 1 if it is by now, and
+ * has to be looked up again: nothing was done; 0; or an error.
+ */
+int vhdx_block_hide (struct vhdx_writer *w, uint64_t block, struct err *err);
+
 /* Is len bytes at off zero in the parents (all of it, if there is none)?  No
  * is said of what is not known without reading it.
  */
