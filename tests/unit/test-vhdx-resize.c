@@ -417,6 +417,69 @@ the_same_again_has_nothing_to_do (void **state)
   each_subject (twice);
 }
 
+/* Whatever entries there were is not believed when the disk grows. */
+static void
+entries_that_were_not_needed_do_not_come_back (void **state)
+{
+  struct vhdx_maker *m = make_disk (&subjects[0]);
+  CLEANUP_IMAGE struct image *img = NULL;
+  static uint8_t found[MIB];
+  struct image_resize_plan plan;
+  struct err err = ERR_INIT;
+  struct block *block;
+
+  (void) state;
+  put_le64 (m->data + m->bat_off + 4 * 8, 4 * MIB | VHDX_PRESENT);
+  put_le64 (m->data + m->bat_off + 1000 * 8, 4 * MIB | VHDX_PRESENT);
+  block = recorder_new (m->data, m->len);
+  if (resize_to (block, 1100 * (uint64_t) MIB, NULL, &plan, &err) < 0 ||
+      image_open_block (block, &options, &img, NULL, &err) < 0)
+    fail_msg ("%s", err.msg);
+  assert_int_equal (image_pread (img, found, MIB, 4 * MIB, NULL), 0);
+  assert_true (relocate_is_zero (found, MIB));
+  assert_int_equal (image_pread (img, found, MIB, 1000 * (uint64_t) MIB,
+                                 NULL), 0);
+  assert_true (relocate_is_zero (found, MIB));
+  block_unref (block);
+  vhdx_maker_free (m);
+}
+
+/* The metadata lie where the last block would go on, which who reads does not
+ * need.
+ */
+static void
+a_block_that_ends_in_a_region_moves (void **state)
+{
+  const uint64_t old_size = 2 * MIB + 4096;
+  struct vhdx_maker *m = vhdx_maker_new (&(struct vhdx_spec) {
+      .size = old_size, .block_size = 2 * MIB });
+  CLEANUP_IMAGE struct image *img = NULL;
+  static uint8_t data[2 * MIB], disk[2 * MIB + 4096];
+  struct image_resize_plan plan;
+  struct err err = ERR_INIT;
+  struct block *block;
+  size_t off;
+
+  (void) state;
+  memset (data, 0x44, sizeof data);
+  memset (disk + 2 * MIB, 0x44, 4096);
+  off = vhdx_maker_add_block (m, 1, data);
+  vhdx_maker_finish (m);
+  memcpy (m->data + off + MIB, m->data + m->metadata_off, MIB);
+  for (unsigned i = 0; i < 2; ++i)
+    put_le64 (m->data + (i ? VHDX_AT_REGIONS_2 : VHDX_AT_REGIONS_1) + 48 + 16,
+              off + MIB);
+  vhdx_maker_sum_regions (m);
+  block = recorder_new (m->data, m->len);
+  if (resize_to (block, LARGE, NULL, &plan, &err) < 0 ||
+      image_open_block (block, &options, &img, NULL, &err) < 0 ||
+      compare (img, disk, old_size, &err) < 0)
+    fail_msg ("%s", err.msg);
+  assert_int_equal (plan.to_move, 4096);
+  block_unref (block);
+  vhdx_maker_free (m);
+}
+
 /* With so many blocks a table of 2 MiB is full.  Where the next bitmap's entry
  * would be, the metadata begin.
  */
@@ -528,6 +591,8 @@ main (void)
     cmocka_unit_test (the_disk_gets_its_size),
     cmocka_unit_test (the_same_again_has_nothing_to_do),
     cmocka_unit_test (what_was_cut_off_does_not_come_back),
+    cmocka_unit_test (entries_that_were_not_needed_do_not_come_back),
+    cmocka_unit_test (a_block_that_ends_in_a_region_moves),
     cmocka_unit_test (a_table_may_be_full),
     cmocka_unit_test (what_can_not_be_is_refused),
     cmocka_unit_test (who_is_asked_to_end_leaves_it_whole),
