@@ -56,6 +56,21 @@ digest_end (struct digest *d, uint8_t out[DIGEST_SIZE], struct err *err)
   return 0;
 }
 
+int
+digest_of (const void *buf, size_t len, uint8_t out[DIGEST_SIZE],
+           struct err *err)
+{
+  uint8_t bytes[EVP_MAX_MD_SIZE];
+  unsigned got = 0;
+
+  if (EVP_Digest (buf, len, bytes, &got, EVP_sha256 (), NULL) != 1 ||
+      got != DIGEST_SIZE)
+    return err_set (err, -EIO, "OpenSSL failed at a SHA-256");
+  for (unsigned i = 0; i < DIGEST_SIZE; ++i)
+    out[i] = bytes[i];
+  return 0;
+}
+
 void
 digest_free (struct digest *d)
 {

@@ -25,6 +25,10 @@ void digest_add (struct digest *digest, const void *buf, size_t len);
 int digest_end (struct digest *digest, uint8_t out[DIGEST_SIZE],
                 struct err *err);
 
+/* Of bytes that are all there.  The errors of the others. */
+int digest_of (const void *buf, size_t len, uint8_t out[DIGEST_SIZE],
+               struct err *err);
+
 void digest_free (struct digest *digest);       /* NULL is fine */
 
 #define CLEANUP_DIGEST __attribute__ ((__cleanup__ (digest_cleanup)))

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+#include <config.h>
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "lib/base/bytes.h"
+#include "lib/base/checked.h"
+#include "lib/base/crc32c.h"
+#include "lib/repo/nbi-sheet.h"
+
+#define MAGIC "NBIs"
+#define CRC_OFF 60
+
+static const struct {
+  const char *name;
+  uint32_t size;                /* of an entry */
+} tables[] = {
+  [NBI_TABLE_CHUNKS] = { "chunk table", 64 },
+  [NBI_TABLE_DIRECTORY] = { "directory", NBI_GROUP_SIZE },
+  [NBI_TABLE_ROOT] = { "root", NBI_ROOT_SIZE },
+  [NBI_TABLE_FILES] = { "files", NBI_FILE_SIZE },
+  [NBI_TABLE_RANGES] = { "unreadable", NBI_RANGE_SIZE },
+};
+
+uint32_t
+nbi_entry_size (enum nbi_table table)
+{
+  return tables[table].size;
+}
+
+uint32_t
+nbi_sheet_entries (enum nbi_table table)
+{
+  return (NBI_SHEET_SIZE - NBI_SHEET_HEADER) / tables[table].size;
+}
+
+uint64_t
+nbi_nr_sheets (enum nbi_table table, uint64_t nr_entries)
+{
+  return div_round_up (nr_entries, nbi_sheet_entries (table));
+}
+
+/* With the checksum's own bytes as zeros. */
+static uint32_t
+checksum (const uint8_t *buf)
+{
+  static const uint8_t zeros[4];
+  uint32_t crc = crc32c_update (0, buf, CRC_OFF);
+
+  crc = crc32c_update (crc, zeros, sizeof zeros);
+  return crc32c_update (crc, buf + CRC_OFF + 4, NBI_SHEET_SIZE - CRC_OFF - 4);
+}
+
+void
+nbi_sheet_seal (const struct nbi_sheet *sheet, uint8_t buf[NBI_SHEET_SIZE])
+{
+  memset (buf, 0, NBI_SHEET_HEADER);
+  memcpy (buf, MAGIC, 4);
+  buf[4] = (uint8_t) sheet->table;
+  put_le16 (buf + 6, (uint16_t) sheet->count);
+  put_le64 (buf + 8, sheet->salt);
+  put_le64 (buf + 16, sheet->off);
+  put_le32 (buf + 24, sheet->number);
+  memcpy (buf + 28, sheet->nonce, sizeof sheet->nonce);
+  put_le32 (buf + CRC_OFF, checksum (buf));
+}
+
+int
+nbi_sheet_check (const uint8_t buf[NBI_SHEET_SIZE],
+                 const struct nbi_sheet *sheet, struct err *err)
+{
+  const char *name = tables[sheet->table].name;
+  size_t used = NBI_SHEET_HEADER +
+    (size_t) sheet->count * tables[sheet->table].size;
+  int r;
+
+  if (memcmp (buf, MAGIC, 4) != 0 || get_le32 (buf + CRC_OFF) != checksum (buf))
+    return nbi_refuse (err, 50, "%s: the sheet at %" PRIu64 " is none", name,
+                       sheet->off);
+  if (get_le64 (buf + 8) != sheet->salt ||
+      memcmp (buf + 28, sheet->nonce, sizeof sheet->nonce) != 0)
+    return nbi_refuse (err, 51, "%s: the sheet at %" PRIu64 " is of another"
+                       " file, or another attempt at it", name, sheet->off);
+  if (get_le64 (buf + 16) != sheet->off)
+    return nbi_refuse (err, 52, "%s: the sheet at %" PRIu64 " belongs to %"
+                       PRIu64, name, sheet->off, get_le64 (buf + 16));
+  if (buf[4] != sheet->table || get_le32 (buf + 24) != sheet->number)
+    return nbi_refuse (err, 53, "%s: at %" PRIu64 " is sheet %" PRIu32
+                       " of table %u, not %" PRIu32, name, sheet->off,
+                       get_le32 (buf + 24), buf[4], sheet->number);
+  if (get_le16 (buf + 6) != sheet->count)
+    return nbi_refuse (err, 54, "%s: sheet %" PRIu32 " has %u entries, not %"
+                       PRIu32, name, sheet->number, get_le16 (buf + 6),
+                       sheet->count);
+  if (!nbi_is_zeros (buf + used, NBI_SHEET_SIZE - used))
+    return nbi_refuse (err, 56, "%s: sheet %" PRIu32 " has bytes behind its"
+                       " entries", name, sheet->number);
+  r = nbi_check_zeros (buf, 5, 1, name, err);
+  if (r == 0)
+    r = nbi_check_zeros (buf, 32, CRC_OFF - 32, name, err);
+  return r;
+}
+
+/*--- Directory --------------------------------------------------------------*/
+
+static bool
+has_sheet (const struct nbi_group *g, unsigned i)
+{
+  return (g->bits[i / 8] >> i % 8 & 1) != 0;
+}
+
+static unsigned
+sheets_below (const struct nbi_group *g, unsigned end)
+{
+  unsigned nr = 0;
+
+  for (unsigned i = 0; i < end; ++i)
+    nr += has_sheet (g, i);
+  return nr;
+}
+
+uint64_t
+nbi_group_sheet (const struct nbi_group *g, unsigned i)
+{
+  if (!has_sheet (g, i))
+    return 0;
+  return g->off + (uint64_t) sheets_below (g, i) * NBI_SHEET_SIZE;
+}
+
+void
+nbi_group_encode (const struct nbi_group *g, uint8_t buf[NBI_GROUP_SIZE])
+{
+  put_le64 (buf, g->off);
+  memcpy (buf + 8, g->bits, sizeof g->bits);
+}
+
+int
+nbi_group_decode (const uint8_t buf[NBI_GROUP_SIZE], uint32_t index,
+                  uint64_t nr_ordinals, uint64_t end, struct nbi_group *out,
+                  struct err *err)
+{
+  struct nbi_group g = { .off = get_le64 (buf) };
+  uint64_t first = (uint64_t) index * NBI_GROUP_SHEETS;
+  unsigned nr;
+
+  memcpy (g.bits, buf + 8, sizeof g.bits);
+  nr = sheets_below (&g, NBI_GROUP_SHEETS);
+  if ((nr == 0) != (g.off == 0))
+    return nbi_refuse (err, 65, "directory: group %" PRIu32 " has %u sheets at"
+                       " %" PRIu64, index, nr, g.off);
+  if (nr > 0 && (g.off % NBI_SHEET_SIZE != 0 || g.off < NBI_HEADER_SIZE ||
+                 !range_fits (g.off, (uint64_t) nr * NBI_SHEET_SIZE, end)))
+    return nbi_refuse (err, 64, "directory: group %" PRIu32 " has its %u"
+                       " sheets at %" PRIu64, index, nr, g.off);
+  for (unsigned i = 0; i < NBI_GROUP_SHEETS; ++i)
+    if (has_sheet (&g, i) && (first + i) * NBI_SHEET_ORDINALS >= nr_ordinals)
+      return nbi_refuse (err, 66, "directory: sheet %" PRIu64 " of a table of %"
+                         PRIu64 " ordinals", first + i, nr_ordinals);
+  *out = g;
+  return 0;
+}
+
+/*--- Root, files, ranges ----------------------------------------------------*/
+
+void
+nbi_root_encode (const struct nbi_root *root, uint8_t buf[NBI_ROOT_SIZE])
+{
+  put_le32 (buf, root->file);
+  put_le32 (buf + 4, root->ordinal);
+  memcpy (buf + 8, root->hash, DIGEST_SIZE);
+}
+
+int
+nbi_root_decode (const uint8_t buf[NBI_ROOT_SIZE], uint32_t nr_files,
+                 struct nbi_root *root, struct err *err)
+{
+  uint32_t file = get_le32 (buf), ordinal = get_le32 (buf + 4);
+
+  if (file == NBI_NONE ? ordinal > NBI_UNREADABLE
+      : file >= nr_files || ordinal == NBI_NONE)
+    return nbi_refuse (err, 80, "root: record %" PRIu32 " of file %" PRIu32
+                       " of %" PRIu32, ordinal, file, nr_files);
+  root->file = file;
+  root->ordinal = ordinal;
+  memcpy (root->hash, buf + 8, DIGEST_SIZE);
+  return 0;
+}
+
+void
+nbi_file_encode (const struct nbi_file *file, uint8_t buf[NBI_FILE_SIZE])
+{
+  memcpy (buf, file->uuid, UUID_SIZE);
+  memcpy (buf + 16, file->run, UUID_SIZE);
+  put_le32 (buf + 32, file->uses);
+  put_le32 (buf + 36, 0);
+}
+
+/* Where there is no vault, there is no other file than this one. */
+static bool
+is_elsewhere (const struct nbi_file *file, const struct nbi_header *h)
+{
+  return uuid_is_zero (h->vault) &&
+    (memcmp (file->uuid, h->file, UUID_SIZE) != 0 ||
+     memcmp (file->run, h->run, UUID_SIZE) != 0);
+}
+
+int
+nbi_file_decode (const uint8_t buf[NBI_FILE_SIZE], const uint8_t *before,
+                 const struct nbi_header *h, struct nbi_file *out,
+                 struct err *err)
+{
+  struct nbi_file file = { .uses = get_le32 (buf + 32) };
+
+  memcpy (file.uuid, buf, UUID_SIZE);
+  memcpy (file.run, buf + 16, UUID_SIZE);
+  if (uuid_is_zero (file.uuid) || uuid_is_zero (file.run))
+    return nbi_refuse (err, 82, "files: a UUID is zeros");
+  if (before != NULL && memcmp (before, file.uuid, UUID_SIZE) >= 0)
+    return nbi_refuse (err, 82, "files: UUIDs are not ascending");
+  if (file.uses == 0 || file.uses > 2 * nbi_nr_pages (h))
+    return nbi_refuse (err, 82, "files: %" PRIu32 " uses by %" PRIu64
+                       " pages", file.uses, nbi_nr_pages (h));
+  if (is_elsewhere (&file, h))
+    return nbi_refuse (err, 82, "files: another file than this one, which is"
+                       " in no vault");
+  if (!nbi_is_zeros (buf + 36, 4))
+    return nbi_check_zeros (buf, 36, 4, "files", err);
+  *out = file;
+  return 0;
+}
+
+void
+nbi_range_encode (const struct nbi_range *range, uint8_t buf[NBI_RANGE_SIZE])
+{
+  put_le64 (buf, range->off);
+  put_le64 (buf + 8, range->len);
+}
+
+int
+nbi_range_decode (const uint8_t buf[NBI_RANGE_SIZE], const uint8_t *before,
+                  const struct nbi_header *h, struct nbi_range *range,
+                  struct err *err)
+{
+  uint64_t off = get_le64 (buf), len = get_le64 (buf + 8);
+  uint64_t end_before = before == NULL ? 0
+    : get_le64 (before) + get_le64 (before + 8);
+
+  if (len == 0 || !range_fits (off, len, h->disk_size))
+    return nbi_refuse (err, 84, "unreadable: %" PRIu64 " bytes at %" PRIu64
+                       " of a disk of %" PRIu64, len, off, h->disk_size);
+  if (off % 512 != 0 ||
+      ((off + len) % 512 != 0 && off + len != h->disk_size))
+    return nbi_refuse (err, 84, "unreadable: %" PRIu64 " bytes at %" PRIu64
+                       " are no sectors", len, off);
+  if (before != NULL && off <= end_before)
+    return nbi_refuse (err, 84, "unreadable: the range at %" PRIu64 " begins"
+                       " at or in front of the end of the one before, %"
+                       PRIu64, off, end_before);
+  range->off = off;
+  range->len = len;
+  return 0;
+}
