@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* What becomes of each chunk: first by any thread for itself, then in the
+ * order of the disk.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "lib/base/checked.h"
+#include "lib/repo/backup-private.h"
+#include "lib/repo/chunk-source.h"
+
+/*--- By any thread ----------------------------------------------------------*/
+
+/* Has the base these bytes, at the same place?  What of it can't be read it has
+ * not: then they are written again.
+ */
+static void
+compare_to_base (struct generation *base, uint64_t c, struct examined *e)
+{
+  struct generation_chunk before;
+  struct nbi_record record;
+
+  if (c >= nbi_nr_chunks (generation_header (base)) ||
+      generation_find (base, c, &before, NULL) < 0 || before.file == NULL)
+    return;
+  e->known = before.kind == NBI_DATA &&
+    generation_record (base, c, &before, &record, NULL) == 0 &&
+    record.plain == e->record.plain &&
+    memcmp (record.identity, e->record.identity, DIGEST_SIZE) == 0 &&
+    generation_file (base, before.index, &e->file, NULL) == 0;
+  e->record.ordinal = before.ordinal;
+  file_reader_unref (before.file);
+}
+
+static int
+examine_data (struct backup *b, struct hand *hand, uint64_t c,
+              const uint8_t *plain, uint8_t *room, struct examined *e,
+              struct err *err)
+{
+  struct generation *base = b->options->base;
+  int r;
+
+  if (e->kind == NBI_DATA && crew_is_zero (plain, e->record.plain)) {
+    e->kind = NBI_ZERO;
+    return 0;
+  }
+  r = nbi_identity (plain, e->record.plain, e->record.identity, err);
+  if (r == 0 && base != NULL && e->kind == NBI_DATA)
+    compare_to_base (base, c, e);
+  if (r == 0 && !e->known)
+    r = payload_encode (hand->encoder, plain, &e->record, room, &e->payload,
+                        err);
+  return r;
+}
+
+/* Chunks that are to be read, side by side: those from `first' to `end'. */
+static int
+read_chunks (struct backup *b, struct hand *hand, uint8_t *buf, size_t len,
+             uint64_t off, struct err *err)
+{
+  struct err why = ERR_INIT;
+  int r = block_pread (b->source, buf, len, off, &why);
+
+  if (r < 0 && bad_sectors_may_be (r))
+    return bad_sectors_read (b->source, buf, len, off, &hand->bad, err);
+  if (r < 0 && err != NULL)
+    *err = why;
+  return r;
+}
+
+/* How many bytes of the chunk at off could not be read. */
+static uint64_t
+bad_bytes (const struct hand *hand, uint64_t off, uint64_t len)
+{
+  uint64_t n = 0;
+
+  for (size_t i = 0; i < hand->bad.len; ++i) {
+    const struct nbi_range *range = &hand->bad.ptr[i];
+    uint64_t start = max_u64 (range->off, off);
+    uint64_t end = min_u64 (range->off + range->len, off + len);
+
+    if (start < end)
+      n += end - start;
+  }
+  return n;
+}
+
+/* One extent of the piece: chunks with data, or with zeros. */
+static int
+examine_extent (struct backup *b, const struct crew_member *me,
+                struct hand *hand, const struct extent *extent,
+                struct err *err)
+{
+  const struct nbi_header *h = &b->header;
+  bool zero = copy_kind_is_zero (extent->kind);
+  size_t in = (size_t) (extent->off - me->range.off);
+  uint64_t end = extent->off + extent->len;
+  int r = 0;
+
+  if (!zero)
+    r = read_chunks (b, hand, me->buffers[0] + in, (size_t) extent->len,
+                     extent->off, err);
+  for (uint64_t off = extent->off; r == 0 && off < end;
+       off += h->chunk_size, in += h->chunk_size) {
+    uint64_t c = off / h->chunk_size, bad;
+    struct examined *e = &hand->chunks[hand->nr++];
+
+    *e = (struct examined) {
+      .kind = zero ? NBI_ZERO : NBI_DATA,
+      .record = {
+        .kind = NBI_CHUNK,
+        .number = (uint32_t) c,
+        .plain = nbi_chunk_len (h, c),
+      },
+    };
+    if (zero)
+      continue;
+    bad = bad_bytes (hand, off, e->record.plain);
+    if (bad > 0)
+      e->kind = bad == e->record.plain ? NBI_UNREADABLE : NBI_DATA_IN_PART;
+    if (e->kind != NBI_UNREADABLE)
+      r = examine_data (b, hand, c, me->buffers[0] + in, me->buffers[1] + in,
+                        e, err);
+  }
+  return r;
+}
+
+int
+backup_examine (struct backup *b, const struct crew_member *me,
+                struct hand *hand, struct err *err)
+{
+  int r = 0;
+
+  hand->nr = 0;
+  hand->bad.len = 0;
+  for (size_t i = 0; r == 0 && i < me->range.extents.len; ++i)
+    r = examine_extent (b, me, hand, &me->range.extents.ptr[i], err);
+  return r;
+}
+
+/*--- One after the other ----------------------------------------------------*/
+
+static int
+append_data (struct backup *b, const struct examined *e, struct err *err)
+{
+  struct nbi_record record = e->record;
+  struct map_cell cell = { .kind = e->kind, .identity = record.identity };
+  int r;
+
+  ++b->counts.data;
+  if (e->known) {
+    cell.ordinal = record.ordinal;
+    r = file_table_add (&b->files, e->file.uuid, e->file.run, &cell.file, err);
+  }
+  else if (identity_index_find (b->known, record.identity, &cell.file,
+                                &cell.ordinal))
+    r = 0;
+  else {
+    r = run_add (b->run, &record, e->payload, &cell.file, err);
+    cell.ordinal = record.ordinal;
+    if (r == 0) {
+      identity_index_add (b->known, record.identity, cell.file, cell.ordinal);
+      ++b->counts.fresh;
+      b->counts.stored += record.stored;
+    }
+  }
+  return r < 0 ? r : map_writer_add (b->map, &cell, 1, err);
+}
+
+/* Chunks that read as zeros, of which perhaps nothing is used. */
+static int
+append_zeros (struct backup *b, uint64_t off, uint64_t end, struct err *err)
+{
+  int r = 0;
+
+  while (r == 0 && off < end) {
+    uint64_t until, n;
+    bool uses = chunk_source_uses (b->source, off, end, &until);
+    struct map_cell cell = { .kind = uses ? NBI_ZERO : NBI_UNALLOCATED };
+
+    n = div_round_up (until - off, b->header.chunk_size);
+    r = map_writer_add (b->map, &cell, n, err);
+    *(uses ? &b->counts.zero : &b->counts.unallocated) += n;
+    off = until;
+  }
+  return r;
+}
+
+static int
+append_bad (struct backup *b, const struct hand *hand, struct err *err)
+{
+  for (size_t i = 0; i < hand->bad.len; ++i) {
+    const struct nbi_range *range = &hand->bad.ptr[i];
+    struct nbi_range *last = b->bad.len > 0 ? &b->bad.ptr[b->bad.len - 1]
+      : NULL;
+
+    b->counts.unreadable_bytes += range->len;
+    if (last != NULL && last->off + last->len == range->off)
+      last->len += range->len;
+    else if (vector_append (&b->bad, range) < 0)
+      return err_nomem (err);
+  }
+  return 0;
+}
+
+int
+backup_append (struct backup *b, const struct copy_range *range,
+               const struct hand *hand, struct err *err)
+{
+  uint64_t off = range->off, end = range->off + range->len;
+  const struct map_cell unreadable = { .kind = NBI_UNREADABLE };
+  int r = 0;
+
+  if (range->zero)
+    return append_zeros (b, off, end, err);
+  for (size_t i = 0; r == 0 && i < hand->nr; ++i) {
+    const struct examined *e = &hand->chunks[i];
+    uint64_t next = min_u64 (off + b->header.chunk_size, end);
+
+    if (e->kind == NBI_ZERO)
+      r = append_zeros (b, off, next, err);
+    else if (e->kind == NBI_UNREADABLE) {
+      ++b->counts.unreadable;
+      r = map_writer_add (b->map, &unreadable, 1, err);
+    }
+    else
+      r = append_data (b, e, err);
+    off = next;
+  }
+  return r < 0 ? r : append_bad (b, hand, err);
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* What backup.c and backup-chunks.c share. */
+
+#ifndef NBDIMAGE_REPO_BACKUP_PRIVATE_H
+#define NBDIMAGE_REPO_BACKUP_PRIVATE_H
+
+#include "lib/copy/crew.h"
+#include "lib/repo/backup.h"
+#include "lib/repo/bad-sectors.h"
+#include "lib/repo/identity-index.h"
+#include "lib/repo/map-writer.h"
+#include "lib/repo/payload.h"
+
+/* Chunks in what a thread takes at once. */
+#define MAX_CELLS (COPY_PIECE / NBI_CHUNK_MIN)
+
+/* A chunk, as far as a thread can tell alone. */
+struct examined {
+  enum nbi_cell_kind kind;
+  bool known;                   /* the base has it: file and ordinal */
+  struct nbi_file file;
+  struct nbi_record record;     /* of data: the identity; unless it is known,
+                                   what there is to append */
+  const void *payload;
+};
+
+/* What a thread has of its own. */
+struct hand {
+  struct payload_encoder *encoder;
+  struct nbi_range_vector bad;  /* of the piece it is at */
+  size_t nr;                    /* chunks in the piece */
+  struct examined chunks[MAX_CELLS];
+};
+
+struct backup {
+  struct crew crew;
+  struct block *source;         /* chunk_source */
+  const struct backup_options *options;
+  struct nbi_header header;
+  struct hand **hands;          /* by slot; NULL: not made yet */
+
+  pthread_mutex_t lock;         /* guards what follows */
+  pthread_cond_t moved;
+  uint64_t appended;            /* bytes of the disk that are in the files */
+  struct err first;             /* code 0: nothing failed */
+
+  /* Of who appends: it is the one whose piece begins at `appended'. */
+  struct file_table files;
+  struct run *run;
+  struct map_writer *map;
+  struct identity_index *known;
+  struct nbi_range_vector bad;
+  struct manifest_counts counts;
+};
+
+/* Read a piece of the disk, and make of each chunk what can be made without
+ * knowing what others do.
+ */
+int backup_examine (struct backup *b, const struct crew_member *me,
+                    struct hand *hand, struct err *err);
+
+/* Append them. */
+int backup_append (struct backup *b, const struct copy_range *range,
+                   const struct hand *hand, struct err *err);
+
+#endif /* NBDIMAGE_REPO_BACKUP_PRIVATE_H */

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* A disk becomes a generation: docs/NBI.md §14 from B4 on, wherever the files
+ * go.
+ *
+ *   read → zero test → identity → the same as before? → compress → append
+ *
+ * All but the last is done by many threads at once, each at its own part of
+ * the disk; they append one after the other, in the order of the disk.  So the
+ * files of the same disk are the same each time, but for what is random in
+ * them.  Memory: 4 MiB and what a codec keeps for each thread, 32 MiB of
+ * identities, and what map_writer and file_writer say.
+ */
+
+#ifndef NBDIMAGE_REPO_BACKUP_H
+#define NBDIMAGE_REPO_BACKUP_H
+
+#include "lib/base/job.h"
+#include "lib/base/report.h"
+#include "lib/fsmap/used-map.h"
+#include "lib/repo/generation.h"
+#include "lib/repo/manifest.h"
+#include "lib/repo/run.h"
+
+#define BACKUP_CHUNK_SIZE (UINT32_C (64) * 1024)
+
+struct backup_options {
+  /* What the headers say: disk_size to physical, name, creator, run, vault,
+   * time; the rest is set here.
+   */
+  struct nbi_header header;
+
+  enum nbi_codec codec;
+  int level;                    /* of zstd; 0: the usual one */
+  unsigned threads;             /* 0: as many as there are processors */
+  uint64_t file_limit;          /* bytes of a file; 0: there is only one */
+
+  /* What of the disk is used, finished; NULL: everything. */
+  const struct used_map *used;
+
+  /* The generation before, with the same chunk size: what did not change
+   * since is not written again.  NULL: there is none.
+   */
+  struct generation *base;
+
+  /* What else the manifest says: hashes, counts and what is in the header
+   * are set here.
+   */
+  struct manifest *manifest;
+};
+
+struct backup_result {
+  struct manifest_counts counts;        /* as in the manifest */
+  uint64_t bytes;                       /* of the files, all of them */
+  uint32_t nr_files;
+};
+
+/* Back up the disk, which has the size that the header says, and which must
+ * not change meanwhile.  Sectors that can't be read are recorded, and told by
+ * the result.  job: phase "backing up", in bytes of the disk; -ECANCELED.
+ * After a failure the files are torn, and nothing was ended.
+ */
+int backup_disk (struct block *disk, const struct backup_options *options,
+                 const struct run_place *place, struct backup_result *result,
+                 struct job *job, struct err *err);
+
+#endif /* NBDIMAGE_REPO_BACKUP_H */

@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* Bytes go through one buffer, so that small things cost no system call each,
+ * and the sink gets pieces of 1 MiB.  writer->off is where the next byte will
+ * lie in the file, buffered or not.
+ *
+ * What a crash leaves is a file without a trailer (§3, "Writing it").
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <xxhash.h>
+
+#include "lib/base/checked.h"
+#include "lib/base/cleanup.h"
+#include "lib/base/vector.h"
+#include "lib/repo/file-writer.h"
+#include "lib/repo/nbi-trailer.h"
+
+#define BUFFER_SIZE (1024 * 1024)
+#define MAX_ORDINALS UINT32_MAX         /* NBI-103 */
+
+DEFINE_VECTOR (group_list, struct nbi_group);
+
+struct file_writer {
+  const struct nbi_header *header;
+  struct sink *sink;
+  int failed;                   /* negative errno, or 0 */
+  struct err why;
+
+  uint8_t *buffer;
+  size_t buffered;
+  uint64_t off;
+
+  uint8_t *entries;             /* of the group that is not written yet */
+  uint32_t nr_entries;
+  struct group_list groups;     /* that are */
+
+  struct nbi_trailer trailer;   /* as far as it is known */
+};
+
+int
+file_writer_new (const struct nbi_header *header, struct sink *sink,
+                 struct file_writer **out, struct err *err)
+{
+  struct file_writer *writer = calloc (1, sizeof *writer);
+
+  if (writer == NULL)
+    return err_nomem (err);
+  writer->header = header;
+  writer->sink = sink;
+  writer->buffer = malloc (BUFFER_SIZE);
+  writer->entries = malloc (NBI_GROUP_ORDINALS * NBI_ENTRY_SIZE);
+  if (writer->buffer == NULL || writer->entries == NULL) {
+    file_writer_free (writer);
+    return err_nomem (err);
+  }
+  nbi_header_encode (header, writer->buffer);
+  writer->buffered = writer->off = NBI_HEADER_SIZE;
+  *out = writer;
+  return 0;
+}
+
+void
+file_writer_free (struct file_writer *writer)
+{
+  if (writer == NULL)
+    return;
+  vector_free (&writer->groups);
+  free (writer->entries);
+  free (writer->buffer);
+  free (writer);
+}
+
+/*--- Bytes ------------------------------------------------------------------*/
+
+static int
+drain (struct file_writer *writer, struct err *err)
+{
+  int r = writer->sink->write (writer->sink, writer->buffer, writer->buffered,
+                               err);
+
+  writer->buffered = 0;
+  return r;
+}
+
+static int
+put (struct file_writer *writer, const void *buf, size_t len, struct err *err)
+{
+  const uint8_t *p = buf;
+
+  writer->off += len;
+  while (len > 0) {
+    size_t n = (size_t) min_u64 (len, BUFFER_SIZE - writer->buffered);
+
+    memcpy (writer->buffer + writer->buffered, p, n);
+    writer->buffered += n;
+    p += n;
+    len -= n;
+    if (writer->buffered == BUFFER_SIZE) {
+      int r = drain (writer, err);
+
+      if (r < 0)
+        return r;
+    }
+  }
+  return 0;
+}
+
+/* Zeros up to a multiple of unit, at most 4096. */
+static int
+pad (struct file_writer *writer, uint32_t unit, struct err *err)
+{
+  static const uint8_t zeros[NBI_SHEET_SIZE];
+
+  return put (writer, zeros,
+              (size_t) (round_up (writer->off, unit) - writer->off), err);
+}
+
+/*--- Tables -----------------------------------------------------------------*/
+
+/* One sheet at the end of the file; its entries are in buf already. */
+static int
+put_sheet (struct file_writer *writer, enum nbi_table table, uint64_t number,
+           uint32_t count, uint8_t buf[NBI_SHEET_SIZE], struct err *err)
+{
+  const struct nbi_header *h = writer->header;
+  struct nbi_sheet sheet = {
+    .salt = h->salt,
+    .off = writer->off,
+    .number = (uint32_t) number,
+    .count = count,
+    .table = table,
+  };
+  size_t used = NBI_SHEET_HEADER + (size_t) count * nbi_entry_size (table);
+
+  memcpy (sheet.nonce, h->nonce, sizeof sheet.nonce);
+  memset (buf + used, 0, NBI_SHEET_SIZE - used);
+  nbi_sheet_seal (&sheet, buf);
+  return put (writer, buf, NBI_SHEET_SIZE, err);
+}
+
+/* A table of n entries, in sheets side by side.  encode puts the i-th into its
+ * place.
+ */
+static int
+put_table (struct file_writer *writer, enum nbi_table table, uint64_t n,
+           int (*encode) (void *opaque, uint64_t i, uint8_t *entry,
+                          struct err *err),
+           void *opaque, struct err *err)
+{
+  uint32_t size = nbi_entry_size (table), full = nbi_sheet_entries (table);
+  uint8_t buf[NBI_SHEET_SIZE];
+  int r = 0;
+
+  for (uint64_t i = 0; r == 0 && i < n; i += full) {
+    uint32_t count = (uint32_t) min_u64 (full, n - i);
+
+    for (uint32_t j = 0; r == 0 && j < count; ++j)
+      r = encode (opaque, i + j, buf + NBI_SHEET_HEADER + j * size, err);
+    if (r == 0)
+      r = put_sheet (writer, table, i / full, count, buf, err);
+  }
+  return r;
+}
+
+/* The sheets of the entries that are kept, as one group. */
+static int
+put_group (struct file_writer *writer, struct err *err)
+{
+  uint32_t full = nbi_sheet_entries (NBI_TABLE_CHUNKS);
+  struct nbi_group group = { 0 };
+  uint8_t buf[NBI_SHEET_SIZE];
+  int r;
+
+  r = pad (writer, NBI_SHEET_SIZE, err);
+  group.off = writer->off;
+  for (uint32_t i = 0; r == 0 && i < writer->nr_entries; i += full) {
+    uint32_t count = (uint32_t) min_u64 (full, writer->nr_entries - i);
+    uint32_t sheet = i / full;
+
+    memcpy (buf + NBI_SHEET_HEADER, writer->entries + i * NBI_ENTRY_SIZE,
+            count * NBI_ENTRY_SIZE);
+    group.bits[sheet / 8] |= (uint8_t) (1U << sheet % 8);
+    r = put_sheet (writer, NBI_TABLE_CHUNKS,
+                   writer->groups.len * NBI_GROUP_SHEETS + sheet, count, buf,
+                   err);
+  }
+  if (r == 0 && vector_append (&writer->groups, &group) < 0)
+    r = err_nomem (err);
+  writer->nr_entries = 0;
+  return r;
+}
+
+/*--- Records ----------------------------------------------------------------*/
+
+static int
+put_record (struct file_writer *writer, struct nbi_record *record,
+            const void *payload, struct err *err)
+{
+  uint8_t head[NBI_RECORD_SIZE];
+  int r;
+
+  r = pad (writer, NBI_RECORD_SIZE, err);
+  if (r < 0)
+    return r;
+  record->off = writer->off;
+  record->xxh3 = XXH3_64bits (payload, record->stored);
+  nbi_record_encode (record, writer->header->salt, head);
+  r = put (writer, head, sizeof head, err);
+  return r < 0 ? r : put (writer, payload, record->stored, err);
+}
+
+static int
+add (struct file_writer *writer, struct nbi_record *record,
+     const void *payload, struct err *err)
+{
+  struct nbi_trailer *t = &writer->trailer;
+  int r;
+
+  if (t->nr_ordinals == MAX_ORDINALS)
+    return err_set (err, -EFBIG, "the file has as many records as it can "
+                    "have (NBI-103)");
+  record->ordinal = t->nr_ordinals;
+  r = put_record (writer, record, payload, err);
+  if (r < 0)
+    return r;
+  nbi_entry_encode (record,
+                    writer->entries + writer->nr_entries * NBI_ENTRY_SIZE);
+  ++writer->nr_entries;
+  ++t->nr_ordinals;
+  ++t->nr_records;
+  t->stored += record->stored;
+  return writer->nr_entries == NBI_GROUP_ORDINALS ? put_group (writer, err)
+    : 0;
+}
+
+/* Nothing is done once something has failed. */
+static int
+failed (struct file_writer *writer, struct err *err)
+{
+  if (writer->failed < 0 && err != NULL)
+    *err = writer->why;
+  return writer->failed;
+}
+
+static int
+remember (struct file_writer *writer, int r, const struct err *why,
+          struct err *err)
+{
+  if (r == 0)
+    return 0;
+  writer->failed = r;
+  writer->why = *why;
+  return failed (writer, err);
+}
+
+int
+file_writer_add (struct file_writer *writer, struct nbi_record *record,
+                 const void *payload, struct err *err)
+{
+  struct err why = ERR_INIT;
+
+  if (writer->failed < 0)
+    return failed (writer, err);
+  return remember (writer, add (writer, record, payload, &why), &why, err);
+}
+
+uint32_t
+file_writer_ordinals (const struct file_writer *writer)
+{
+  return writer->trailer.nr_ordinals;
+}
+
+uint64_t
+file_writer_size (const struct file_writer *writer)
+{
+  return writer->off;
+}
+
+uint64_t
+file_writer_size_with (const struct file_writer *writer, uint32_t stored)
+{
+  uint64_t groups = writer->groups.len + 1, size;
+
+  size = round_up (writer->off, NBI_RECORD_SIZE) + NBI_RECORD_SIZE + stored;
+  size = round_up (size, NBI_SHEET_SIZE);
+  size += nbi_nr_sheets (NBI_TABLE_CHUNKS, writer->nr_entries + UINT64_C (1))
+    * NBI_SHEET_SIZE;
+  size += nbi_nr_sheets (NBI_TABLE_DIRECTORY, groups) * NBI_SHEET_SIZE;
+  return size + NBI_TAIL_SIZE;
+}
+
+/*--- The end ----------------------------------------------------------------*/
+
+static int
+encode_group (void *opaque, uint64_t i, uint8_t *entry, struct err *err)
+{
+  const struct file_writer *writer = opaque;
+
+  (void) err;
+  nbi_group_encode (&writer->groups.ptr[i], entry);
+  return 0;
+}
+
+static int
+encode_root (void *opaque, uint64_t i, uint8_t *entry, struct err *err)
+{
+  const struct file_ending *ending = opaque;
+  struct nbi_root root;
+  int r = ending->root (ending->opaque, i, &root, err);
+
+  if (r == 0)
+    nbi_root_encode (&root, entry);
+  return r;
+}
+
+static int
+encode_file (void *opaque, uint64_t i, uint8_t *entry, struct err *err)
+{
+  const struct file_ending *ending = opaque;
+  struct nbi_file file;
+  int r = ending->file (ending->opaque, i, &file, err);
+
+  if (r == 0)
+    nbi_file_encode (&file, entry);
+  return r;
+}
+
+static int
+encode_range (void *opaque, uint64_t i, uint8_t *entry, struct err *err)
+{
+  const struct file_ending *ending = opaque;
+  struct nbi_range range;
+  int r = ending->range (ending->opaque, i, &range, err);
+
+  if (r == 0)
+    nbi_range_encode (&range, entry);
+  return r;
+}
+
+/* Root, files, ranges, manifest. */
+static int
+put_ending (struct file_writer *writer, const struct file_ending *ending,
+            struct err *err)
+{
+  struct nbi_trailer *t = &writer->trailer;
+  void *opaque = (void *) ending;
+  int r;
+
+  t->root = writer->off;
+  r = put_table (writer, NBI_TABLE_ROOT, ending->nr_pages, encode_root, opaque,
+                 err);
+  if (r == 0 && ending->nr_files > 0) {
+    t->files = writer->off;
+    t->nr_files = ending->nr_files;
+    r = put_table (writer, NBI_TABLE_FILES, ending->nr_files, encode_file,
+                   opaque, err);
+  }
+  if (r == 0 && ending->nr_ranges > 0) {
+    t->ranges = writer->off;
+    t->nr_ranges = ending->nr_ranges;
+    r = put_table (writer, NBI_TABLE_RANGES, ending->nr_ranges, encode_range,
+                   opaque, err);
+  }
+  if (r < 0)
+    return r;
+  t->manifest = ending->manifest;
+  t->manifest.kind = NBI_MANIFEST;
+  t->manifest.ordinal = NBI_NONE;
+  t->manifest.number = 0;
+  return put_record (writer, &t->manifest, ending->payload, err);
+}
+
+/* The copy of the trailer, the copy of the header, the trailer. */
+static int
+put_tail (struct file_writer *writer, struct err *err)
+{
+  const struct nbi_header *h = writer->header;
+  struct nbi_trailer *t = &writer->trailer;
+  uint8_t header[NBI_HEADER_SIZE], trailer[NBI_TRAILER_SIZE];
+  int r;
+
+  r = pad (writer, NBI_SHEET_SIZE, err);
+  if (r < 0)
+    return r;
+  t->size = writer->off + NBI_TAIL_SIZE;
+  nbi_header_encode (h, header);
+  nbi_trailer_encode (t, h, trailer);
+  r = put (writer, trailer, sizeof trailer, err);
+  if (r == 0)
+    r = put (writer, header, sizeof header, err);
+  if (r == 0)
+    r = put (writer, trailer, sizeof trailer, err);
+  return r;
+}
+
+static int
+end (struct file_writer *writer, const struct file_ending *ending,
+     struct err *err)
+{
+  int r = 0;
+
+  if (writer->nr_entries > 0)
+    r = put_group (writer, err);
+  if (r == 0)
+    r = pad (writer, NBI_SHEET_SIZE, err);
+  if (r == 0 && writer->groups.len > 0) {
+    writer->trailer.directory = writer->off;
+    r = put_table (writer, NBI_TABLE_DIRECTORY, writer->groups.len,
+                   encode_group, writer, err);
+  }
+  if (r == 0 && ending != NULL)
+    r = put_ending (writer, ending, err);
+  if (r == 0)
+    r = put_tail (writer, err);
+  if (r == 0 && writer->buffered > 0)
+    r = drain (writer, err);
+  return r;
+}
+
+int
+file_writer_end (struct file_writer *writer, const struct file_ending *ending,
+                 struct err *err)
+{
+  struct err why = ERR_INIT;
+
+  if (writer->failed < 0)
+    return failed (writer, err);
+  return remember (writer, end (writer, ending, &why), &why, err);
+}

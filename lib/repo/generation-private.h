@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* What generation.c and generation-read.c share. */
+
+#ifndef NBDIMAGE_REPO_GENERATION_PRIVATE_H
+#define NBDIMAGE_REPO_GENERATION_PRIVATE_H
+
+#include "lib/repo/decoders.h"
+#include "lib/repo/generation.h"
+
+struct generation {
+  size_t refs;
+  uint64_t id;                  /* for keys */
+  struct file_reader *last;
+  const struct generation_files *files;
+  const struct generation_caches *caches;
+  struct decoders *decoders;
+  char *manifest;
+  size_t manifest_len;
+};
+
+/* The first range that can't be read and ends behind off; *found is false if
+ * there is none.
+ */
+int generation_range_after (struct generation *gen, uint64_t off,
+                            struct nbi_range *range, bool *found,
+                            struct err *err);
+
+#endif /* NBDIMAGE_REPO_GENERATION_PRIVATE_H */

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* Reading a generation.  A read is cut into chunks:
+ *
+ *   a whole chunk      is decoded where it is wanted, unless it is in the
+ *                      cache; chunks whose records lie behind each other are
+ *                      read in one go, and pass the cache by
+ *   a part of one      comes from the cache, which decodes it if need be
+ *
+ * Of a chunk with sectors that can't be read only the others are given out.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/base/checked.h"
+#include "lib/base/cleanup.h"
+#include "lib/repo/generation-private.h"
+
+/* Chunks that are decoded together: what a request has of them at most, in
+ * records that one decoder has room for.
+ */
+#define MAX_ROW 64
+
+/* A part of one chunk of the disk. */
+struct part {
+  uint64_t chunk;
+  uint32_t in;                  /* bytes from the chunk's start */
+  uint32_t len;
+};
+
+static struct part
+part_at (const struct nbi_header *h, uint64_t off, size_t len)
+{
+  struct part part = {
+    .chunk = off / h->chunk_size,
+    .in = (uint32_t) (off % h->chunk_size),
+  };
+
+  part.len = (uint32_t) min_u64 (len, nbi_chunk_len (h, part.chunk) - part.in);
+  return part;
+}
+
+/*--- What can't be read -----------------------------------------------------*/
+
+/* NBI-85, of chunks with data; and no byte of what can't be read is given
+ * out.
+ */
+static int
+check_ranges (struct generation *gen, const struct part *part,
+              enum nbi_cell_kind kind, struct err *err)
+{
+  const struct nbi_header *h = generation_header (gen);
+  uint64_t start = part->chunk * h->chunk_size;
+  uint64_t end = start + nbi_chunk_len (h, part->chunk);
+  uint64_t off = start + part->in;
+  struct nbi_range range;
+  bool found;
+  int r;
+
+  if (kind == NBI_DATA && file_reader_trailer (gen->last)->nr_ranges == 0)
+    return 0;
+  r = generation_range_after (gen, start, &range, &found, err);
+  if (r < 0)
+    return r;
+  found = found && range.off < end;
+  if (found != (kind == NBI_DATA_IN_PART))
+    return nbi_refuse (err, 85, "chunk %" PRIu64 " is said to be %s, but is %s "
+                       "the list of what can't be read", part->chunk,
+                       kind == NBI_DATA ? "whole" : "unreadable in part",
+                       found ? "in" : "not in");
+  if (!found)
+    return 0;
+  r = generation_range_after (gen, off, &range, &found, err);
+  if (r == 0 && found && range.off < off + part->len)
+    r = err_set (err, -EIO, "bytes %" PRIu64 " to %" PRIu64 " could not be "
+                 "read from the disk when it was backed up", range.off,
+                 range.off + range.len - 1);
+  return r;
+}
+
+static int
+refuse_unreadable (const struct generation *gen, uint64_t c, struct err *err)
+{
+  const struct nbi_header *h = generation_header (gen);
+  uint64_t off = c * h->chunk_size;
+
+  return err_set (err, -EIO, "bytes %" PRIu64 " to %" PRIu64 " could not be "
+                  "read from the disk when it was backed up", off,
+                  off + nbi_chunk_len (h, c) - 1);
+}
+
+/*--- One chunk --------------------------------------------------------------*/
+
+struct chunk_wanted {
+  struct generation *gen;
+  uint64_t chunk;
+  const struct generation_chunk *place;
+};
+
+static int
+make_chunk (void *opaque, const struct cache_key *key, void **value,
+            size_t *size, struct err *err)
+{
+  const struct chunk_wanted *wanted = opaque;
+  CLEANUP_FREE uint8_t *plain = NULL;
+  struct nbi_record record;
+  int r;
+
+  (void) key;
+  r = generation_record (wanted->gen, wanted->chunk, wanted->place, &record,
+                         err);
+  if (r == 0 && (plain = malloc (record.plain)) == NULL)
+    r = err_nomem (err);
+  if (r == 0)
+    r = decoders_read (wanted->gen->decoders, wanted->place->file, &record,
+                       plain, err);
+  if (r < 0)
+    return r;
+  *value = steal_ptr (&plain);
+  *size = record.plain;
+  return 0;
+}
+
+static struct cache_key
+key_of (const struct generation_chunk *place)
+{
+  return (struct cache_key) { file_reader_id (place->file), place->ordinal };
+}
+
+/* Is it in the cache?  Then that is done. */
+static bool
+read_cached (struct generation *gen, const struct part *part,
+             const struct generation_chunk *place, void *buf)
+{
+  const struct cache_key key = key_of (place);
+  struct cache_item *item = cache_find (gen->caches->chunks, &key);
+
+  if (item == NULL)
+    return false;
+  memcpy (buf, (const uint8_t *) cache_value (item) + part->in, part->len);
+  cache_put (gen->caches->chunks, item);
+  return true;
+}
+
+static int
+read_part (struct generation *gen, const struct part *part,
+           const struct generation_chunk *place, void *buf, struct err *err)
+{
+  struct chunk_wanted wanted = { gen, part->chunk, place };
+  const struct cache_key key = key_of (place);
+  const struct cache_maker maker = { make_chunk, &wanted };
+  struct cache_item *item;
+  int r;
+
+  r = cache_get (gen->caches->chunks, &key, &maker, &item, err);
+  if (r < 0)
+    return r;
+  memcpy (buf, (const uint8_t *) cache_value (item) + part->in, part->len);
+  cache_put (gen->caches->chunks, item);
+  return 0;
+}
+
+/*--- Whole chunks -----------------------------------------------------------*/
+
+/* Records of one file that lie behind each other, for chunks that do so. */
+struct row {
+  struct nbi_record records[MAX_ROW];
+  size_t n;
+  size_t plain;                 /* bytes of all */
+};
+
+/* Does the record go on where the row is, and is there room for it? */
+static bool
+row_takes (const struct row *row, const struct nbi_record *record)
+{
+  const struct nbi_record *last = &row->records[row->n - 1];
+
+  return row->n < MAX_ROW && record->off == nbi_record_end (last) &&
+    record->off - row->records->off + record->stored <= DECODERS_ROOM -
+    NBI_RECORD_SIZE;
+}
+
+/* Whole chunks from off on, len bytes at most, the first of which lies at
+ * place: how many bytes were read.
+ */
+static int
+read_row (struct generation *gen, void *buf, size_t len, uint64_t off,
+          const struct generation_chunk *place, size_t *done, struct err *err)
+{
+  const struct nbi_header *h = generation_header (gen);
+  struct row row = { .n = 0 };
+  int r = 0;
+
+  for (;;) {
+    const struct part part = part_at (h, off + row.plain, len - row.plain);
+    struct nbi_record *record = &row.records[row.n];
+    struct generation_chunk next = *place;
+
+    if (row.n > 0) {
+      if (row.n == MAX_ROW || row.plain == len ||
+          part.len < nbi_chunk_len (h, part.chunk) ||
+          generation_find (gen, part.chunk, &next, NULL) < 0)
+        break;
+      if (next.file != NULL)
+        file_reader_unref (next.file);  /* place has one, if it is the same */
+      if (next.kind != NBI_DATA || next.file != place->file)
+        break;
+    }
+    r = generation_record (gen, part.chunk, &next, record,
+                           row.n == 0 ? err : NULL);
+    if (r == 0 && row.n > 0 &&
+        (!row_takes (&row, record) ||
+         check_ranges (gen, &part, NBI_DATA, NULL) < 0))
+      break;
+    if (r < 0)
+      break;
+    ++row.n;
+    row.plain += part.len;
+  }
+  if (row.n == 0)
+    return r;
+  *done = row.plain;
+  return decoders_read_row (gen->decoders, place->file, row.records, row.n,
+                            buf, err);
+}
+
+/*--- Reading ----------------------------------------------------------------*/
+
+/* Something from off on, of one chunk at least: how many bytes. */
+static int
+read_some (struct generation *gen, void *buf, size_t len, uint64_t off,
+           size_t *done, struct err *err)
+{
+  const struct nbi_header *h = generation_header (gen);
+  const struct part part = part_at (h, off, len);
+  struct generation_chunk place;
+  int r;
+
+  r = generation_find (gen, part.chunk, &place, err);
+  if (r < 0)
+    return r;
+  *done = part.len;
+  if (place.kind == NBI_ZERO || place.kind == NBI_UNALLOCATED) {
+    memset (buf, 0, part.len);
+    return 0;
+  }
+  if (place.kind == NBI_UNREADABLE)
+    return refuse_unreadable (gen, part.chunk, err);
+  r = check_ranges (gen, &part, place.kind, err);
+  if (r == 0 && !read_cached (gen, &part, &place, buf)) {
+    if (part.len == nbi_chunk_len (h, part.chunk))
+      r = read_row (gen, buf, len, off, &place, done, err);
+    else
+      r = read_part (gen, &part, &place, buf, err);
+  }
+  if (r < 0)
+    r = err_in (err, "%s", file_reader_name (place.file));
+  file_reader_unref (place.file);
+  return r;
+}
+
+int
+generation_pread (struct generation *gen, void *buf, size_t len, uint64_t off,
+                  struct err *err)
+{
+  uint8_t *p = buf;
+
+  while (len > 0) {
+    size_t done;
+    int r = read_some (gen, p, len, off, &done, err);
+
+    if (r < 0)
+      return err_in (err, "chunk %" PRIu64,
+                     off / generation_header (gen)->chunk_size);
+    p += done;
+    off += done;
+    len -= done;
+  }
+  return 0;
+}

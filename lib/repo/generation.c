@@ -1,0 +1,540 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* Opening a generation, and what its map says: chunk → page → run → file. */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/base/checked.h"
+#include "lib/base/cleanup.h"
+#include "lib/repo/generation-private.h"
+#include "lib/repo/nbi-page.h"
+#include "lib/repo/payload.h"
+
+#define SHEETS_LIMIT (4 * 1024 * 1024)
+#define PAGES_LIMIT (4 * 1024 * 1024)
+#define FILES_LIMIT 128         /* open files that nobody uses (§11) */
+
+static uint64_t last_id;
+
+/*--- Caches -----------------------------------------------------------------*/
+
+/* A page of the map, and where its files are in the generation's list. */
+struct page {
+  struct nbi_page *runs;
+  uint32_t files[];
+};
+
+static void
+page_free (void *value)
+{
+  struct page *page = value;
+
+  if (page == NULL)
+    return;
+  free (page->runs);
+  free (page);
+}
+
+static void
+file_release (void *value)
+{
+  file_reader_unref (value);
+}
+
+int
+generation_caches_init (struct generation_caches *caches, size_t chunks,
+                        struct err *err)
+{
+  int r;
+
+  *caches = (struct generation_caches) { NULL };
+  r = file_reader_sheets (SHEETS_LIMIT, &caches->sheets, err);
+  if (r == 0)
+    r = cache_new (PAGES_LIMIT, page_free, &caches->pages, err);
+  if (r == 0)
+    r = cache_new (chunks, free, &caches->chunks, err);
+  if (r == 0)
+    r = cache_new (FILES_LIMIT, file_release, &caches->files, err);
+  if (r < 0)
+    generation_caches_destroy (caches);
+  return r;
+}
+
+void
+generation_caches_destroy (struct generation_caches *caches)
+{
+  cache_free (caches->files);
+  cache_free (caches->chunks);
+  cache_free (caches->pages);
+  cache_free (caches->sheets);
+  *caches = (struct generation_caches) { NULL };
+}
+
+/*--- Opening ----------------------------------------------------------------*/
+
+/* A record that is not a chunk, its identity proven (NBI-43). */
+static int
+read_proven (struct generation *gen, struct file_reader *file,
+             const struct nbi_record *record, uint8_t *plain, struct err *err)
+{
+  uint8_t identity[DIGEST_SIZE];
+  int r;
+
+  r = decoders_read (gen->decoders, file, record, plain, err);
+  if (r == 0)
+    r = nbi_identity (plain, record->plain, identity, err);
+  if (r == 0 && memcmp (identity, record->identity, sizeof identity) != 0)
+    r = nbi_refuse (err, 43, "the identity of the record at %" PRIu64 " is "
+                    "another", record->off);
+  return r;
+}
+
+static int
+read_manifest (struct generation *gen, struct err *err)
+{
+  const struct nbi_record *record =
+    &file_reader_trailer (gen->last)->manifest;
+
+  gen->manifest = calloc (1, (size_t) record->plain + 1);
+  if (gen->manifest == NULL)
+    return err_nomem (err);
+  gen->manifest_len = record->plain;
+  if (read_proven (gen, gen->last, record, (uint8_t *) gen->manifest, err) < 0)
+    return err_in (err, "manifest");
+  return 0;
+}
+
+int
+generation_open (struct file_reader *last,
+                 const struct generation_files *files,
+                 const struct generation_caches *caches,
+                 struct generation **out, struct err *err)
+{
+  struct generation *gen;
+  int r;
+
+  if (file_reader_trailer (last)->root == 0)
+    return err_set (err, -ENOENT, "no generation ends in this file");
+  gen = calloc (1, sizeof *gen);
+  if (gen == NULL)
+    return err_nomem (err);
+  gen->refs = 1;
+  gen->id = __atomic_add_fetch (&last_id, 1, __ATOMIC_RELAXED);
+  gen->last = file_reader_ref (last);
+  gen->files = files;
+  gen->caches = caches;
+  r = decoders_new (&gen->decoders, err);
+  if (r == 0)
+    r = read_manifest (gen, err);
+  if (r < 0)
+    generation_unref (gen);
+  else
+    *out = gen;
+  return r;
+}
+
+struct generation *
+generation_ref (struct generation *gen)
+{
+  __atomic_add_fetch (&gen->refs, 1, __ATOMIC_RELAXED);
+  return gen;
+}
+
+void
+generation_unref (struct generation *gen)
+{
+  if (gen == NULL || __atomic_sub_fetch (&gen->refs, 1, __ATOMIC_ACQ_REL) > 0)
+    return;
+  decoders_free (gen->decoders);
+  file_reader_unref (gen->last);
+  free (gen->manifest);
+  free (gen);
+}
+
+const struct nbi_header *
+generation_header (const struct generation *gen)
+{
+  return file_reader_header (gen->last);
+}
+
+const char *
+generation_manifest (const struct generation *gen, size_t *len)
+{
+  *len = gen->manifest_len;
+  return gen->manifest;
+}
+
+/*--- Files ------------------------------------------------------------------*/
+
+struct file_wanted {
+  struct generation *gen;
+  uint32_t index;
+};
+
+static int
+make_file (void *opaque, const struct cache_key *key, void **value,
+           size_t *size, struct err *err)
+{
+  const struct file_wanted *wanted = opaque;
+  struct generation *gen = wanted->gen;
+  struct file_reader *file;
+  struct nbi_file entry;
+  int r;
+
+  (void) key;
+  r = file_reader_file (gen->last, wanted->index, &entry, err);
+  if (r < 0)
+    return r;
+  if (memcmp (entry.uuid, generation_header (gen)->file, UUID_SIZE) == 0)
+    file = file_reader_ref (gen->last);
+  else if (gen->files == NULL)
+    return nbi_refuse (err, 131, "file %" PRIu32 " of the generation is not "
+                       "there", wanted->index);
+  else {
+    r = gen->files->open (gen->files->opaque, &entry, &file, err);
+    if (r < 0)
+      return r;
+  }
+  *value = file;
+  *size = 1;
+  return 0;
+}
+
+/* File `index' of the generation's list; a reference is the caller's. */
+static int
+get_file (struct generation *gen, uint32_t index, struct file_reader **out,
+          struct err *err)
+{
+  struct file_wanted wanted = { gen, index };
+  const struct cache_key key = { gen->id, index };
+  const struct cache_maker maker = { make_file, &wanted };
+  struct cache_item *item;
+  int r;
+
+  r = cache_get (gen->caches->files, &key, &maker, &item, err);
+  if (r < 0)
+    return r;
+  *out = file_reader_ref (cache_value (item));
+  cache_put (gen->caches->files, item);
+  return 0;
+}
+
+/* Where that UUID is in the list, which ascends.  NBI-77. */
+static int
+find_file (struct generation *gen, const uint8_t uuid[UUID_SIZE],
+           uint32_t *index, struct err *err)
+{
+  uint32_t low = 0, high = file_reader_trailer (gen->last)->nr_files;
+
+  while (low < high) {
+    uint32_t middle = low + (high - low) / 2;
+    struct nbi_file file;
+    int r = file_reader_file (gen->last, middle, &file, err), order;
+
+    if (r < 0)
+      return r;
+    order = memcmp (uuid, file.uuid, UUID_SIZE);
+    if (order == 0) {
+      *index = middle;
+      return 0;
+    }
+    if (order < 0)
+      high = middle;
+    else
+      low = middle + 1;
+  }
+  return nbi_refuse (err, 77, "a page of the map names a file that is not "
+                     "among those of the generation");
+}
+
+/*--- Pages ------------------------------------------------------------------*/
+
+static int
+decode_page (struct generation *gen, uint64_t number, const uint8_t *plain,
+             size_t len, struct page **out, struct err *err)
+{
+  CLEANUP_FREE struct nbi_page *runs = NULL;
+  struct page *page;
+  int r;
+
+  r = nbi_page_decode (plain, len,
+                       nbi_page_chunks (generation_header (gen), number),
+                       &runs, err);
+  if (r < 0)
+    return r;
+  page = calloc (1, sizeof *page + runs->nr_files * sizeof page->files[0]);
+  if (page == NULL)
+    return err_nomem (err);
+  for (uint32_t i = 0; r == 0 && i < runs->nr_files; ++i)
+    r = find_file (gen, runs->files[i], &page->files[i], err);
+  page->runs = steal_ptr (&runs);
+  if (r < 0)
+    page_free (page);
+  else
+    *out = page;
+  return r;
+}
+
+struct page_wanted {
+  struct generation *gen;
+  struct nbi_root root;
+};
+
+static int
+make_page (void *opaque, const struct cache_key *key, void **value,
+           size_t *size, struct err *err)
+{
+  const struct page_wanted *wanted = opaque;
+  struct generation *gen = wanted->gen;
+  CLEANUP_FREE uint8_t *plain = NULL;
+  struct file_reader *file = NULL;
+  struct nbi_record record;
+  struct page *page = NULL;
+  int r;
+
+  r = get_file (gen, wanted->root.file, &file, err);
+  if (r < 0)
+    return r;
+  r = file_reader_entry (file, wanted->root.ordinal, &record, err);
+  if (r == 0 && record.kind != NBI_PAGE)
+    r = nbi_refuse (err, 81, "record %" PRIu32 " should be a page of the map",
+                    wanted->root.ordinal);
+  if (r == 0 && (plain = malloc (record.plain)) == NULL)
+    r = err_nomem (err);
+  if (r == 0)
+    r = read_proven (gen, file, &record, plain, err);
+  if (r == 0)
+    r = decode_page (gen, key->number, plain, record.plain, &page, err);
+  if (r < 0)
+    r = err_in (err, "%s: page %" PRIu64 " of the map",
+                file_reader_name (file), key->number);
+  file_reader_unref (file);
+  if (r < 0)
+    return r;
+  *value = page;
+  *size = sizeof *page + sizeof *page->runs +
+    page->runs->nr_files * (UUID_SIZE + sizeof page->files[0]) +
+    page->runs->nr_runs * sizeof page->runs->runs[0];
+  return 0;
+}
+
+/* A run of the map, as chunks of the disk. */
+struct mapped {
+  uint64_t end;                 /* the first chunk behind it */
+  enum nbi_cell_kind kind;
+  uint32_t file, ordinal;       /* of the chunk asked for; if it has data */
+};
+
+/* What chunk c is, and up to where the map says it in one run. */
+static int
+look_up (struct generation *gen, uint64_t c, struct mapped *mapped,
+         struct err *err)
+{
+  uint64_t number = c / NBI_PAGE_CHUNKS, first = number * NBI_PAGE_CHUNKS;
+  struct page_wanted wanted = { .gen = gen };
+  const struct cache_key key = { gen->id, number };
+  const struct cache_maker maker = { make_page, &wanted };
+  const struct nbi_run *run;
+  const struct page *page;
+  struct cache_item *item;
+  uint32_t in = (uint32_t) (c - first);
+  int r;
+
+  r = file_reader_root (gen->last, number, &wanted.root, err);
+  if (r < 0)
+    return r;
+  if (wanted.root.file == NBI_NONE) {
+    *mapped = (struct mapped) {
+      .end = first + nbi_page_chunks (generation_header (gen), number),
+      .kind = (enum nbi_cell_kind) wanted.root.ordinal,
+    };
+    return 0;
+  }
+  r = cache_get (gen->caches->pages, &key, &maker, &item, err);
+  if (r < 0)
+    return r;
+  page = cache_value (item);
+  run = nbi_page_find (page->runs, in);
+  *mapped = (struct mapped) {
+    .end = first + run->first + run->count,
+    .kind = (enum nbi_cell_kind) run->kind,
+  };
+  if (nbi_kind_has_data (run->kind)) {
+    mapped->file = page->files[run->file];
+    mapped->ordinal = run->ordinal + (in - run->first);
+  }
+  cache_put (gen->caches->pages, item);
+  return 0;
+}
+
+int
+generation_find (struct generation *gen, uint64_t c,
+                 struct generation_chunk *chunk, struct err *err)
+{
+  struct mapped mapped;
+  struct file_reader *file = NULL;
+  int r;
+
+  r = look_up (gen, c, &mapped, err);
+  if (r == 0 && nbi_kind_has_data (mapped.kind))
+    r = get_file (gen, mapped.file, &file, err);
+  if (r < 0)
+    return r;
+  *chunk = (struct generation_chunk) {
+    .kind = mapped.kind, .file = file, .index = mapped.file,
+    .ordinal = mapped.ordinal,
+  };
+  return 0;
+}
+
+int
+generation_record (struct generation *gen, uint64_t c,
+                   const struct generation_chunk *chunk,
+                   struct nbi_record *record, struct err *err)
+{
+  uint32_t expected = nbi_chunk_len (generation_header (gen), c);
+  int r;
+
+  r = file_reader_entry (chunk->file, chunk->ordinal, record, err);
+  if (r < 0)
+    return r;
+  if (record->kind == 0)
+    return nbi_refuse (err, 79, "record %" PRIu32 " was dropped",
+                       chunk->ordinal);
+  if (record->kind != NBI_CHUNK)
+    return nbi_refuse (err, 79, "record %" PRIu32 " is no chunk",
+                       chunk->ordinal);
+  if (record->plain != expected)
+    return nbi_refuse (err, 79, "record %" PRIu32 " has %" PRIu32 " bytes of a "
+                       "chunk of %" PRIu32, chunk->ordinal, record->plain,
+                       expected);
+  return 0;
+}
+
+int
+generation_file (struct generation *gen, uint32_t i, struct nbi_file *file,
+                 struct err *err)
+{
+  return file_reader_file (gen->last, i, file, err);
+}
+
+int
+generation_page (struct generation *gen, uint64_t page, bool *is_record,
+                 uint32_t *index, struct nbi_record *record, struct err *err)
+{
+  struct file_reader *file;
+  struct nbi_root root;
+  int r;
+
+  r = file_reader_root (gen->last, page, &root, err);
+  if (r < 0)
+    return r;
+  *is_record = root.file != NBI_NONE;
+  if (!*is_record)
+    return 0;
+  r = get_file (gen, root.file, &file, err);
+  if (r < 0)
+    return r;
+  *index = root.file;
+  r = file_reader_entry (file, root.ordinal, record, err);
+  file_reader_unref (file);
+  return r;
+}
+
+/*--- Extents ----------------------------------------------------------------*/
+
+int
+generation_range_after (struct generation *gen, uint64_t off,
+                        struct nbi_range *range, bool *found, struct err *err)
+{
+  uint32_t n = file_reader_trailer (gen->last)->nr_ranges;
+  uint32_t low = 0, high = n;
+  int r = 0;
+
+  while (low < high) {
+    uint32_t middle = low + (high - low) / 2;
+
+    r = file_reader_range (gen->last, middle, range, err);
+    if (r < 0)
+      return r;
+    if (range->off + range->len > off)
+      high = middle;
+    else
+      low = middle + 1;
+  }
+  *found = low < n;
+  if (*found)
+    r = file_reader_range (gen->last, low, range, err);
+  return r;
+}
+
+static enum extent_kind
+extent_kind_of (enum nbi_cell_kind kind)
+{
+  switch (kind) {
+  case NBI_ZERO:
+    return EXTENT_HOLE;
+  case NBI_UNALLOCATED:
+    return EXTENT_UNALLOCATED;
+  case NBI_UNREADABLE:
+    return EXTENT_UNREADABLE;
+  default:
+    return EXTENT_DATA;
+  }
+}
+
+/* A chunk of which some sectors can't be read, from off to end. */
+static int
+add_in_part (struct generation *gen, uint64_t off, uint64_t end,
+             struct extent_list *list, struct err *err)
+{
+  int r = 0;
+
+  while (r == 0 && off < end) {
+    struct nbi_range range;
+    bool found, inside;
+    uint64_t next;
+
+    r = generation_range_after (gen, off, &range, &found, err);
+    if (r < 0)
+      break;
+    inside = found && range.off <= off;
+    next = !found ? end : inside ? range.off + range.len : range.off;
+    next = min_u64 (next, end);
+    r = extent_list_add (list, off, next - off,
+                         inside ? EXTENT_UNREADABLE : EXTENT_DATA, 0, err);
+    off = next;
+  }
+  return r;
+}
+
+int
+generation_extents (struct generation *gen, uint64_t len, uint64_t off,
+                    struct extent_list *list, struct err *err)
+{
+  const struct nbi_header *h = generation_header (gen);
+  uint64_t end = off + len;
+  int r = 0;
+
+  while (r == 0 && off < end && !extent_list_full (list)) {
+    struct mapped mapped;
+    uint64_t next;
+
+    r = look_up (gen, off / h->chunk_size, &mapped, err);
+    if (r < 0)
+      break;
+    next = min_u64 (mapped.end * h->chunk_size, end);
+    if (mapped.kind == NBI_DATA_IN_PART)
+      r = add_in_part (gen, off, next, list, err);
+    else
+      r = extent_list_add (list, off, next - off,
+                           extent_kind_of (mapped.kind), 0, err);
+    off = next;
+  }
+  return r;
+}

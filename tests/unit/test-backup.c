@@ -1,0 +1,561 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* Disks become generations and are read again: lib/repo/backup, file-writer,
+ * map-writer, file-reader, generation.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "lib/base/checked.h"
+#include "lib/repo/backup.h"
+#include "lib/repo/bad-sectors.h"
+#include "tests/support/bad-block.h"
+#include "tests/support/repo-memory.h"
+#include "tests/support/rng.h"
+
+#define KIB UINT64_C (1024)
+#define MIB (1024 * KIB)
+
+/*--- A disk -----------------------------------------------------------------*/
+
+struct disk {
+  uint8_t *bytes;
+  size_t size;
+  struct nbi_range_vector bad;
+  struct used_map used;
+  bool has_map;
+};
+
+static void
+fill_random (struct rng *rng, uint8_t *p, size_t len)
+{
+  for (size_t i = 0; i < len; ++i)
+    p[i] = (uint8_t) rng_next (rng);
+}
+
+/* Some of it random, some of it text, some zeros, some a copy of what was. */
+static void
+change (struct disk *disk, struct rng *rng, unsigned n)
+{
+  for (unsigned i = 0; i < n; ++i) {
+    size_t off = rng_next (rng) % disk->size;
+    size_t len = (size_t) min_u64 (disk->size - off,
+                                   1 + rng_next (rng) % (200 * KIB));
+    uint8_t *p = disk->bytes + off;
+
+    switch (rng_below (rng, 4)) {
+    case 0:
+      fill_random (rng, p, len);
+      break;
+    case 1:
+      for (size_t k = 0; k < len; ++k)
+        p[k] = (uint8_t) ("one two three "[k % 14] + (off >> 12) % 7);
+      break;
+    case 2:
+      memset (p, 0, len);
+      break;
+    default:
+      memmove (p, disk->bytes + rng_next (rng) % (disk->size - len + 1), len);
+    }
+  }
+}
+
+static void
+disk_init (struct disk *disk, size_t size, struct rng *rng)
+{
+  *disk = (struct disk) { .bytes = calloc (1, size), .size = size };
+  assert_non_null (disk->bytes);
+  change (disk, rng, 60);
+}
+
+static void
+disk_free (struct disk *disk)
+{
+  free (disk->bytes);
+  vector_free (&disk->bad);
+  if (disk->has_map)
+    used_map_free (&disk->used);
+}
+
+/* n places of some sectors that can't be read. */
+static void
+break_sectors (struct disk *disk, struct rng *rng, unsigned n)
+{
+  uint64_t off = 0;
+
+  for (unsigned i = 0; i < n; ++i) {
+    struct nbi_range range;
+
+    off += 512 * (2 + rng_below (rng, 800));
+    range = (struct nbi_range) { off, 512 * (1 + rng_below (rng, 200)) };
+    off += range.len;
+    if (off > disk->size)
+      break;
+    assert_int_equal (vector_append (&disk->bad, &range), 0);
+  }
+}
+
+static void
+use_in_part (struct disk *disk, struct rng *rng, unsigned n)
+{
+  disk->has_map = true;
+  used_map_init (&disk->used, disk->size, USED_MAP_LIMIT);
+  for (unsigned i = 0; i < n; ++i)
+    assert_int_equal (used_map_add (&disk->used,
+                                    rng_next (rng) % disk->size,
+                                    1 + rng_next (rng) % (300 * KIB), NULL),
+                      0);
+  used_map_finish (&disk->used);
+}
+
+static struct nbi_header
+header_of (const struct disk *disk, uint32_t chunk_size)
+{
+  struct nbi_header h = {
+    .disk_size = disk->size, .chunk_size = chunk_size, .logical = 512,
+    .physical = 4096, .time = 1700000000,
+  };
+
+  strcpy (h.name, "a disk");
+  strcpy (h.creator, "test-backup");
+  assert_int_equal (uuid_new (h.run, NULL), 0);
+  memset (h.vault, 7, sizeof h.vault);
+  return h;
+}
+
+static struct backup_result
+back_up (struct repo_memory *repo, const struct disk *disk,
+         struct backup_options *options, uint32_t chunk_size)
+{
+  struct manifest manifest = { 0 };
+  struct backup_result result;
+  struct err err = ERR_INIT;
+  struct block *block;
+
+  options->header = header_of (disk, chunk_size);
+  options->manifest = &manifest;
+  options->used = disk->has_map ? &disk->used : NULL;
+  block = bad_block_new (disk->bytes, disk->size, disk->bad.ptr,
+                         disk->bad.len);
+  if (backup_disk (block, options, &repo->place, &result, NULL, &err) < 0)
+    fail_msg ("backing up: %s", err.msg);
+  block_unref (block);
+  manifest_destroy (&manifest);
+  return result;
+}
+
+/*--- Reading it again -------------------------------------------------------*/
+
+static bool
+is_bad (const struct disk *disk, uint64_t off, uint64_t len)
+{
+  for (size_t i = 0; i < disk->bad.len; ++i)
+    if (disk->bad.ptr[i].off < off + len &&
+        disk->bad.ptr[i].off + disk->bad.ptr[i].len > off)
+      return true;
+  return false;
+}
+
+/* What chunk c should read as. */
+static void
+expected_chunk (const struct disk *disk, uint32_t chunk_size, uint64_t c,
+                uint8_t *buf, bool *used)
+{
+  uint64_t off = c * chunk_size, len = min_u64 (chunk_size, disk->size - off);
+
+  *used = !disk->has_map || used_map_touches (&disk->used, off, len);
+  if (*used)
+    memcpy (buf, disk->bytes + off, len);
+  else
+    memset (buf, 0, len);
+}
+
+/* A disk as the generation of it should read, with what is not used as
+ * zeros.
+ */
+static uint8_t *
+expected_bytes (const struct disk *disk, uint32_t chunk_size)
+{
+  uint8_t *bytes = malloc (disk->size);
+  bool used;
+
+  assert_non_null (bytes);
+  for (uint64_t c = 0; c * chunk_size < disk->size; ++c)
+    expected_chunk (disk, chunk_size, c, bytes + c * chunk_size, &used);
+  return bytes;
+}
+
+/* Is something of it bad, of what was read at all? */
+static bool
+should_fail (const struct disk *disk, uint32_t chunk_size, uint64_t off,
+             uint64_t len)
+{
+  for (uint64_t c = off / chunk_size; c * chunk_size < off + len; ++c) {
+    uint64_t start = max_u64 (c * chunk_size, off);
+    uint64_t end = min_u64 ((c + 1) * chunk_size, off + len);
+    uint64_t chunk_end = min_u64 ((c + 1) * chunk_size, disk->size);
+
+    if ((!disk->has_map ||
+         used_map_touches (&disk->used, c * chunk_size,
+                           chunk_end - c * chunk_size)) &&
+        is_bad (disk, start, end - start))
+      return true;
+  }
+  return false;
+}
+
+static void
+check_reads (struct generation *gen, const struct disk *disk,
+             uint32_t chunk_size, struct rng *rng, unsigned n)
+{
+  uint8_t *bytes = expected_bytes (disk, chunk_size);
+  uint8_t *buf = malloc (disk->size);
+
+  for (unsigned i = 0; i < n; ++i) {
+    uint64_t off = rng_next (rng) % disk->size;
+    uint64_t len = 1 + rng_next (rng) % (i % 2 ? 3 * MIB : 8 * KIB);
+    struct err err = ERR_INIT;
+    int r;
+
+    if (i == 0)
+      off = 0, len = disk->size;
+    len = min_u64 (len, disk->size - off);
+    r = generation_pread (gen, buf, len, off, &err);
+    if (should_fail (disk, chunk_size, off, len)) {
+      assert_int_equal (r, -EIO);
+      assert_non_null (strstr (err.msg, "could not be read"));
+      continue;
+    }
+    if (r < 0)
+      fail_msg ("%" PRIu64 " bytes at %" PRIu64 ": %s", len, off, err.msg);
+    if (memcmp (buf, bytes + off, len) != 0)
+      fail_msg ("%" PRIu64 " bytes at %" PRIu64 " are others", len, off);
+  }
+  free (bytes);
+  free (buf);
+}
+
+static void
+check_extents (struct generation *gen, const struct disk *disk,
+               uint32_t chunk_size)
+{
+  CLEANUP_EXTENT_LIST struct extent_list list = EXTENT_LIST_INIT;
+  uint64_t off = 0;
+
+  assert_int_equal (generation_extents (gen, disk->size, 0, &list, NULL), 0);
+  for (size_t i = 0; i < list.v.len; ++i) {
+    const struct extent *e = &list.v.ptr[i];
+
+    assert_int_equal (e->off, off);
+    off += e->len;
+    for (uint64_t at = e->off; at < off; at += 512) {
+      uint64_t chunk = at / chunk_size * chunk_size;
+      uint64_t len = min_u64 (chunk_size, disk->size - chunk);
+      bool used = !disk->has_map || used_map_touches (&disk->used, chunk, len);
+      uint64_t n = min_u64 (512, off - at);
+
+      assert_int_equal (e->kind == EXTENT_UNALLOCATED, !used);
+      assert_int_equal (e->kind == EXTENT_UNREADABLE,
+                        used && is_bad (disk, at, n));
+      if (e->kind == EXTENT_HOLE)
+        for (uint64_t k = 0; k < n; ++k)
+          assert_int_equal (disk->bytes[at + k], 0);
+    }
+  }
+  assert_int_equal (off, disk->size);
+}
+
+static struct generation *
+newest (struct repo_memory *repo)
+{
+  struct err err = ERR_INIT;
+  struct generation *gen;
+
+  if (repo_memory_newest (repo, &gen, &err) < 0)
+    fail_msg ("opening: %s", err.msg);
+  return gen;
+}
+
+static void
+check_newest (struct repo_memory *repo, const struct disk *disk,
+              uint32_t chunk_size, struct rng *rng)
+{
+  struct generation *gen = newest (repo);
+
+  check_reads (gen, disk, chunk_size, rng, 60);
+  check_extents (gen, disk, chunk_size);
+  generation_unref (gen);
+}
+
+/*--- Tests ------------------------------------------------------------------*/
+
+static const struct {
+  uint32_t chunk_size;
+  enum nbi_codec codec;
+  unsigned threads;
+  uint64_t file_limit;
+} ways[] = {
+  { 16 * 1024, NBI_LZ4, 1, 0 },
+  { 64 * 1024, NBI_LZ4, 4, MIB },
+  { 64 * 1024, NBI_ZSTD, 3, 0 },
+  { 256 * 1024, NBI_STORED, 2, 3 * MIB },
+  { 1024 * 1024, NBI_ZSTD, 4, 300 * KIB },
+};
+
+#define NR_WAYS (sizeof ways / sizeof ways[0])
+
+/* All kinds of disks, each with some generations after the first. */
+static void
+round_trips (size_t way)
+{
+  for (uint64_t seed = 1; seed <= 6; ++seed) {
+    struct rng rng = { seed * 1000 + way };
+    size_t size = (size_t) (1 + rng_next (&rng) % (12 * MIB));
+    struct generation *base = NULL;
+    struct repo_memory repo;
+    struct disk disk;
+
+    print_message ("way %zu, seed %" PRIu64 ", %zu bytes\n", way, seed, size);
+    disk_init (&disk, size, &rng);
+    repo_memory_init (&repo, 4 * MIB);
+    if (seed % 2 == 0)
+      use_in_part (&disk, &rng, 12);
+    if (seed % 3 == 0)
+      break_sectors (&disk, &rng, 12);
+    for (int generation = 0; generation < 3; ++generation) {
+      struct backup_options options = {
+        .codec = ways[way].codec, .threads = ways[way].threads,
+        .file_limit = ways[way].file_limit, .base = base,
+      };
+
+      back_up (&repo, &disk, &options, ways[way].chunk_size);
+      check_newest (&repo, &disk, ways[way].chunk_size, &rng);
+      generation_unref (base);
+      base = newest (&repo);
+      change (&disk, &rng, 3);
+    }
+    generation_unref (base);
+    repo_memory_destroy (&repo);
+    disk_free (&disk);
+  }
+}
+
+static void
+test_round_trips (void **state)
+{
+  (void) state;
+  for (size_t way = 0; way < NR_WAYS; ++way)
+    round_trips (way);
+}
+
+/* What did not change is not written again, and neither is its page. */
+static void
+test_only_what_changed (void **state)
+{
+  struct rng rng = { 5 };
+  struct backup_options options = { .codec = NBI_LZ4 };
+  struct backup_result first, second, third;
+  struct generation *base;
+  struct repo_memory repo;
+  struct disk disk;
+
+  (void) state;
+  disk_init (&disk, 8 * MIB, &rng);
+  fill_random (&rng, disk.bytes, disk.size);
+  repo_memory_init (&repo, MIB);
+  first = back_up (&repo, &disk, &options, 16 * 1024);
+  assert_int_equal (first.counts.data, 512);
+  assert_int_equal (first.counts.fresh, 512);
+
+  options.base = base = newest (&repo);
+  second = back_up (&repo, &disk, &options, 16 * 1024);
+  assert_int_equal (second.counts.data, 512);
+  assert_int_equal (second.counts.fresh, 0);
+  assert_int_equal (second.counts.stored, 0);
+  assert_int_equal (second.nr_files, 1);
+  check_newest (&repo, &disk, 16 * 1024, &rng);
+
+  disk.bytes[3 * MIB] ^= 1;
+  third = back_up (&repo, &disk, &options, 16 * 1024);
+  assert_int_equal (third.counts.fresh, 1);
+  check_newest (&repo, &disk, 16 * 1024, &rng);
+  generation_unref (base);
+  repo_memory_destroy (&repo);
+  disk_free (&disk);
+}
+
+/* Chunks that are alike are written once. */
+static void
+test_duplicates (void **state)
+{
+  struct rng rng = { 6 };
+  struct backup_options options = { .codec = NBI_LZ4 };
+  struct backup_result result;
+  struct repo_memory repo;
+  struct disk disk;
+
+  (void) state;
+  disk_init (&disk, 4 * MIB, &rng);
+  fill_random (&rng, disk.bytes, 64 * KIB);
+  for (size_t off = 64 * KIB; off < disk.size; off += 64 * KIB)
+    memcpy (disk.bytes + off, disk.bytes, 64 * KIB);
+  repo_memory_init (&repo, MIB);
+  result = back_up (&repo, &disk, &options, 64 * 1024);
+  assert_int_equal (result.counts.data, 64);
+  assert_int_equal (result.counts.fresh, 1);
+  check_newest (&repo, &disk, 64 * 1024, &rng);
+  repo_memory_destroy (&repo);
+  disk_free (&disk);
+}
+
+static void
+get_manifest (struct repo_memory *repo, struct manifest *m)
+{
+  struct generation *gen = newest (repo);
+  struct err err = ERR_INIT;
+  const char *json;
+  size_t len;
+
+  json = generation_manifest (gen, &len);
+  if (manifest_read (json, len, generation_header (gen), m, &err) < 0)
+    fail_msg ("manifest: %s\n%s", err.msg, json);
+  generation_unref (gen);
+}
+
+/* The hash is that of what the disk reads as, whatever way it is stored. */
+static void
+test_hash (void **state)
+{
+  uint8_t hashes[NR_WAYS][DIGEST_SIZE];
+  struct rng rng = { 7 };
+  struct disk disk;
+
+  (void) state;
+  disk_init (&disk, 5 * MIB + 1234, &rng);
+  for (size_t way = 0; way < NR_WAYS; ++way) {
+    struct backup_options options = {
+      .codec = ways[way].codec, .threads = ways[way].threads,
+    };
+    struct repo_memory repo;
+    struct manifest m;
+
+    if (way == NR_WAYS - 1)
+      disk.bytes[5 * MIB] ^= 1;
+    repo_memory_init (&repo, MIB);
+    back_up (&repo, &disk, &options, 64 * 1024);
+    get_manifest (&repo, &m);
+    memcpy (hashes[way], m.hash, DIGEST_SIZE);
+    assert_int_equal (m.counts.data + m.counts.zero, 81);
+    manifest_destroy (&m);
+    repo_memory_destroy (&repo);
+    if (way == NR_WAYS - 1)
+      assert_memory_not_equal (hashes[way], hashes[0], DIGEST_SIZE);
+    else
+      assert_memory_equal (hashes[way], hashes[0], DIGEST_SIZE);
+  }
+  disk_free (&disk);
+}
+
+/* A place that is full ends it, whoever has its turn. */
+static void
+test_no_space (void **state)
+{
+  struct rng rng = { 8 };
+  struct disk disk;
+
+  (void) state;
+  disk_init (&disk, 8 * MIB, &rng);
+  fill_random (&rng, disk.bytes, disk.size);
+  for (size_t limit = 1; limit < 9 * MIB; limit += MIB) {
+    struct manifest manifest = { 0 };
+    struct backup_options options = {
+      .codec = NBI_LZ4, .threads = 4, .header = header_of (&disk, 64 * 1024),
+      .manifest = &manifest,
+    };
+    struct backup_result result;
+    struct repo_memory repo;
+    struct block *block = bad_block_new (disk.bytes, disk.size, NULL, 0);
+    struct generation *gen;
+
+    repo_memory_init (&repo, MIB);
+    repo.fail_at = limit;
+    assert_int_equal (backup_disk (block, &options, &repo.place, &result, NULL,
+                                   NULL), -ENOSPC);
+    assert_int_equal (repo_memory_newest (&repo, &gen, NULL), -ENOENT);
+    repo_memory_destroy (&repo);
+    manifest_destroy (&manifest);
+    block_unref (block);
+  }
+  disk_free (&disk);
+}
+
+/* Wherever a bit is flipped, a read is right or refused. */
+static void
+test_flipped_bits (void **state)
+{
+  struct rng rng = { 9 };
+  struct backup_options options = { .codec = NBI_ZSTD, .file_limit = MIB };
+  struct repo_memory repo;
+  unsigned refused = 0;
+  struct disk disk;
+
+  (void) state;
+  disk_init (&disk, 3 * MIB, &rng);
+  repo_memory_init (&repo, MIB);
+  back_up (&repo, &disk, &options, 16 * 1024);
+  for (int i = 0; i < 400; ++i) {
+    struct memory_file *file =
+      repo.files.ptr[rng_below (&rng, (unsigned) repo.files.len)];
+    size_t at = rng_next (&rng) % file->len;
+    uint8_t bit = (uint8_t) (1U << rng_below (&rng, 8));
+    struct generation *gen;
+
+    file->bytes[at] ^= bit;
+    generation_caches_destroy (&repo.caches);
+    assert_int_equal (generation_caches_init (&repo.caches, MIB, NULL), 0);
+    if (repo_memory_newest (&repo, &gen, NULL) < 0)
+      ++refused;
+    else {
+      for (uint64_t off = 0; off < disk.size; off += 64 * KIB) {
+        uint8_t buf[64 * KIB];
+
+        if (generation_pread (gen, buf, sizeof buf, off, NULL) < 0)
+          ++refused;
+        else
+          assert_memory_equal (buf, disk.bytes + off, sizeof buf);
+      }
+      generation_unref (gen);
+    }
+    file->bytes[at] ^= bit;
+  }
+  assert_in_range (refused, 100, 400 * 48);
+  repo_memory_destroy (&repo);
+  disk_free (&disk);
+}
+
+int
+main (void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test (test_round_trips),
+    cmocka_unit_test (test_only_what_changed),
+    cmocka_unit_test (test_duplicates),
+    cmocka_unit_test (test_hash),
+    cmocka_unit_test (test_no_space),
+    cmocka_unit_test (test_flipped_bits),
+  };
+
+  return cmocka_run_group_tests (tests, NULL, NULL);
+}
