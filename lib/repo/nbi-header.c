@@ -10,6 +10,7 @@
 #include "lib/base/crc32c.h"
 #include "lib/base/digest.h"
 #include "lib/repo/nbi-header.h"
+#include "lib/repo/nbi-slot.h"
 
 static const uint8_t magic[8] = { 0x89, 'N', 'B', 'I', '\r', '\n', 0x1a, '\n' };
 
@@ -224,34 +225,19 @@ check_texts (const struct nbi_header *h, struct err *err)
 
 /* NBI-120 to NBI-123. */
 static int
-check_slot (const uint8_t *slot, unsigned nr, bool used, struct err *err)
+check_slot (const struct nbi_header *h, unsigned nr, struct err *err)
 {
-  uint32_t passes = get_le32 (slot + 4), memory = get_le32 (slot + 8);
-  uint32_t lanes = get_le32 (slot + 12);
+  const uint8_t *buf = h->slots + (size_t) nr * NBI_SLOT_SIZE;
+  struct nbi_slot slot;
+  int r = 0;
 
-  if (!used) {
-    if (nbi_is_zeros (slot, NBI_SLOT_SIZE))
-      return 0;
-    return nbi_refuse (err, 120, "key slot %u: not used and not zeros", nr);
-  }
-  if (slot[0] == 0)
-    return nbi_refuse (err, 120, "key slot %u: empty", nr);
-  if (slot[0] > 2)
-    return nbi_beyond (err, 120, "key slot %u: kind %u", nr, slot[0]);
-  if (!nbi_is_zeros (slot + 1, 3) || !nbi_is_zeros (slot + 60, 4) ||
-      !nbi_is_zeros (slot + 144, NBI_SLOT_SIZE - 144))
-    return nbi_refuse (err, 1, "key slot %u: not only zeros", nr);
-  if (slot[0] == 2 && !nbi_is_zeros (slot + 4, 12))
-    return nbi_refuse (err, 121, "key slot %u: a key file with numbers for"
-                       " Argon2id", nr);
-  if (!nbi_text_is_right ((const char *) slot + 112, 32))
-    return nbi_refuse (err, 122, "key slot %u: its label is not text", nr);
-  if (slot[0] == 1 && (passes < 1 || passes > 64 || lanes < 1 || lanes > 16 ||
-                       memory < 8 * lanes || memory > 1024 * 1024))
-    return nbi_refuse (err, 123, "key slot %u: Argon2id with %" PRIu32
-                       " passes, %" PRIu32 " lanes, %" PRIu32 " KiB", nr,
-                       passes, lanes, memory);
-  return 0;
+  if (nr < h->nr_slots)
+    r = nbi_slot_decode (buf, h->ignore == 0, &slot, err);
+  else if (!nbi_is_zeros (buf, NBI_SLOT_SIZE))
+    r = nbi_refuse (err, 120, "not used, but not zeros");
+  if (r < 0)
+    err_in (err, "key slot %u", nr);
+  return r;
 }
 
 static int
@@ -268,7 +254,7 @@ check_encryption (const struct nbi_header *h, struct err *err)
     return nbi_refuse (err, 22, "header: %u key slots with encryption %u",
                        h->nr_slots, h->encryption);
   for (unsigned i = 0; i < NBI_MAX_SLOTS; ++i) {
-    int r = check_slot (h->slots + i * NBI_SLOT_SIZE, i, i < h->nr_slots, err);
+    int r = check_slot (h, i, err);
 
     if (r < 0)
       return r;

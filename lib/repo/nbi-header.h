@@ -6,13 +6,12 @@
 #define NBDIMAGE_REPO_NBI_HEADER_H
 
 #include "lib/base/uuid.h"
-#include "lib/repo/nbi.h"
+#include "lib/repo/nbi-slot.h"
 
 #define NBI_NEED_ENCRYPTED UINT64_C (1)         /* in need */
 
 #define NBI_NAME_SIZE 256       /* with the final zero */
 #define NBI_CREATOR_SIZE 64
-#define NBI_SLOT_SIZE 256
 #define NBI_MAX_SLOTS 8
 
 struct nbi_header {

@@ -159,6 +159,21 @@ nbi_entry_encode (const struct nbi_record *rec, uint8_t buf[NBI_ENTRY_SIZE])
   memcpy (buf + 32, rec->identity, DIGEST_SIZE);
 }
 
+/* NBI-61. */
+static int
+check_entry (const struct nbi_record *rec, const struct nbi_header *h,
+             struct err *err)
+{
+  struct err why = ERR_INIT;
+  int r = check_lengths (rec, h, &why);
+
+  if (r == 0)
+    r = check_number (rec, h, &why);
+  if (r < 0)
+    return nbi_refuse_as (err, 61, "entry", &why);
+  return 0;
+}
+
 int
 nbi_entry_decode (const uint8_t buf[NBI_ENTRY_SIZE],
                   const struct nbi_header *h, uint32_t ordinal, uint64_t end,
@@ -179,11 +194,7 @@ nbi_entry_decode (const uint8_t buf[NBI_ENTRY_SIZE],
     *out = rec;
     return 0;
   }
-  r = check_lengths (&rec, h, err);
-  if (r == 0 && (ordinal == NBI_NONE) != (rec.kind == NBI_MANIFEST))
-    r = nbi_refuse (err, 61, "entry %" PRIu32 ": kind %u", ordinal, rec.kind);
-  if (r == 0)
-    r = check_number (&rec, h, err);
+  r = check_entry (&rec, h, err);
   if (r == 0)
     r = nbi_check_zeros (buf, 18, 2, "entry of a table", err);
   if (r < 0)
@@ -192,5 +203,44 @@ nbi_entry_decode (const uint8_t buf[NBI_ENTRY_SIZE],
     return nbi_refuse (err, 60, "entry %" PRIu32 ": %" PRIu32 " bytes at %"
                        PRIu64, ordinal, rec.stored, rec.off);
   *out = rec;
+  return 0;
+}
+
+/*--- What is asked of a record ----------------------------------------------*/
+
+int
+nbi_entries_check (const uint8_t *entries, unsigned count, struct err *err)
+{
+  if (nbi_is_zeros (entries, (size_t) count * NBI_ENTRY_SIZE))
+    return nbi_refuse (err, 63, "chunk table: a sheet without any record");
+  return 0;
+}
+
+static bool
+is_there (const struct nbi_record *rec, uint32_t nr_ordinals)
+{
+  return rec->ordinal < nr_ordinals && !nbi_is_tombstone (rec);
+}
+
+int
+nbi_record_is_chunk (const struct nbi_record *rec, uint32_t nr_ordinals,
+                     const struct nbi_header *h, uint64_t chunk,
+                     struct err *err)
+{
+  if (!is_there (rec, nr_ordinals) || rec->kind != NBI_CHUNK ||
+      rec->plain != nbi_chunk_len (h, chunk))
+    return nbi_refuse (err, 79, "chunk %" PRIu64 ": record %" PRIu32
+                       " has kind %u and %" PRIu32 " plain bytes", chunk,
+                       rec->ordinal, rec->kind, rec->plain);
+  return 0;
+}
+
+int
+nbi_record_is_page (const struct nbi_record *rec, uint32_t nr_ordinals,
+                    struct err *err)
+{
+  if (!is_there (rec, nr_ordinals) || rec->kind != NBI_PAGE)
+    return nbi_refuse (err, 81, "map: record %" PRIu32 " has kind %u",
+                       rec->ordinal, rec->kind);
   return 0;
 }

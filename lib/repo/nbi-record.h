@@ -38,12 +38,34 @@ int nbi_record_decode (const uint8_t buf[NBI_RECORD_SIZE],
 void nbi_entry_encode (const struct nbi_record *rec,
                        uint8_t buf[NBI_ENTRY_SIZE]);
 
-/* The entry of that ordinal.  NBI-1, NBI-33 to NBI-37 and NBI-60 to NBI-62.
- * A tombstone has off 0 and kind 0.
+/* The entry of that ordinal; NBI_NONE: the trailer's, of the manifest.
+ * Records end at `end' at the latest.  NBI-1 and NBI-60 to NBI-62.  A tombstone
+ * has off 0 and kind 0.
  */
 int nbi_entry_decode (const uint8_t buf[NBI_ENTRY_SIZE],
                       const struct nbi_header *h, uint32_t ordinal,
                       uint64_t end, struct nbi_record *rec, struct err *err);
+
+static inline bool
+nbi_is_tombstone (const struct nbi_record *rec)
+{
+  return rec->off == 0;
+}
+
+/* NBI-63: of a sheet with that many entries of the chunk table. */
+int nbi_entries_check (const uint8_t *entries, unsigned count,
+                       struct err *err);
+
+/* NBI-79: the record, as the table of its file has it, is that of a chunk of
+ * the disk of h; nr_ordinals are in that file.
+ */
+int nbi_record_is_chunk (const struct nbi_record *rec, uint32_t nr_ordinals,
+                         const struct nbi_header *h, uint64_t chunk,
+                         struct err *err);
+
+/* NBI-81: it is a page of a map. */
+int nbi_record_is_page (const struct nbi_record *rec, uint32_t nr_ordinals,
+                        struct err *err);
 
 /* Where the next record may begin. */
 uint64_t nbi_record_end (const struct nbi_record *rec);

@@ -11,7 +11,17 @@
 #include "lib/repo/nbi-sheet.h"
 
 #define MAGIC "NBIs"
-#define CRC_OFF 60
+
+/* Of the structure on disk. */
+enum {
+  OFF_TYPE = 4,
+  OFF_COUNT = 6,
+  OFF_SALT = 8,
+  OFF_OFFSET = 16,
+  OFF_NUMBER = 24,
+  OFF_NONCE = 28,
+  OFF_CRC = 60,
+};
 
 static const struct {
   const char *name;
@@ -42,64 +52,139 @@ nbi_nr_sheets (enum nbi_table table, uint64_t nr_entries)
   return div_round_up (nr_entries, nbi_sheet_entries (table));
 }
 
+uint32_t
+nbi_sheet_count (enum nbi_table table, uint64_t nr_entries, uint32_t number)
+{
+  uint32_t full = nbi_sheet_entries (table);
+
+  return (uint32_t) min_u64 (full, nr_entries - (uint64_t) number * full);
+}
+
 /* With the checksum's own bytes as zeros. */
 static uint32_t
 checksum (const uint8_t *buf)
 {
   static const uint8_t zeros[4];
-  uint32_t crc = crc32c_update (0, buf, CRC_OFF);
+  uint32_t crc = crc32c_update (0, buf, OFF_CRC);
 
   crc = crc32c_update (crc, zeros, sizeof zeros);
-  return crc32c_update (crc, buf + CRC_OFF + 4, NBI_SHEET_SIZE - CRC_OFF - 4);
+  return crc32c_update (crc, buf + NBI_SHEET_HEADER, NBI_SHEET_BODY);
+}
+
+void
+nbi_sheet_seal_encrypted (const struct nbi_sheet *sheet,
+                          const uint8_t tag[NBI_TAG_SIZE],
+                          uint8_t buf[NBI_SHEET_SIZE])
+{
+  memset (buf, 0, NBI_SHEET_HEADER);
+  memcpy (buf, MAGIC, 4);
+  buf[OFF_TYPE] = (uint8_t) sheet->table;
+  put_le16 (buf + OFF_COUNT, (uint16_t) sheet->count);
+  put_le64 (buf + OFF_SALT, sheet->salt);
+  put_le64 (buf + OFF_OFFSET, sheet->off);
+  put_le32 (buf + OFF_NUMBER, sheet->number);
+  memcpy (buf + OFF_NONCE, sheet->nonce, sizeof sheet->nonce);
+  memcpy (buf + NBI_SHEET_TAG, tag, NBI_TAG_SIZE);
+  put_le32 (buf + OFF_CRC, checksum (buf));
 }
 
 void
 nbi_sheet_seal (const struct nbi_sheet *sheet, uint8_t buf[NBI_SHEET_SIZE])
 {
-  memset (buf, 0, NBI_SHEET_HEADER);
-  memcpy (buf, MAGIC, 4);
-  buf[4] = (uint8_t) sheet->table;
-  put_le16 (buf + 6, (uint16_t) sheet->count);
-  put_le64 (buf + 8, sheet->salt);
-  put_le64 (buf + 16, sheet->off);
-  put_le32 (buf + 24, sheet->number);
-  memcpy (buf + 28, sheet->nonce, sizeof sheet->nonce);
-  put_le32 (buf + CRC_OFF, checksum (buf));
+  static const uint8_t no_tag[NBI_TAG_SIZE];
+
+  nbi_sheet_seal_encrypted (sheet, no_tag, buf);
+}
+
+/* NBI-1. */
+static int
+check_reserved (const uint8_t *buf, bool encrypted, const char *name,
+                struct err *err)
+{
+  int r = nbi_check_zeros (buf, OFF_TYPE + 1, 1, name, err);
+
+  if (r == 0 && !encrypted)
+    r = nbi_check_zeros (buf, NBI_SHEET_TAG, NBI_TAG_SIZE, name, err);
+  if (r == 0)
+    r = nbi_check_zeros (buf, NBI_SHEET_TAG + NBI_TAG_SIZE,
+                         OFF_CRC - NBI_SHEET_TAG - NBI_TAG_SIZE, name, err);
+  return r;
+}
+
+/* NBI-51 to NBI-54. */
+static int
+check_place (const uint8_t *buf, const struct nbi_sheet *sheet,
+             const char *name, struct err *err)
+{
+  uint64_t off = get_le64 (buf + OFF_OFFSET);
+  uint32_t number = get_le32 (buf + OFF_NUMBER);
+
+  if (get_le64 (buf + OFF_SALT) != sheet->salt)
+    return nbi_refuse (err, 51, "%s: the sheet at %" PRIu64 " is of another"
+                       " file", name, sheet->off);
+  if (memcmp (buf + OFF_NONCE, sheet->nonce, sizeof sheet->nonce) != 0)
+    return nbi_refuse (err, 51, "%s: the sheet at %" PRIu64 " is of another"
+                       " attempt at this edition", name, sheet->off);
+  if (off != sheet->off)
+    return nbi_refuse (err, 52, "%s: the sheet at %" PRIu64 " belongs to %"
+                       PRIu64, name, sheet->off, off);
+  if (buf[OFF_TYPE] != sheet->table || number != sheet->number)
+    return nbi_refuse (err, 53, "%s: at %" PRIu64 " is sheet %" PRIu32
+                       " of table %u, not %" PRIu32, name, sheet->off,
+                       number, buf[OFF_TYPE], sheet->number);
+  if (get_le16 (buf + OFF_COUNT) != sheet->count)
+    return nbi_refuse (err, 54, "%s: sheet %" PRIu32 " has %u entries, not %"
+                       PRIu32, name, sheet->number, get_le16 (buf + OFF_COUNT),
+                       sheet->count);
+  return 0;
+}
+
+static int
+check_sheet (const uint8_t *buf, const struct nbi_sheet *sheet, bool encrypted,
+             struct err *err)
+{
+  const char *name = tables[sheet->table].name;
+  int r;
+
+  if (memcmp (buf, MAGIC, 4) != 0)
+    return nbi_refuse (err, 50, "%s: no sheet at %" PRIu64, name, sheet->off);
+  if (get_le32 (buf + OFF_CRC) != checksum (buf))
+    return nbi_refuse (err, 50, "%s: the sheet at %" PRIu64 " has another"
+                       " checksum", name, sheet->off);
+  r = check_place (buf, sheet, name, err);
+  if (r == 0)
+    r = check_reserved (buf, encrypted, name, err);
+  return r;
+}
+
+int
+nbi_sheet_check_body (const uint8_t body[NBI_SHEET_BODY],
+                      const struct nbi_sheet *sheet, struct err *err)
+{
+  size_t used = (size_t) sheet->count * tables[sheet->table].size;
+
+  if (nbi_is_zeros (body + used, NBI_SHEET_BODY - used))
+    return 0;
+  return nbi_refuse (err, 56, "%s: sheet %" PRIu32 " has bytes behind its %"
+                     PRIu32 " entries", tables[sheet->table].name,
+                     sheet->number, sheet->count);
+}
+
+int
+nbi_sheet_check_encrypted (const uint8_t buf[NBI_SHEET_SIZE],
+                           const struct nbi_sheet *sheet, struct err *err)
+{
+  return check_sheet (buf, sheet, true, err);
 }
 
 int
 nbi_sheet_check (const uint8_t buf[NBI_SHEET_SIZE],
                  const struct nbi_sheet *sheet, struct err *err)
 {
-  const char *name = tables[sheet->table].name;
-  size_t used = NBI_SHEET_HEADER +
-    (size_t) sheet->count * tables[sheet->table].size;
-  int r;
+  int r = check_sheet (buf, sheet, false, err);
 
-  if (memcmp (buf, MAGIC, 4) != 0 || get_le32 (buf + CRC_OFF) != checksum (buf))
-    return nbi_refuse (err, 50, "%s: the sheet at %" PRIu64 " is none", name,
-                       sheet->off);
-  if (get_le64 (buf + 8) != sheet->salt ||
-      memcmp (buf + 28, sheet->nonce, sizeof sheet->nonce) != 0)
-    return nbi_refuse (err, 51, "%s: the sheet at %" PRIu64 " is of another"
-                       " file, or another attempt at it", name, sheet->off);
-  if (get_le64 (buf + 16) != sheet->off)
-    return nbi_refuse (err, 52, "%s: the sheet at %" PRIu64 " belongs to %"
-                       PRIu64, name, sheet->off, get_le64 (buf + 16));
-  if (buf[4] != sheet->table || get_le32 (buf + 24) != sheet->number)
-    return nbi_refuse (err, 53, "%s: at %" PRIu64 " is sheet %" PRIu32
-                       " of table %u, not %" PRIu32, name, sheet->off,
-                       get_le32 (buf + 24), buf[4], sheet->number);
-  if (get_le16 (buf + 6) != sheet->count)
-    return nbi_refuse (err, 54, "%s: sheet %" PRIu32 " has %u entries, not %"
-                       PRIu32, name, sheet->number, get_le16 (buf + 6),
-                       sheet->count);
-  if (!nbi_is_zeros (buf + used, NBI_SHEET_SIZE - used))
-    return nbi_refuse (err, 56, "%s: sheet %" PRIu32 " has bytes behind its"
-                       " entries", name, sheet->number);
-  r = nbi_check_zeros (buf, 5, 1, name, err);
   if (r == 0)
-    r = nbi_check_zeros (buf, 32, CRC_OFF - 32, name, err);
+    r = nbi_sheet_check_body (buf + NBI_SHEET_HEADER, sheet, err);
   return r;
 }
 
@@ -178,10 +263,12 @@ nbi_root_decode (const uint8_t buf[NBI_ROOT_SIZE], uint32_t nr_files,
 {
   uint32_t file = get_le32 (buf), ordinal = get_le32 (buf + 4);
 
-  if (file == NBI_NONE ? ordinal > NBI_UNREADABLE
-      : file >= nr_files || ordinal == NBI_NONE)
+  if (file == NBI_NONE ? ordinal > NBI_UNREADABLE : file >= nr_files)
     return nbi_refuse (err, 80, "root: record %" PRIu32 " of file %" PRIu32
                        " of %" PRIu32, ordinal, file, nr_files);
+  if (file != NBI_NONE && ordinal == NBI_NONE)
+    return nbi_refuse (err, 81, "root: no record has the ordinal %" PRIu32,
+                       ordinal);
   root->file = file;
   root->ordinal = ordinal;
   memcpy (root->hash, buf + 8, DIGEST_SIZE);
@@ -229,6 +316,21 @@ nbi_file_decode (const uint8_t buf[NBI_FILE_SIZE], const uint8_t *before,
     return nbi_check_zeros (buf, 36, 4, "files", err);
   *out = file;
   return 0;
+}
+
+int
+nbi_check_unreadable (enum nbi_cell_kind kind, uint32_t len,
+                      uint64_t in_ranges, struct err *err)
+{
+  bool right = kind == NBI_UNREADABLE ? in_ranges == len
+    : kind == NBI_DATA_IN_PART ? in_ranges > 0 && in_ranges < len
+    : in_ranges == 0;
+
+  if (right)
+    return 0;
+  return nbi_refuse (err, 85, "map: a chunk of kind %u and %" PRIu32 " bytes,"
+                     " of which %" PRIu64 " can't be read", kind, len,
+                     in_ranges);
 }
 
 void

@@ -28,6 +28,10 @@ uint32_t nbi_entry_size (enum nbi_table table);
 uint32_t nbi_sheet_entries (enum nbi_table table);
 uint64_t nbi_nr_sheets (enum nbi_table table, uint64_t nr_entries);
 
+/* How many of them are in that sheet, which is one of the table's (NBI-54). */
+uint32_t nbi_sheet_count (enum nbi_table table, uint64_t nr_entries,
+                          uint32_t number);
+
 /* Which sheet it is. */
 struct nbi_sheet {
   uint64_t salt;                /* of the file */
@@ -43,9 +47,24 @@ void nbi_sheet_seal (const struct nbi_sheet *sheet,
                      uint8_t buf[NBI_SHEET_SIZE]);
 
 /* Is it this one, and whole?  NBI-1, NBI-50 to NBI-54 and NBI-56;
- * of a file that is not encrypted. */
+ * of a file that is not encrypted.
+ */
 int nbi_sheet_check (const uint8_t buf[NBI_SHEET_SIZE],
                      const struct nbi_sheet *sheet, struct err *err);
+
+/* The same where all bytes behind the header are encrypted: with the tag, and
+ * in two steps, before decrypting (NBI-1, NBI-50 to NBI-54) and after (NBI-56).
+ */
+#define NBI_SHEET_TAG 32        /* where it is */
+#define NBI_SHEET_BODY (NBI_SHEET_SIZE - NBI_SHEET_HEADER)
+void nbi_sheet_seal_encrypted (const struct nbi_sheet *sheet,
+                               const uint8_t tag[NBI_TAG_SIZE],
+                               uint8_t buf[NBI_SHEET_SIZE]);
+int nbi_sheet_check_encrypted (const uint8_t buf[NBI_SHEET_SIZE],
+                               const struct nbi_sheet *sheet,
+                               struct err *err);
+int nbi_sheet_check_body (const uint8_t body[NBI_SHEET_BODY],
+                          const struct nbi_sheet *sheet, struct err *err);
 
 /*--- The directory of the chunk table ---------------------------------------*/
 
@@ -84,7 +103,7 @@ struct nbi_root {
 
 void nbi_root_encode (const struct nbi_root *root, uint8_t buf[NBI_ROOT_SIZE]);
 
-/* NBI-80. */
+/* NBI-80, and of NBI-81 that there is such an ordinal. */
 int nbi_root_decode (const uint8_t buf[NBI_ROOT_SIZE], uint32_t nr_files,
                      struct nbi_root *root, struct err *err);
 
@@ -118,5 +137,11 @@ void nbi_range_encode (const struct nbi_range *range,
 int nbi_range_decode (const uint8_t buf[NBI_RANGE_SIZE], const uint8_t *before,
                       const struct nbi_header *h, struct nbi_range *range,
                       struct err *err);
+
+/* NBI-85: a chunk of that kind and size, of which so many bytes are in ranges
+ * that can't be read.
+ */
+int nbi_check_unreadable (enum nbi_cell_kind kind, uint32_t len,
+                          uint64_t in_ranges, struct err *err);
 
 #endif /* NBDIMAGE_REPO_NBI_SHEET_H */

@@ -41,6 +41,18 @@ nbi_beyond (struct err *err, int rule, const char *fmt, ...)
   return err_code (err, -ENOTSUP);
 }
 
+int
+nbi_refuse_as (struct err *err, int rule, const char *prefix,
+               const struct err *why)
+{
+  int code = why->code;
+
+  nbi_refuse (err, rule, "%s: %s", prefix, why->msg);
+  if (err)
+    err_code (err, code);
+  return code;
+}
+
 bool
 nbi_is_zeros (const uint8_t *buf, size_t len)
 {

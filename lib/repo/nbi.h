@@ -65,6 +65,12 @@ int nbi_refuse (struct err *err, int rule, const char *fmt, ...)
 int nbi_beyond (struct err *err, int rule, const char *fmt, ...)
   __attribute__ ((__format__ (__printf__, 3, 4)));
 
+/* What breaks a rule that refers to others: "PREFIX: WHY (NBI-rule)", with the
+ * code of `why'.
+ */
+int nbi_refuse_as (struct err *err, int rule, const char *prefix,
+                   const struct err *why);
+
 /* NBI-1: refuse what is not zeros; `what' is for the message. */
 int nbi_check_zeros (const uint8_t *buf, size_t off, size_t len,
                      const char *what, struct err *err);
