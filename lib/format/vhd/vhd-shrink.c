@@ -152,6 +152,7 @@ cut (struct vhd_space *space, uint64_t end)
   if (r < 0)
     return r;
   space->next = space->limit = end;
+  gaps_cut (&space->gaps, end);
   flush_to_cut (space);
   return 0;
 }

@@ -41,7 +41,11 @@
  *      writes there.  ../epoch.h: a new one begins at b.
  *   d. It is made ready with the next batch: 2 to 4.
  *
- * What is free at the end of the file is cut off: vhd-shrink.c.
+ * What is free at the end of the file is cut off: vhd-shrink.c.  What is free
+ * in front of that when the image is closed is found again by the next who
+ * opens it (vhd-gaps.c), and used before the file grows.  Before the first of
+ * such places is zeroed all that is in the file gets to stable storage, as at
+ * b.
  *
  * The lock is held for moments, never while reading, writing or flushing.
  */
@@ -100,6 +104,7 @@ vhd_space_new (struct vhd_layer *layer, struct vhd_space **out,
   space->limit = end;
   space->batch = min_u64 (FIRST_BATCH, largest_batch (space));
   space->copy_behind = layer->footers.copy_behind;
+  vhd_gaps_find (space->bat, &space->gaps);
   pthread_mutex_init (&space->lock, NULL);
   pthread_cond_init (&space->grown, NULL);
   *out = steal_ptr (&space);
@@ -223,24 +228,77 @@ extend_behind (struct vhd_space *space, uint64_t most,
   return r;
 }
 
-/* More places.  What lies between the data and the footer comes first: a
- * process that was killed may have left that.
+/* A process that was killed may have moved or removed the blocks that were
+ * there: no power cut brings them back once all that it wrote is on stable
+ * storage.
  */
 static int
-extend (struct vhd_space *space, struct vhd_slots *batch, struct err *err)
+settle_old (struct vhd_space *space, struct err *err)
 {
-  uint64_t most = space->batch - batch->len, nr = 0;
+  int r = space->settled ? 0 : vhd_space_flush (space, err);
+
+  space->settled = r == 0;
+  return r;
+}
+
+/* Up to nr places that begin where others were once. */
+static int
+use_gaps (struct vhd_space *space, uint64_t nr, struct vhd_slots *batch,
+          struct err *err)
+{
+  uint64_t off;
+  int r = 0;
+
+  for (; r == 0 && nr > 0 &&
+         vhd_gaps_take (space->bat, &space->gaps, &off); --nr)
+    r = add_new_places (space, off, 1, true, batch, err);
+  return r;
+}
+
+/* Up to nr places between the data and the footer. */
+static int
+use_tail (struct vhd_space *space, uint64_t nr, struct vhd_slots *batch,
+          struct err *err)
+{
   int r;
 
-  if (space->next < space->limit)
-    nr = min_u64 (most, (space->limit - space->next) / space->stride);
-  nr = min_u64 (nr, max_u64 (1, MAX_DIRTY_BYTES / space->stride));
-  if (nr == 0)
-    return extend_behind (space, most, batch, err);
+  if (space->next >= space->limit)
+    return 0;
+  nr = min_u64 (nr, (space->limit - space->next) / space->stride);
   r = add_new_places (space, space->next, nr, true, batch, err);
   if (r == 0)
     space->next += nr * space->stride;
   return r;
+}
+
+static bool
+has_old (const struct vhd_space *space)
+{
+  return space->gaps.first < space->gaps.v.len ||
+    space->next + space->stride <= space->limit;
+}
+
+/* More places.  What the file has already comes first, the gaps in front of
+ * its last block, and what lies between that and the footer: a process that
+ * was killed may have left it.
+ */
+static int
+extend (struct vhd_space *space, struct vhd_slots *batch, struct err *err)
+{
+  uint64_t most = space->batch - batch->len;
+  uint64_t nr = min_u64 (most, max_u64 (1, MAX_DIRTY_BYTES / space->stride));
+  size_t had = batch->len;
+  int r = 0;
+
+  if (has_old (space)) {
+    r = settle_old (space, err);
+    if (r == 0)
+      r = use_gaps (space, nr, batch, err);
+    if (r == 0)
+      r = use_tail (space, nr - (batch->len - had), batch, err);
+  }
+  return r < 0 || batch->len > had ? r
+    : extend_behind (space, most, batch, err);
 }
 
 /* Sectors of it that were read while it was another block's are not what
@@ -574,6 +632,7 @@ vhd_space_free (struct vhd_space *space)
   if (space == NULL)
     return;
   vhd_space_cut_off (space);
+  gaps_free (&space->gaps);
   vector_free (&space->ready);
   vector_free (&space->unready);
   vector_free (&space->released);

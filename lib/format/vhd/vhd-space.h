@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* What vhd-space.c and vhd-shrink.c share. */
+/* What vhd-space.c, vhd-gaps.c and vhd-shrink.c share. */
 
 #ifndef NBDIMAGE_FORMAT_VHD_SPACE_H
 #define NBDIMAGE_FORMAT_VHD_SPACE_H
@@ -8,6 +8,7 @@
 #include "lib/base/checked.h"
 #include "lib/base/vector.h"
 #include "lib/format/epoch.h"
+#include "lib/format/gaps.h"
 #include "lib/format/vhd/vhd-edit.h"
 #include "lib/format/vhd/vhd-write.h"
 
@@ -33,6 +34,9 @@ struct vhd_space {
   uint64_t next;                /* bytes: where the next new place begins */
   uint64_t limit;               /* where the footer at the end begins */
   uint64_t batch;               /* how many places to make */
+  struct gaps gaps;             /* that there were when it was opened */
+  bool settled;                 /* what was in the file then is on stable
+                                   storage */
   bool doubtful;                /* a flush failed while the end was cut off */
   bool torn;                    /* a footer may be in part behind the end */
   bool copy_behind;             /* the copy is not that footer yet */
@@ -63,6 +67,15 @@ void vhd_space_put_back (struct vhd_space *space, struct vhd_slots *places);
 
 /* In the order in which they lie in the file. */
 void vhd_slots_sort (struct vhd_slots *places);
+
+/*--- vhd-gaps.c -------------------------------------------------------------*/
+
+/* Room for places in front of the last block. */
+void vhd_gaps_find (const struct vhd_bat *bat, struct gaps *gaps);
+
+/* Where the first of these places begins; false: there is none. */
+bool vhd_gaps_take (const struct vhd_bat *bat, struct gaps *gaps,
+                    uint64_t *off);
 
 /*--- vhd-shrink.c -----------------------------------------------------------*/
 

@@ -4,6 +4,7 @@
  *
  *   space   vhd-space.c    places in the file for new blocks; the footer at
  *                          its end; which operations are under way
+ *           vhd-gaps.c     ... that are there when it is opened
  *           vhd-shrink.c   the end of the file, when places become free
  *   bits    vhd-pending.c  of differencing disks: from memory into the file
  *   blocks  vhd-alloc.c    one block of the disk becomes present or absent

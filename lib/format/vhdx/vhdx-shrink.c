@@ -144,6 +144,7 @@ shrink (struct vhdx_space *space)
     else {
       space->wanted += gone.len;
       space->next = end;
+      gaps_cut (&space->gaps, end);
       space->last_batch /= 2;
       space->batch = max_u64 (1, space->last_batch);
     }

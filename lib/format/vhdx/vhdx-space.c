@@ -9,7 +9,10 @@
  * BATCH_BYTES, and to what the disk may still need.  They begin where the
  * blocks of the file end.  Making a batch:
  *
- *   1. The file grows by that.
+ *   1. The file grows by that; but gaps in front of its last block, which were
+ *      there when it was opened (vhdx-gaps.c), come first.  Before the first
+ *      of them is zeroed all that is in the file gets to stable storage, as at
+ *      b.
  *   2. Places are zeroed where the file had something, or they were used.
  *   3. Flush.
  *   4. The places are ready: a BAT entry that names one of them needs nothing
@@ -62,6 +65,7 @@ vhdx_space_new (struct vhdx_layer *layer, struct vhdx_logger *logger,
   space->next = vhdx_end_of_data (layer);
   space->batch = 1;
   space->wanted = layer->bat.nr_blocks - vhdx_bat_count_present (layer);
+  vhdx_gaps_find (layer, &space->gaps);
   pthread_mutex_init (&space->lock, NULL);
   pthread_cond_init (&space->grown, NULL);
   *out = space;
@@ -116,20 +120,44 @@ flush_size (struct vhdx_space *space, struct err *err)
   return r;
 }
 
-/* Step 1.  Where places are given up, and wait, more may be needed than the
- * disk has blocks.
+/* A process that was killed may have moved or given up the blocks that were
+ * there: no power cut brings them back once all that it wrote is on stable
+ * storage.
  */
 static int
-extend (struct vhdx_space *space, struct vhdx_places *batch, struct err *err)
+settle_old (struct vhdx_space *space, struct err *err)
+{
+  int r = space->settled ? 0 : vhdx_space_flush (space, err);
+
+  space->settled = r == 0;
+  return r;
+}
+
+/* Up to nr places in front of the last block. */
+static int
+use_gaps (struct vhdx_space *space, uint64_t nr, struct vhdx_places *batch,
+          struct err *err)
+{
+  struct gap gap;
+
+  for (; nr > 0 && gaps_first (&space->gaps, space->size, &gap); --nr) {
+    struct vhdx_place place = { gap.off, true };
+
+    if (vector_append (batch, &place) < 0)
+      return err_nomem (err);
+    gaps_use (&space->gaps, gap.off + space->size);
+  }
+  return 0;
+}
+
+static int
+extend_behind (struct vhdx_space *space, uint64_t nr,
+               struct vhdx_places *batch, struct err *err)
 {
   struct block *block = space->layer->block;
-  uint64_t old_end = block_size (block), end;
-  uint64_t nr = max_u64 (1, min_u64 (space->batch - batch->len,
-                                     space->wanted));
-  size_t had = batch->len;
+  uint64_t old_end = block_size (block), end = space->next + nr * space->size;
   int r = 0;
 
-  end = space->next + nr * space->size;
   if (end > MAX_FILE_SIZE)
     return no_room (space, err);
   for (uint64_t i = 0; r == 0 && i < nr; ++i) {
@@ -141,13 +169,35 @@ extend (struct vhdx_space *space, struct vhdx_places *batch, struct err *err)
   }
   if (r == 0 && end > old_end)
     r = block_resize (block, end, err);
+  if (r == 0)
+    space->next = end;
+  return r;
+}
+
+/* Step 1.  Where places are given up, and wait, more may be needed than the
+ * disk has blocks.
+ */
+static int
+extend (struct vhdx_space *space, struct vhdx_places *batch, struct err *err)
+{
+  uint64_t nr = max_u64 (1, min_u64 (space->batch - batch->len,
+                                     space->wanted));
+  size_t had = batch->len;
+  int r = 0;
+
+  if (space->gaps.first < space->gaps.v.len ||
+      space->next < block_size (space->layer->block))
+    r = settle_old (space, err);
+  if (r == 0)
+    r = use_gaps (space, nr, batch, err);
+  if (r == 0 && batch->len == had)
+    r = extend_behind (space, nr, batch, err);
   if (r < 0) {
     batch->len = had;
     return r;
   }
   vhdx_space_set_changed (space);
-  space->next = end;
-  space->wanted -= min_u64 (space->wanted, nr);
+  space->wanted -= min_u64 (space->wanted, batch->len - had);
   return 0;
 }
 
@@ -451,6 +501,7 @@ vhdx_space_free (struct vhdx_space *space, bool cut)
     return;
   if (cut)
     vhdx_space_cut_off (space);
+  gaps_free (&space->gaps);
   vector_free (&space->ready);
   vector_free (&space->unready);
   vector_free (&space->released);

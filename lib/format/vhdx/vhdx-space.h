@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* What vhdx-space.c and vhdx-shrink.c share. */
+/* What vhdx-space.c, vhdx-gaps.c and vhdx-shrink.c share. */
 
 #ifndef NBDIMAGE_FORMAT_VHDX_SPACE_H
 #define NBDIMAGE_FORMAT_VHDX_SPACE_H
@@ -8,6 +8,7 @@
 #include "lib/base/checked.h"
 #include "lib/base/vector.h"
 #include "lib/format/epoch.h"
+#include "lib/format/gaps.h"
 #include "lib/format/vhdx/vhdx-write.h"
 
 struct vhdx_place {
@@ -28,6 +29,9 @@ struct vhdx_space {
   uint64_t next;                /* bytes: where the next new place begins */
   uint64_t batch;               /* how many places to make */
   uint64_t wanted;              /* blocks that have had no place yet */
+  struct gaps gaps;             /* that there were when it was opened */
+  bool settled;                 /* what was in the file then is on stable
+                                   storage */
 
   pthread_mutex_t lock;         /* guards what follows */
   pthread_cond_t grown;
@@ -52,6 +56,11 @@ void vhdx_space_set_changed (struct vhdx_space *space);
 
 /* Those at the end of the file come first. */
 void vhdx_places_sort (struct vhdx_places *places);
+
+/*--- vhdx-gaps.c ------------------------------------------------------------*/
+
+/* Room for places in front of the last block. */
+void vhdx_gaps_find (struct vhdx_layer *layer, struct gaps *gaps);
 
 /*--- vhdx-shrink.c ----------------------------------------------------------*/
 

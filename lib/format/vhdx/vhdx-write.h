@@ -6,6 +6,7 @@
  *                             opened; the headers are replaced
  *   log      vhdx-logger.c    changes of metadata, through the log
  *   space    vhdx-space.c     places in the file for new blocks; its size
+ *            vhdx-gaps.c      ... that are there when it is opened
  *            vhdx-shrink.c    the end of the file, when places become free
  *   bits     vhdx-bits.c      of differencing disks: bitmaps, through the log
  *            vhdx-pending.c   ... from memory into these
