@@ -23,7 +23,7 @@
 
 static uint64_t rnd;
 
-void
+uint64_t
 hostile_seed (const char *variable)
 {
   const char *given = getenv (variable);
@@ -31,6 +31,7 @@ hostile_seed (const char *variable)
   rnd = given ? strtoull (given, NULL, 0)
     : (uint64_t) time (NULL) * 1000003 + 1;
   print_message ("%s=%llu\n", variable, (unsigned long long) rnd);
+  return rnd;
 }
 
 uint64_t

@@ -35,8 +35,10 @@ unsigned hostile_sweep (struct damage_file *file,
                         const struct hostile_structure *st,
                         hostile_try *try);
 
-/* Print the seed of what is random, from the environment if it is there. */
-void hostile_seed (const char *variable);
+/* Print the seed of what is random, from the environment if it is there, and
+ * return it.
+ */
+uint64_t hostile_seed (const char *variable);
 uint64_t hostile_random (void);
 
 #endif /* NBDIMAGE_TESTS_HOSTILE_H */

@@ -24,6 +24,7 @@
 #include "lib/base/cleanup.h"
 #include "tests/damage/bad-iso.h"
 #include "tests/damage/hostile.h"
+#include "tests/support/counted.h"
 
 static unsigned nr_files;
 
@@ -194,6 +195,9 @@ main (void)
     cmocka_unit_test (memory_stayed_below_64_mib),
   };
 
-  hostile_seed ("ISO_TEST_SEED");
-  return cmocka_run_group_tests (tests, NULL, NULL);
+  uint64_t seed = hostile_seed ("ISO_TEST_SEED");
+  int nr_failed = cmocka_run_group_tests (tests, NULL, NULL);
+
+  counted (nr_files, "broken files", (unsigned) nr_failed, seed);
+  return nr_failed;
 }

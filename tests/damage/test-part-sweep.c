@@ -24,6 +24,7 @@
 #include "lib/part/part.h"
 #include "tests/damage/bad-part.h"
 #include "tests/damage/hostile.h"
+#include "tests/support/counted.h"
 
 static unsigned nr_files;
 
@@ -166,6 +167,9 @@ main (void)
     cmocka_unit_test (every_place_of_a_gpt_takes_hostile_values),
   };
 
-  hostile_seed ("PART_TEST_SEED");
-  return cmocka_run_group_tests (tests, NULL, NULL);
+  uint64_t seed = hostile_seed ("PART_TEST_SEED");
+  int nr_failed = cmocka_run_group_tests (tests, NULL, NULL);
+
+  counted (nr_files, "broken files", (unsigned) nr_failed, seed);
+  return nr_failed;
 }

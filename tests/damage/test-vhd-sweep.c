@@ -35,11 +35,12 @@
 #include "lib/base/cleanup.h"
 #include "lib/block/memory.h"
 #include "tests/damage/bad-vhd.h"
+#include "tests/support/counted.h"
 
 /* Seconds without progress until the program is ended. */
 #define PATIENCE 120
 
-static uint64_t rnd;
+static uint64_t rnd, seed;
 
 static uint64_t
 next_random (void)
@@ -548,7 +549,7 @@ set_up (void **state)
   struct damage_file file = { parent->data, parent->len };
 
   (void) state;
-  rnd = given ? strtoull (given, NULL, 0)
+  rnd = seed = given ? strtoull (given, NULL, 0)
     : (uint64_t) time (NULL) * 1000003 + 1;
   print_message ("VHD_TEST_SEED=%llu\n", (unsigned long long) rnd);
   damage_write (damage_folder (), "base.vhd", &file);
@@ -576,6 +577,9 @@ main (void)
     cmocka_unit_test (a_chain_of_large_tables_takes_little_memory),
     cmocka_unit_test (memory_stayed_below_64_mib),
   };
+  int nr_failed;
 
-  return cmocka_run_group_tests (tests, set_up, tear_down);
+  nr_failed = cmocka_run_group_tests (tests, set_up, tear_down);
+  counted (nr_files, "broken files", (unsigned) nr_failed, seed);
+  return nr_failed;
 }

@@ -30,13 +30,14 @@
 #include "lib/block/memory.h"
 #include "lib/block/window.h"
 #include "tests/damage/bad-vhdx.h"
+#include "tests/support/counted.h"
 
 /* Seconds without progress until the program is ended. */
 #define PATIENCE 120
 
 #define MIB VHDX_MIB
 
-static uint64_t rnd;
+static uint64_t rnd, seed;
 
 static uint64_t
 next_random (void)
@@ -401,7 +402,7 @@ set_up (void **state)
   struct damage_file parent = bad_vhdx_make_parent ();
 
   (void) state;
-  rnd = given ? strtoull (given, NULL, 0)
+  rnd = seed = given ? strtoull (given, NULL, 0)
     : (uint64_t) time (NULL) * 1000003 + 1;
   print_message ("VHDX_TEST_SEED=%llu\n", (unsigned long long) rnd);
   damage_write (damage_folder (), "base.vhdx", &parent);
@@ -426,6 +427,9 @@ main (void)
     cmocka_unit_test (a_file_that_lost_its_end_is_refused_or_whole),
     cmocka_unit_test (memory_stayed_below_64_mib),
   };
+  int nr_failed;
 
-  return cmocka_run_group_tests (tests, set_up, tear_down);
+  nr_failed = cmocka_run_group_tests (tests, set_up, tear_down);
+  counted (nr_files, "broken files", (unsigned) nr_failed, seed);
+  return nr_failed;
 }

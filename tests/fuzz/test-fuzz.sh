@@ -38,3 +38,6 @@ export -f fuzz
 printf '%s\n' $targets |
     xargs -P "$(nproc)" -I{} bash -c 'fuzz {}' ||
     fail "a target failed; the input is in $abs_top_builddir"
+nr=$(cat "$tmp"/*.log |
+    awk '/^stat::number_of_executed_units:/ { nr += $2 } END { print nr + 0 }')
+echo "COUNTED: $nr inputs of targets, 0 bad, seed 0"

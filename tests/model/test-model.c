@@ -26,6 +26,7 @@
 #include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
 #include "lib/block/file.h"
+#include "tests/support/counted.h"
 #include "tests/support/history.h"
 #include "tests/support/subject.h"
 #include "tests/support/rng.h"
@@ -352,7 +353,6 @@ what_was_written_last_is_there (void **state)
                    (unsigned long long) seed);
     subject_remove (&f);
   }
-  print_message ("%llu operations\n", (unsigned long long) nr_done);
   assert_true (nr_done >= nr_operations);
 }
 
@@ -383,9 +383,12 @@ main (void)
     cmocka_unit_test (what_was_written_last_is_there),
     cmocka_unit_test (in_files_too),
   };
+  int nr_failed;
 
   seed = subject_number ("NBDIMAGE_TEST_SEED", 1);
   nr_operations = subject_number ("NBDIMAGE_TEST_OPERATIONS",
                                   getenv ("NBDIMAGE_LONG") ? 1000000 : 50000);
-  return cmocka_run_group_tests (tests, NULL, NULL);
+  nr_failed = cmocka_run_group_tests (tests, NULL, NULL);
+  counted (nr_done, "operations", (unsigned) nr_failed, seed);
+  return nr_failed;
 }

@@ -22,6 +22,7 @@
 
 #include "lib/base/checked.h"
 #include "tests/model/offline-workloads.h"
+#include "tests/support/counted.h"
 
 static uint64_t seed;
 static unsigned nr_states;
@@ -339,19 +340,21 @@ say_counts (void)
 static void
 a_power_cut_loses_nothing_that_was_flushed (void **state)
 {
-  unsigned nr_bad = 0;
+  unsigned nr_bad = 0, nr;
 
   (void) state;
   FOR_EACH_SUBJECT (s) {
-    unsigned nr = nr_states / subject_count () / count (s) + 1;
     struct subject_files f;
 
+    nr = nr_states / subject_count () / count (s) + 1;
     subject_make (s, 1, &f);
     for (size_t t = 0; t < NR_TABLES; ++t)
       nr_bad += try_table (&f, t, nr);
     subject_remove (&f);
   }
-  assert_true (say_counts () >= nr_states);
+  nr = say_counts ();
+  counted (nr, "crash states", nr_bad, seed);
+  assert_true (nr >= nr_states);
   assert_int_equal (nr_bad, 0);
 }
 
@@ -365,6 +368,7 @@ where_appends_are_ordered_nothing_needs_repair (void **state)
     .name = "anything, appends in order", .run = anything,
     .ordered_appends = true,
   };
+  unsigned nr = 0, nr_bad = 0, nr_torn = 0;
 
   (void) state;
   FOR_EACH_SUBJECT (s) {
@@ -375,9 +379,13 @@ where_appends_are_ordered_nothing_needs_repair (void **state)
     try_workload (&f, &workload, nr_states / 24, POWERCUT_DROP_NONE, &result);
     say (s, &workload, &result, seed);
     subject_remove (&f);
-    assert_int_equal (result.nr_torn, 0);
-    assert_int_equal (result.nr_bad, 0);
+    nr += result.nr_states;
+    nr_bad += result.nr_bad;
+    nr_torn += result.nr_torn;
   }
+  counted (nr, "crash states", nr_bad, seed);
+  assert_int_equal (nr_torn, 0);
+  assert_int_equal (nr_bad, 0);
 }
 
 /* Does any of the workloads lose something?  It is enough to see one. */

@@ -38,6 +38,7 @@
 
 #include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
+#include "tests/support/counted.h"
 #include "tests/support/disk-model.h"
 #include "tests/support/history.h"
 #include "tests/support/subject.h"
@@ -47,6 +48,7 @@
 #define WINDOW 24U              /* sectors */
 
 static uint64_t seed, nr_operations;
+static uint64_t nr_done;        /* operations */
 
 /* The image that all of them use. */
 struct place {
@@ -249,6 +251,7 @@ threads_apart_do_not_disturb_each_other (void **state)
         loners[t] = (struct loner) { &p, t, 100, { rng_next (&p.rng) },
                                      NULL };
       run_threads (work_apart, loners, sizeof loners[0]);
+      nr_done += NR_THREADS * 100;
       for (unsigned t = 0; t < NR_THREADS; ++t)
         if (loners[t].failed)
           fail_msg ("%s: thread %u: %s", s->name, t, loners[t].failed);
@@ -428,6 +431,7 @@ one_round (struct place *p, struct together all[NR_THREADS])
   pthread_barrier_init (&start, NULL, NR_THREADS);
   plan_round (p, all, &start, window);
   run_threads (work_together, all, sizeof all[0]);
+  nr_done += NR_THREADS * NR_OPS;
   pthread_barrier_destroy (&start);
   for (unsigned t = 0; t < NR_THREADS; ++t)
     assert_false (all[t].failed);
@@ -468,10 +472,13 @@ main (void)
     cmocka_unit_test (threads_apart_do_not_disturb_each_other),
     cmocka_unit_test (of_those_who_write_the_same_one_is_last),
   };
+  int nr_failed;
 
   seed = subject_number ("NBDIMAGE_TEST_SEED", 1);
   nr_operations = subject_number ("NBDIMAGE_TEST_OPERATIONS",
                                   getenv ("NBDIMAGE_LONG") ? 400000 : 40000);
   print_message ("seed %llu\n", (unsigned long long) seed);
-  return cmocka_run_group_tests (tests, NULL, NULL);
+  nr_failed = cmocka_run_group_tests (tests, NULL, NULL);
+  counted (nr_done, "operations", (unsigned) nr_failed, seed);
+  return nr_failed;
 }

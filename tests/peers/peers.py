@@ -189,4 +189,7 @@ def main(description, kinds):
             clear(args.folder)
     for word in sorted(counts):
         print("%4d %s" % (counts[word], word))
+    # For support/long-table.
+    print("COUNTED: %d images of peers, %d bad, seed %d" % (
+        len(numbers), failures, args.seed))
     sys.exit(1 if failures else 0)

@@ -22,6 +22,7 @@
 #include "lib/base/checked.h"
 #include "lib/copy/copy.h"
 #include "lib/format/create.h"
+#include "tests/support/counted.h"
 #include "tests/support/recorder.h"
 #include "tests/support/scripted.h"
 
@@ -253,6 +254,8 @@ crash_often (unsigned times, bool drop_flushes)
     crash_while_copying (seed + i, drop_flushes);
   printf ("%u crashes, %u after a checkpoint; %u lost something, %u went on\n",
           nr_crashes, nr_told, nr_lost, nr_gone_on);
+  if (!drop_flushes)
+    counted (nr_crashes, "crash states", nr_lost, seed);
   assert_true (nr_told >= times / 2);
 }
 

@@ -20,6 +20,7 @@
 #include <cmocka.h>
 
 #include "lib/base/cleanup.h"
+#include "tests/support/counted.h"
 #include "tests/support/fault.h"
 
 /* Of the test that runs. */
@@ -60,7 +61,7 @@ run_well (const struct fault_op *op, struct image *img)
 }
 
 /* All that is wrong is said before the test fails for it. */
-static unsigned nr_wrong;
+static unsigned nr_wrong, nr_cases;
 
 static void __attribute__ ((__format__ (__printf__, 1, 2)))
 wrong (const char *fmt, ...)
@@ -135,6 +136,7 @@ open_with_fault (const char *path, unsigned n, const struct answers *good)
   }
   else
     check_opened (path, n, img, good, &report);
+  nr_cases += n <= nr;
   return n <= nr;
 }
 
@@ -181,6 +183,7 @@ use_with_fault (const char *path, const struct fault_op *op, unsigned n,
     check_answer (path, n, text, good, &report, nr_good);
   again = run_well (op, img);
   assert_string_equal (again, good);
+  nr_cases += n <= nr;
   return n <= nr;
 }
 
@@ -212,11 +215,12 @@ static void
 try_all (enum fault_kind k)
 {
   kind = k;
-  nr_wrong = 0;
+  nr_wrong = nr_cases = 0;
   for (size_t i = 0; i < sizeof formats / sizeof formats[0]; ++i) {
     assert_true (fault_for_each (formats[i], try_to_open) >= 5);
     assert_true (fault_for_each (formats[i], try_to_use) >= 5);
   }
+  counted (nr_cases, "faults", nr_wrong, 0);
   assert_int_equal (nr_wrong, 0);
 }
 

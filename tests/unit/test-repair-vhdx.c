@@ -26,6 +26,7 @@
 #include "lib/block/file.h"
 #include "lib/format/undo.h"
 #include "tests/damage/bad-vhdx.h"
+#include "tests/support/counted.h"
 #include "tests/support/mending.h"
 #include "tests/support/recorder.h"
 #include "tests/support/vhdx-maker.h"
@@ -136,7 +137,7 @@ static void
 many_crashes_were_tried (void **state)
 {
   (void) state;
-  print_message ("%u states after a crash\n", mending_nr_crashes);
+  counted (mending_nr_crashes, "crash states", 0, 0);
   assert_true (mending_nr_crashes >= 500);
 }
 

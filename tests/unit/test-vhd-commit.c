@@ -22,6 +22,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/format/commit.h"
 #include "tests/support/change.h"
+#include "tests/support/counted.h"
 #include "tests/support/recorder.h"
 #include "tests/support/vhd-maker.h"
 
@@ -242,7 +243,7 @@ a_power_cut_does_not_change_the_child (void **state)
   (void) state;
   nr_states = 0;
   each_parent (cut_power);
-  print_message ("%u states\n", nr_states);
+  counted (nr_states, "crash states", 0, 0);
   assert_true (nr_states > 500);
 }
 

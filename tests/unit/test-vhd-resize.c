@@ -28,6 +28,7 @@
 #include "lib/block/memory.h"
 #include "lib/format/resize.h"
 #include "tests/support/change.h"
+#include "tests/support/counted.h"
 #include "tests/support/recorder.h"
 #include "tests/support/vhd-maker.h"
 
@@ -311,7 +312,7 @@ a_power_cut_leaves_the_old_disk_or_the_new (void **state)
   (void) state;
   nr_states = 0;
   each_subject (cut_power);
-  print_message ("%u states\n", nr_states);
+  counted (nr_states, "crash states", 0, 0);
   assert_true (nr_states > 2000);
 }
 

@@ -29,6 +29,7 @@
 #include "lib/format/check.h"
 #include "lib/format/commit.h"
 #include "lib/format/vhdx/vhdx-edit.h"
+#include "tests/support/counted.h"
 #include "tests/support/history.h"
 #include "tests/support/recorder.h"
 #include "tests/support/vhdx-maker.h"
@@ -434,7 +435,7 @@ a_power_cut_does_not_change_the_child (void **state)
   (void) state;
   memset (&tally, 0, sizeof tally);
   each_subject (cut_power);
-  print_message ("%u states\n", tally.nr);
+  counted (tally.nr, "crash states", tally.bad, 0);
   if (tally.bad > 0)
     fail_msg ("%u bad; %s", tally.bad, tally.first);
   assert_true (tally.nr > 200);

@@ -24,6 +24,7 @@
 #include "lib/format/rebase.h"
 #include "lib/format/vhdx/vhdx-edit.h"
 #include "tests/support/change.h"
+#include "tests/support/counted.h"
 #include "tests/support/recorder.h"
 #include "tests/support/vhdx-maker.h"
 
@@ -364,7 +365,7 @@ a_power_cut_leaves_the_old_parent_or_the_new (void **state)
   (void) state;
   nr_states = 0;
   each_subject (cut_power);
-  print_message ("%u states\n", nr_states);
+  counted (nr_states, "crash states", 0, 0);
   assert_true (nr_states > 300);
 }
 
