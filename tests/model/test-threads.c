@@ -11,6 +11,8 @@
  * anything that was written there in this round, or was there before.  Sectors
  * are never mixed.
  *
+ * Asking what it is, while others write into it for the first time.
+ *
  * NBDIMAGE_TEST_SEED, NBDIMAGE_TEST_SUBJECT: as in test-model.c, but that what
  * happens depends on the threads too.  NBDIMAGE_TEST_OPERATIONS: how many, in
  * all; by default 40,000, and 400,000 if NBDIMAGE_LONG is set.
@@ -465,12 +467,94 @@ of_those_who_write_the_same_one_is_last (void **state)
   }
 }
 
+/*--- Asking -----------------------------------------------------------------*/
+
+/* What an image is, is asked by clients that connect, while others begin to
+ * write: then a VHDX gets a new identity.
+ */
+struct asker {
+  struct place *place;
+  pthread_barrier_t *start;
+  unsigned number;
+  uint8_t found[8][UUID_SIZE];
+  bool failed;
+};
+
+static bool
+ask (struct asker *a, uint8_t id[UUID_SIZE])
+{
+  CLEANUP_IMAGE_INFO struct image_info info = { .type = NULL };
+
+  return image_get_info (a->place->img, &info, NULL) == 0 &&
+    image_identity (a->place->img, id, NULL) == 0;
+}
+
+static void *
+write_or_ask (void *arg)
+{
+  struct asker *a = arg;
+  struct disk_op op = { .kind = DISK_WRITE, .first = a->number, .nr = 1,
+                        .id = 1 + a->number };
+
+  pthread_barrier_wait (a->start);
+  if (a->number % 4 == 0) {
+    a->failed = disk_op_run (&op, a->place->img, NULL) < 0;
+    return NULL;
+  }
+  for (unsigned i = 0; i < 8 && !a->failed; ++i)
+    a->failed = !ask (a, a->found[i]);
+  return NULL;
+}
+
+static void
+ask_all_at_once (struct place *p)
+{
+  struct asker askers[NR_THREADS];
+  bool is_raw = strcmp (p->files.subject->format, "raw") == 0;
+  uint8_t before[UUID_SIZE], after[UUID_SIZE];
+  pthread_barrier_t start;
+
+  pthread_barrier_init (&start, NULL, NR_THREADS);
+  assert_int_equal (image_identity (p->img, before, NULL), 0);
+  for (unsigned t = 0; t < NR_THREADS; ++t)
+    askers[t] = (struct asker) { .place = p, .start = &start, .number = t };
+  run_threads (write_or_ask, askers, sizeof askers[0]);
+  pthread_barrier_destroy (&start);
+  assert_int_equal (image_identity (p->img, after, NULL), 0);
+  for (unsigned t = 0; t < NR_THREADS; ++t) {
+    assert_false (askers[t].failed);
+    /* Of a raw disk it is made from what it holds. */
+    for (unsigned i = 0; i < 8 && t % 4 && !is_raw; ++i)
+      if (memcmp (askers[t].found[i], before, UUID_SIZE) != 0 &&
+          memcmp (askers[t].found[i], after, UUID_SIZE) != 0)
+        fail_msg ("%s: an identity that it never had",
+                  p->files.subject->name);
+  }
+}
+
+static void
+who_asks_what_it_is_meanwhile_is_told (void **state)
+{
+  (void) state;
+  FOR_EACH_SUBJECT (s) {
+    struct place p;
+
+    make_place (s, &p);
+    for (unsigned n = 0; n < 20; ++n) {
+      ask_all_at_once (&p);
+      reopen_place (&p);
+    }
+    remove_place (&p);
+  }
+}
+
 int
 main (void)
 {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test (threads_apart_do_not_disturb_each_other),
     cmocka_unit_test (of_those_who_write_the_same_one_is_last),
+    cmocka_unit_test (who_asks_what_it_is_meanwhile_is_told),
   };
   int nr_failed;
 

@@ -17,9 +17,11 @@ add_layer (const struct vhdx_layer *layer, struct image_info *info,
            struct err *err)
 {
   char id[UUID_STRING_SIZE];
+  struct vhdx_header header;
   struct image_layer out;
 
-  guid_to_string (layer->header.data_write_guid, id);
+  vhdx_header_now (layer, &header);
+  guid_to_string (header.data_write_guid, id);
   out.name = strdup (block_name (layer->block));
   out.format = strdup (layer->format);
   out.type = layer->is_vhdx ? strdup (vhdx_layer_type (layer)) : NULL;
@@ -46,15 +48,15 @@ add_guid (struct image_info *info, const char *key, const char *label,
 }
 
 static int
-add_identity (const struct vhdx_layer *leaf, struct image_info *info,
-              struct err *err)
+add_identity (const struct vhdx_layer *leaf, const struct vhdx_header *header,
+              struct image_info *info, struct err *err)
 {
   int r;
 
   r = add_guid (info, "disk-id", "Disk id", leaf->metadata.page_83, err);
   if (r == 0)
     r = add_guid (info, "data-id", "Id of the data",
-                  leaf->header.data_write_guid, err);
+                  header->data_write_guid, err);
   if (r == 0 && leaf->metadata.has_parent)
     r = add_guid (info, "parent-id", "Parent's id", leaf->locator.linkage[0],
                   err);
@@ -62,8 +64,8 @@ add_identity (const struct vhdx_layer *leaf, struct image_info *info,
 }
 
 static int
-add_state (const struct vhdx_layer *leaf, struct image_info *info,
-           struct err *err)
+add_state (const struct vhdx_layer *leaf, const struct vhdx_header *header,
+           struct image_info *info, struct err *err)
 {
   int r;
 
@@ -76,10 +78,10 @@ add_state (const struct vhdx_layer *leaf, struct image_info *info,
                         leaf->nr_replayed == 1 ? "entry" : "entries");
   else if (r == 0)
     r = image_info_add (info, "log", "Log", err, "empty");
-  if (r == 0 && leaf->header.alone)
+  if (r == 0 && header->alone)
     r = image_info_add (info, "header", "Header", err, "number %u, the other "
-                        "one is damaged", leaf->header.number);
-  if (r == 0 && leaf->header.bad_checksum)
+                        "one is damaged", header->number);
+  if (r == 0 && header->bad_checksum)
     r = image_info_add (info, "checksums", "Checksums", err,
                         "wrong, ignored");
   return r;
@@ -89,13 +91,15 @@ int
 vhdx_info (struct image *img, struct image_info *info, struct err *err)
 {
   const struct vhdx_layer *leaf = ((struct vhdx *) img->state)->leaf;
+  struct vhdx_header header;
   int r = 0;
 
+  vhdx_header_now (leaf, &header);
   info->type = strdup (vhdx_layer_type (leaf));
   if (info->type == NULL)
     return err_nomem (err);
-  if (leaf->header.creator[0] != '\0') {
-    info->creator = strdup (leaf->header.creator);
+  if (header.creator[0] != '\0') {
+    info->creator = strdup (header.creator);
     if (info->creator == NULL)
       return err_nomem (err);
   }
@@ -103,8 +107,8 @@ vhdx_info (struct image *img, struct image_info *info, struct err *err)
   for (const struct vhdx_layer *l = leaf; l && r == 0; l = l->parent)
     r = add_layer (l, info, err);
   if (r == 0)
-    r = add_identity (leaf, info, err);
+    r = add_identity (leaf, &header, info, err);
   if (r == 0)
-    r = add_state (leaf, info, err);
+    r = add_state (leaf, &header, info, err);
   return r;
 }

@@ -218,8 +218,10 @@ static bool
 vhdx_identity (struct image *img, uint8_t id[UUID_SIZE])
 {
   const struct vhdx *vhdx = img->state;
+  struct vhdx_header header;
 
-  memcpy (id, vhdx->leaf->header.data_write_guid, UUID_SIZE);
+  vhdx_header_now (vhdx->leaf, &header);
+  memcpy (id, header.data_write_guid, UUID_SIZE);
   return true;
 }
 

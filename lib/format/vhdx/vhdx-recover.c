@@ -22,9 +22,11 @@
 #include <config.h>
 
 #include <errno.h>
+#include <pthread.h>
 #include <string.h>
 
 #include "lib/base/bytes.h"
+#include "lib/base/cleanup.h"
 #include "lib/format/vhdx/vhdx-write.h"
 
 static void
@@ -32,6 +34,31 @@ put_guid (uint8_t *p, const uint8_t *guid)
 {
   if (guid)
     memcpy (p, guid, UUID_SIZE);
+}
+
+/* The header of a layer, as it is known here, while it is copied: clients may
+ * ask what an image is while another one writes into it for the first time.
+ * One lock for all layers, as that is short and rare.
+ */
+static pthread_mutex_t header_lock = PTHREAD_MUTEX_INITIALIZER;
+
+void
+vhdx_header_now (const struct vhdx_layer *layer, struct vhdx_header *out)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&header_lock);
+  *out = layer->header;
+}
+
+static void
+header_is_replaced (struct vhdx_header *h,
+                    const struct vhdx_header_change *change)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&header_lock);
+  h->number = 3 - h->number;
+  h->sequence++;
+  h->alone = false;
+  put_guid (h->data_write_guid, change->data_write_guid);
+  put_guid (h->log_guid, change->log_guid);
 }
 
 /* The header that counts is copied, with changes, over the other one. */
@@ -59,11 +86,7 @@ replace_older (struct vhdx_layer *layer,
     r = block_flush (layer->block, err);
   if (r < 0)
     return err_in (err, "writing VHDX header %u", 3 - h->number);
-  h->number = 3 - h->number;
-  h->sequence++;
-  h->alone = false;
-  put_guid (h->data_write_guid, change->data_write_guid);
-  put_guid (h->log_guid, change->log_guid);
+  header_is_replaced (h, change);
   return 0;
 }
 

@@ -489,6 +489,15 @@ struct creation;
 
 int vhdx_create (struct creation *c, struct report *report, struct err *err);
 
+/*--- vhdx-recover.c ---------------------------------------------------------*/
+
+/* The header of a layer as it is now, for any thread: number, sequence, alone
+ * and the identities change when an image that is open for writing is first
+ * written into.  The creator is still the layer's.
+ */
+void vhdx_header_now (const struct vhdx_layer *layer,
+                      struct vhdx_header *out);
+
 /*--- vhdx-info.c ------------------------------------------------------------*/
 
 int vhdx_info (struct image *img, struct image_info *info, struct err *err);
