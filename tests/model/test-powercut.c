@@ -6,7 +6,8 @@
  * NBDIMAGE_TEST_SEED: what random numbers begin with; the one that is told
  * with something bad, has it come first again.  NBDIMAGE_TEST_SUBJECT: of that
  * subject only.  NBDIMAGE_TEST_STATES: how many states, in all; by default
- * 2,400, and 24,000 if NBDIMAGE_LONG is set.
+ * 2,400, and 24,000 if NBDIMAGE_LONG is set.  NBDIMAGE_TEST_DROP: the flushes
+ * that are not done, "inner" or "all": to see it fail.
  */
 
 #include <config.h>
@@ -17,6 +18,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -26,6 +28,7 @@
 
 static uint64_t seed;
 static unsigned nr_states;
+static enum powercut_drop dropped; /* usually none */
 
 /*--- Workloads --------------------------------------------------------------*/
 
@@ -311,7 +314,7 @@ try_table (const struct subject_files *f, size_t t, unsigned nr)
 
     if (!applies (&tables[t][i], f->subject))
       continue;
-    try_workload (f, &tables[t][i], nr, POWERCUT_DROP_NONE, &result);
+    try_workload (f, &tables[t][i], nr, dropped, &result);
     say (f->subject, &tables[t][i], &result, seed);
     tried[t][i].nr_states += result.nr_states;
     tried[t][i].nr_subjects++;
@@ -467,6 +470,15 @@ usual_states (void)
   return getenv ("NBDIMAGE_LONG") ? 24000 : asan && asan[0] ? 500 : 2400;
 }
 
+static enum powercut_drop
+drop_from_environment (void)
+{
+  const char *given = getenv ("NBDIMAGE_TEST_DROP");
+
+  return given == NULL ? POWERCUT_DROP_NONE
+    : strcmp (given, "inner") == 0 ? POWERCUT_DROP_INNER : POWERCUT_DROP_ALL;
+}
+
 int
 main (void)
 {
@@ -479,6 +491,7 @@ main (void)
   };
 
   seed = subject_number ("NBDIMAGE_TEST_SEED", 1);
+  dropped = drop_from_environment ();
   nr_states = (unsigned) subject_number ("NBDIMAGE_TEST_STATES",
                                          usual_states ());
   return cmocka_run_group_tests (tests, NULL, NULL);
