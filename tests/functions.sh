@@ -151,6 +151,8 @@ _make_nbdkit ()
         # destructor unless it is loaded right after the sanitizer.
         asan="LD_PRELOAD=$NBDIMAGE_ASAN:libp11-kit.so.0"
         asan="$asan ASAN_OPTIONS=detect_leaks=0:\$ASAN_OPTIONS"
+    elif [ -n "${NBDIMAGE_TSAN:-}" ]; then
+        asan="LD_PRELOAD=$NBDIMAGE_TSAN:libp11-kit.so.0"
     fi
     mkdir -p "$tmp/bin"
     cat >"$tmp/bin/nbdkit" <<END
@@ -214,6 +216,17 @@ start_nbdkit ()
 stop_nbdkit ()
 {
     stop_pid "$nbdkit_pid"
+    no_races
+}
+
+# no_races: of threads of the last server, that the thread sanitizer saw.
+no_races ()
+{
+    [ -n "${NBDIMAGE_TSAN:-}" ] || return 0
+    ! grep -q 'WARNING: ThreadSanitizer' "$nbdkit_log" || {
+        cat "$nbdkit_log" >&2
+        fail "threads of nbdkit disturb each other"
+    }
 }
 
 # export_uri NAME

@@ -19,3 +19,4 @@ fio --name=parallel --ioengine=nbd --uri="$uri" --numjobs=16 --size=4M \
     fail "fio found something else than it wrote"
 }
 grep -E 'err= *0' "$tmp/fio.log"
+stop_nbdkit
