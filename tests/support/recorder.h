@@ -48,7 +48,9 @@ void recorder_fail (struct block *recorder, unsigned nth, unsigned count);
 unsigned recorder_changes (const struct block *recorder);
 unsigned recorder_flushes (const struct block *recorder);
 
-/* What the file holds now, and its size.  The bytes are there until it grows. */
+/* What the file holds now, and its size.  The bytes are there until the file
+ * grows.
+ */
 const uint8_t *recorder_data (const struct block *recorder, size_t *len);
 
 #endif /* NBDIMAGE_TESTS_RECORDER_H */
