@@ -88,7 +88,8 @@ assert_bytes (struct image *img, uint64_t off, size_t len, uint8_t value)
 
   assert_int_equal (image_pread (img, buf, len, off, NULL), 0);
   for (size_t i = 0; i < len; ++i)
-    assert_int_equal (buf[i], value);
+    if (buf[i] != value)
+      assert_int_equal (buf[i], value);
   free (buf);
 }
 
@@ -99,9 +100,12 @@ assert_original (struct image *img, uint64_t off, size_t len, unsigned seed)
   uint8_t *buf = malloc (len);
 
   assert_int_equal (image_pread (img, buf, len, off, NULL), 0);
-  for (size_t i = 0; i < len; ++i)
-    assert_int_equal (buf[i], (uint8_t) ((off + i) * 7 + (off + i) / 512 +
-                                         seed));
+  for (size_t i = 0; i < len; ++i) {
+    uint8_t byte = (uint8_t) ((off + i) * 7 + (off + i) / 512 + seed);
+
+    if (buf[i] != byte)
+      assert_int_equal (buf[i], byte);
+  }
   free (buf);
 }
 

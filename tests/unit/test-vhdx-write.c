@@ -128,7 +128,8 @@ check_at (struct image *img, uint64_t off, uint8_t byte, size_t len)
 
   must (image_pread (img, buf, len, off, NULL));
   for (size_t i = 0; i < len; ++i)
-    assert_int_equal (buf[i], byte);
+    if (buf[i] != byte)
+      assert_int_equal (buf[i], byte);
   free (buf);
 }
 
