@@ -143,9 +143,7 @@ vhdx_writer_flush (struct vhdx_writer *w, struct err *err)
   int r = w->pending ? vhdx_pending_flush (w->pending, err)
     : vhdx_space_flush (w->space, err);
 
-  if (r == 0)
-    vhdx_space_tidy (w->space);
-  return r;
+  return r < 0 ? r : vhdx_space_tidy (w->space, err);
 }
 
 /*--- Beginning --------------------------------------------------------------*/

@@ -99,19 +99,20 @@ plan (struct vhdx_space *space, uint64_t *end, struct vhdx_places *gone)
   return true;
 }
 
-/* Steps 2 to 4. */
-static int
-cut (struct vhdx_space *space, uint64_t end)
+/* Steps 2 to 4.  Returns whether the file was cut off; *failed: something did,
+ * perhaps a flush.
+ */
+static bool
+cut (struct vhdx_space *space, uint64_t end, bool *failed)
 {
   struct block *block = space->layer->block;
-  int r = vhdx_logger_lower_size (space->logger, end, NULL);
 
-  if (r == 0)
-    r = block_resize (block, end, NULL);
-  if (r < 0)
-    return r;
-  block_flush (block, NULL);
-  return 0;
+  *failed = vhdx_logger_lower_size (space->logger, end, NULL) < 0 ||
+    block_resize (block, end, NULL) < 0;
+  if (*failed)
+    return false;
+  *failed = block_flush (block, NULL) < 0;
+  return true;
 }
 
 /* They are in the file still, whatever is in them. */
@@ -122,24 +123,22 @@ put_back (struct vhdx_space *space, const struct vhdx_places *places)
     (void) vector_append (&space->unready, &places->ptr[i]);
 }
 
-/* By whoever set growing. */
-static void
+/* By whoever set growing.  False if something failed. */
+static bool
 shrink (struct vhdx_space *space)
 {
   struct vhdx_places gone = VECTOR_INIT;
-  bool planned;
+  bool planned, done = false, failed = false;
   uint64_t end;
-  int r = 0;
 
   {
     ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&space->lock);
     planned = plan (space, &end, &gone);
   }
-  if (planned)
-    r = cut (space, end);
   if (planned) {
+    done = cut (space, end, &failed);
     ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&space->lock);
-    if (r < 0)
+    if (!done)
       put_back (space, &gone);
     else {
       space->wanted += gone.len;
@@ -150,6 +149,7 @@ shrink (struct vhdx_space *space)
     }
   }
   vector_free (&gone);
+  return !failed;
 }
 
 /* Out of the list meanwhile; by whoever set growing, so that nobody makes
@@ -177,22 +177,28 @@ punch_unready (struct vhdx_space *space)
   vector_free (&places);
 }
 
-void
-vhdx_space_tidy (struct vhdx_space *space)
+int
+vhdx_space_tidy (struct vhdx_space *space, struct err *err)
 {
+  bool good;
+
   {
     ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&space->lock);
     vhdx_space_end_waiting (space);
     if (space->growing || !space->freed)
-      return;
+      return 0;
     space->growing = true;
     space->freed = false;
   }
-  shrink (space);
+  good = shrink (space);
   punch_unready (space);
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&space->lock);
-  space->growing = false;
-  pthread_cond_broadcast (&space->grown);
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&space->lock);
+    space->growing = false;
+    pthread_cond_broadcast (&space->grown);
+  }
+  /* It says what failed, if the block has lost writes for good. */
+  return good ? 0 : block_flush (space->layer->block, err);
 }
 
 /*--- When the image is closed -----------------------------------------------*/

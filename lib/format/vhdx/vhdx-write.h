@@ -158,8 +158,10 @@ void vhdx_space_release (struct vhdx_space *space, uint64_t off);
 /* Everything that was written before is on stable storage after. */
 int vhdx_space_flush (struct vhdx_space *space, struct err *err);
 
-/* After a flush: what has become free goes, if that is worth it. */
-void vhdx_space_tidy (struct vhdx_space *space);
+/* After a flush: what has become free goes, if that is worth it.  Fails only
+ * where another flush would.
+ */
+int vhdx_space_tidy (struct vhdx_space *space, struct err *err);
 
 /* Around each operation on the disk: places that are looked up within are not
  * given to other blocks before the end.
