@@ -1,0 +1,781 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* The store of a vault (docs/NBI.md §13): a folder of this machine, what
+ * happens when it fails, and the trial that a store has to pass.
+ */
+
+#include <config.h>
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "lib/repo/store-local.h"
+#include "tests/support/store-faulty.h"
+
+/* What the system does otherwise, for the store only: -1 is "as usual". */
+static int short_writes, write_errno, fsync_errno, readdir_fails_at = -1;
+static unsigned nr_fsyncs;
+static bool no_fsync;           /* of hundreds of trials */
+static enum { AS_USUAL, NO_NOREPLACE, REPLACES } renames;
+
+ssize_t __real_write (int fd, const void *buf, size_t len);
+ssize_t __wrap_write (int fd, const void *buf, size_t len);
+int __real_fsync (int fd);
+int __wrap_fsync (int fd);
+struct dirent *__real_readdir (DIR *dir);
+struct dirent *__wrap_readdir (DIR *dir);
+int __real_renameat2 (int a, const char *from, int b, const char *to,
+                      unsigned flags);
+int __wrap_renameat2 (int a, const char *from, int b, const char *to,
+                      unsigned flags);
+
+/* Every second call is interrupted, and every other writes 7 bytes. */
+ssize_t
+__wrap_write (int fd, const void *buf, size_t len)
+{
+  if (write_errno) {
+    errno = write_errno;
+    return -1;
+  }
+  if (short_writes && short_writes++ % 2 == 0) {
+    errno = EINTR;
+    return -1;
+  }
+  return __real_write (fd, buf, short_writes && len > 7 ? 7 : len);
+}
+
+int
+__wrap_fsync (int fd)
+{
+  ++nr_fsyncs;
+  if (fsync_errno) {
+    errno = fsync_errno;
+    return -1;
+  }
+  return no_fsync ? 0 : __real_fsync (fd);
+}
+
+struct dirent *
+__wrap_readdir (DIR *dir)
+{
+  if (readdir_fails_at == 0) {
+    errno = EIO;
+    return NULL;
+  }
+  if (readdir_fails_at > 0)
+    --readdir_fails_at;
+  return __real_readdir (dir);
+}
+
+int
+__wrap_renameat2 (int a, const char *from, int b, const char *to,
+                  unsigned flags)
+{
+  if (renames == NO_NOREPLACE) {
+    errno = EINVAL;
+    return -1;
+  }
+  return __real_renameat2 (a, from, b, to, renames == REPLACES ? 0 : flags);
+}
+
+static char folder[64];
+static struct store *store;
+static struct err err;
+
+static int
+setup (void **state)
+{
+  (void) state;
+  strcpy (folder, "test-store.XXXXXX");
+  assert_non_null (mkdtemp (folder));
+  assert_int_equal (store_local_open (folder, &store, &err), 0);
+  assert_int_equal (store_make_folder (store, "partial", &err), 0);
+  assert_int_equal (store_make_folder (store, "broken", &err), 0);
+  assert_int_equal (store_make_folder (store, "files", &err), 0);
+  return 0;
+}
+
+static int
+teardown (void **state)
+{
+  char command[128];
+
+  (void) state;
+  store_close (store);
+  short_writes = write_errno = fsync_errno = 0;
+  readdir_fails_at = -1;
+  no_fsync = false;
+  renames = AS_USUAL;
+  snprintf (command, sizeof command, "rm -rf '%s'", folder);
+  return system (command);
+}
+
+static void
+put (const char *name, const char *text)
+{
+  assert_int_equal (store_put (store, name, text, strlen (text), &err), 0);
+}
+
+static void
+assert_is (const char *name, const char *text)
+{
+  char *buf;
+  size_t len;
+
+  assert_int_equal (store_read_all (store, name, 1000, &buf, &len, &err), 0);
+  assert_int_equal (len, strlen (text));
+  assert_string_equal (buf, text);
+  free (buf);
+}
+
+static bool
+is_there (const char *name)
+{
+  struct store_stat st;
+  int r = store_stat (store, name, &st, &err);
+
+  assert_true (r == 0 || r == -ENOENT);
+  return r == 0;
+}
+
+static void
+on_disk (const char *name, char path[256])
+{
+  snprintf (path, 256, "%s/%s", folder, name);
+}
+
+static void
+what_can_not_be_a_name_is_refused (void **state)
+{
+  char long_name[300];
+  const char *bad[] = { "", ".", "..", "/", "/etc", "files/", "files//a",
+                        "files/../a", "files/./a", "../x", "a/..", long_name };
+
+  (void) state;
+  memset (long_name, 'x', sizeof long_name);
+  long_name[256] = '\0';
+  for (size_t i = 0; i < sizeof bad / sizeof bad[0]; ++i) {
+    struct store_file *f;
+
+    assert_int_equal (store_make (store, bad[i], &f, &err), -EINVAL);
+    assert_int_equal (store_make_folder (store, bad[i], &err), -EINVAL);
+    assert_int_equal (store_delete (store, bad[i], &err), -EINVAL);
+    assert_int_equal (store_rename (store, "files", bad[i], &err), -EINVAL);
+    assert_int_equal (store_rename (store, bad[i], "x", &err), -EINVAL);
+  }
+  long_name[255] = '\0';
+  put (long_name, "as long as it may be");
+  put ("files/...", "three dots are a name");
+}
+
+static void
+a_file_is_made_once_and_appended_to (void **state)
+{
+  struct store_file *f;
+  struct block *block;
+  struct store_stat st;
+  char buf[4];
+  int64_t now;
+
+  (void) state;
+  assert_int_equal (store_make (store, "files/a", &f, &err), 0);
+  assert_int_equal (store_write (f, "front ", 6, &err), 0);
+  assert_int_equal (store_write (f, "", 0, &err), 0);
+  assert_int_equal (store_write (f, "to back", 7, &err), 0);
+  assert_int_equal (store_file_size (f), 13);
+  nr_fsyncs = 0;
+  assert_int_equal (store_flush (f, &err), 0);
+  assert_int_equal (nr_fsyncs, 1);
+  assert_int_equal (store_end (f, &err), 0);
+  assert_is ("files/a", "front to back");
+  assert_int_equal (store_make (store, "files/a", &f, &err), -EEXIST);
+  assert_int_equal (store_make (store, "none/a", &f, &err), -ENOENT);
+
+  assert_int_equal (store_open (store, "files/a", &block, &err), 0);
+  assert_int_equal (block_size (block), 13);
+  assert_int_equal (block_pread (block, buf, 4, 9, &err), 0);
+  assert_memory_equal (buf, "back", 4);
+  assert_false (block_writable (block));
+  block_unref (block);
+
+  assert_int_equal (store_stat (store, "files/a", &st, &err), 0);
+  assert_int_equal (st.kind, STORE_FILE);
+  assert_int_equal (st.size, 13);
+  assert_int_equal (store_time (store, "partial", &now, &err), 0);
+  assert_in_range (now - st.time, 0, 60);
+  assert_in_range (now + 60 - time (NULL), 0, 120);
+  assert_int_equal (store_end (NULL, &err), 0);
+}
+
+static void
+short_writes_are_gone_on_with (void **state)
+{
+  char text[200];
+
+  (void) state;
+  for (size_t i = 0; i < sizeof text - 1; ++i)
+    text[i] = (char) ('a' + i % 26);
+  text[sizeof text - 1] = '\0';
+  short_writes = 1;
+  put ("files/a", text);
+  assert_true (short_writes > 2 * (int) sizeof text / 7);
+  short_writes = 0;
+  assert_is ("files/a", text);
+}
+
+static void
+after_a_failed_write_nothing_is_believed (void **state)
+{
+  struct store_file *f;
+
+  (void) state;
+  assert_int_equal (store_make (store, "files/a", &f, &err), 0);
+  assert_int_equal (store_write (f, "one", 3, &err), 0);
+  write_errno = ENOSPC;
+  assert_int_equal (store_write (f, "two", 3, &err), -ENOSPC);
+  write_errno = 0;
+  assert_int_equal (store_write (f, "two", 3, &err), -ENOSPC);
+  assert_int_equal (store_flush (f, &err), -ENOSPC);
+  assert_int_equal (store_file_size (f), 3);
+  assert_int_equal (store_end (f, &err), 0);
+}
+
+static void
+a_failed_flush_is_not_tried_again (void **state)
+{
+  struct store_file *f;
+
+  (void) state;
+  assert_int_equal (store_make (store, "files/a", &f, &err), 0);
+  assert_int_equal (store_write (f, "one", 3, &err), 0);
+  fsync_errno = EIO;
+  assert_int_equal (store_flush (f, &err), -EIO);
+  fsync_errno = 0;
+  nr_fsyncs = 0;
+  assert_int_equal (store_flush (f, &err), -EIO);
+  assert_int_equal (store_write (f, "two", 3, &err), -EIO);
+  assert_int_equal (nr_fsyncs, 0);
+  assert_int_equal (store_end (f, &err), 0);
+
+  fsync_errno = ENOSPC;
+  assert_int_equal (store_put (store, "files/b", "x", 1, &err), -ENOSPC);
+  assert_int_equal (store_flush_folder (store, "files", &err), -ENOSPC);
+  /* What a file system says that has nothing to flush. */
+  fsync_errno = EINVAL;
+  assert_int_equal (store_flush_folder (store, "files", &err), 0);
+  fsync_errno = 0;
+  nr_fsyncs = 0;
+  assert_int_equal (store_flush_folder (store, "files", &err), 0);
+  assert_int_equal (store_flush_folder (store, "", &err), 0);
+  assert_int_equal (nr_fsyncs, 2);
+  assert_int_equal (store_flush_folder (store, "none", &err), -ENOENT);
+}
+
+/* NBI-132 */
+static void
+what_is_no_regular_file_or_no_folder_is_refused (void **state)
+{
+  static const char *const bad[] = {
+    "files/link", "files/fifo", "files/folder", "link/a",
+    "files/folder/../link", "files/a/b",
+  };
+  char path[256], *buf;
+  struct block *block;
+  struct store_stat st;
+  struct store_file *f;
+  size_t len;
+  int64_t when;
+
+  (void) state;
+  put ("files/a", "text");
+  on_disk ("files/link", path);
+  assert_int_equal (symlink ("a", path), 0);
+  on_disk ("link", path);
+  assert_int_equal (symlink ("files", path), 0);
+  on_disk ("files/fifo", path);
+  assert_int_equal (mkfifo (path, 0600), 0);
+  assert_int_equal (store_make_folder (store, "files/folder", &err), 0);
+
+  for (size_t i = 0; i < sizeof bad / sizeof bad[0]; ++i) {
+    int expected = strstr (bad[i], "..") ? -EINVAL : -EBADMSG;
+
+    err.msg[0] = '\0';
+    assert_int_equal (store_open (store, bad[i], &block, &err), expected);
+    if (expected == -EBADMSG)
+      assert_non_null (strstr (err.msg, "(NBI-132)"));
+    assert_int_equal (store_read_all (store, bad[i], 99, &buf, &len, &err),
+                      expected);
+    assert_int_equal (store_rewrite (store, bad[i], "x", 1, &when, &err),
+                      expected);
+  }
+  assert_int_equal (store_make (store, "link/new", &f, &err), -EBADMSG);
+  assert_int_equal (store_make (store, "files/link", &f, &err), -EEXIST);
+  assert_int_equal (store_rename (store, "files/a", "link/b", &err),
+                    -EBADMSG);
+  assert_int_equal (store_flush_folder (store, "files/a", &err), -EBADMSG);
+  assert_int_equal (store_flush_folder (store, "link", &err), -EBADMSG);
+  assert_int_equal (store_stat (store, "files/link", &st, &err), 0);
+  assert_int_equal (st.kind, STORE_OTHER);
+  assert_int_equal (store_stat (store, "files", &st, &err), 0);
+  assert_int_equal (st.kind, STORE_FOLDER);
+  assert_int_equal (store_stat (store, "", &st, &err), 0);
+  assert_int_equal (st.kind, STORE_FOLDER);
+  assert_is ("files/a", "text");
+
+  /* They can be told and cleared, not more. */
+  assert_int_equal (store_delete (store, "files/fifo", &err), 0);
+  assert_int_equal (store_delete (store, "files/link", &err), 0);
+  assert_is ("files/a", "text");
+}
+
+struct seen {
+  char kinds[128];              /* of names of one letter */
+  unsigned total, stop_at;
+  int with;
+};
+
+static int
+see (void *opaque, const struct store_entry *e, struct err *e2)
+{
+  struct seen *seen = opaque;
+
+  if (++seen->total == seen->stop_at)
+    return seen->with < 0 ? err_set (e2, seen->with, "enough") : seen->with;
+  assert_int_equal (strlen (e->name), 1);
+  seen->kinds[(int) e->name[0]] = (char) ('0' + e->kind);
+  return 0;
+}
+
+static void
+a_listing_has_each_name_once_with_its_kind (void **state)
+{
+  struct seen seen = { .total = 0 };
+  char path[256];
+
+  (void) state;
+  put ("files/a", "");
+  put ("files/b", "");
+  assert_int_equal (store_make_folder (store, "files/c", &err), 0);
+  on_disk ("files/d", path);
+  assert_int_equal (symlink ("c", path), 0);
+  assert_int_equal (store_list (store, "files", see, &seen, &err), 0);
+  assert_int_equal (seen.total, 4);
+  assert_memory_equal (seen.kinds + 'a', "0012", 4);
+
+  seen = (struct seen) { .stop_at = 2, .with = STORE_STOP };
+  assert_int_equal (store_list (store, "files", see, &seen, &err), 0);
+  assert_int_equal (seen.total, 2);
+  seen = (struct seen) { .stop_at = 3, .with = -EDOM };
+  assert_int_equal (store_list (store, "files", see, &seen, &err), -EDOM);
+  assert_int_equal (seen.total, 3);
+  assert_int_equal (store_list (store, "none", see, &seen, &err), -ENOENT);
+  assert_int_equal (store_list (store, "files/a", see, &seen, &err),
+                    -EBADMSG);
+}
+
+/* NBI-137 */
+static void
+a_listing_that_ends_with_an_error_is_none (void **state)
+{
+  (void) state;
+  put ("files/a", "");
+  put ("files/b", "");
+  /* With "." and "..", four names and the end. */
+  for (int n = 0; n <= 4; ++n) {
+    struct seen seen = { .total = 0 };
+
+    readdir_fails_at = n;
+    assert_int_equal (store_list (store, "files", see, &seen, &err), -EIO);
+    assert_non_null (strstr (err.msg, "(NBI-137)"));
+    assert_true (seen.total <= 2);
+  }
+}
+
+static void
+nothing_is_renamed_over_a_name (void **state)
+{
+  (void) state;
+  put ("files/a", "a");
+  put ("files/b", "b");
+  assert_int_equal (store_make_folder (store, "partial/x", &err), 0);
+  assert_int_equal (store_make_folder (store, "files/x", &err), 0);
+  assert_int_equal (store_rename (store, "files/a", "files/b", &err), -EEXIST);
+  assert_int_equal (store_rename (store, "partial/x", "files/x", &err),
+                    -EEXIST);
+  assert_int_equal (store_rename (store, "partial/x", "files/a", &err),
+                    -EEXIST);
+  assert_is ("files/a", "a");
+  assert_is ("files/b", "b");
+  assert_true (is_there ("partial/x"));
+}
+
+static void
+files_and_folders_are_renamed (void **state)
+{
+  (void) state;
+  put ("partial/a", "a");
+  assert_int_equal (store_rename (store, "partial/a", "partial/b", &err), 0);
+  assert_false (is_there ("partial/a"));
+  assert_is ("partial/b", "a");
+  assert_int_equal (store_rename (store, "partial/a", "partial/c", &err),
+                    -ENOENT);
+  assert_int_equal (store_make_folder (store, "partial/x", &err), 0);
+  put ("partial/x/1", "one");
+  assert_int_equal (store_rename (store, "partial/x", "files/y", &err), 0);
+  assert_is ("files/y/1", "one");
+  assert_false (is_there ("partial/x"));
+  assert_int_equal (store_rename (store, "partial/x", "broken/x", &err),
+                    -ENOENT);
+  assert_int_equal (store_rename (store, "files/y", "none/y", &err), -ENOENT);
+  /* As when a run is adopted. */
+  assert_int_equal (store_make_folder (store, "partial/z", &err), 0);
+  assert_int_equal (store_rename (store, "files/y", "partial/z/y", &err), 0);
+  assert_is ("partial/z/y/1", "one");
+}
+
+/* Renames that can't refuse to replace. */
+static int
+setup_like_nfs (void **state)
+{
+  renames = NO_NOREPLACE;
+  return setup (state);
+}
+
+static void
+folders_are_deleted_when_they_are_empty (void **state)
+{
+  (void) state;
+  put ("files/a", "");
+  assert_int_equal (store_delete_folder (store, "files", &err), -ENOTEMPTY);
+  assert_int_equal (store_delete_folder (store, "files/a", &err), -EBADMSG);
+  assert_true (store_delete (store, "files", &err) < 0);
+  assert_true (is_there ("files/a"));
+  assert_int_equal (store_delete (store, "files/a", &err), 0);
+  assert_int_equal (store_delete (store, "files/a", &err), -ENOENT);
+  assert_int_equal (store_delete_folder (store, "files", &err), 0);
+  assert_int_equal (store_delete_folder (store, "files", &err), -ENOENT);
+  assert_int_equal (store_make_folder (store, "partial", &err), -EEXIST);
+}
+
+static void
+a_small_file_is_written_anew_and_tells_the_time (void **state)
+{
+  struct timespec old[2] = { { .tv_sec = 1000 }, { .tv_sec = 1000 } };
+  struct store_stat st;
+  char path[256];
+  int64_t when = 0;
+
+  (void) state;
+  put ("partial/alive", "9");
+  on_disk ("partial/alive", path);
+  assert_int_equal (utimensat (AT_FDCWD, path, old, 0), 0);
+  assert_int_equal (store_rewrite (store, "partial/alive", "10", 2, &when,
+                                   &err), 0);
+  assert_is ("partial/alive", "10");
+  assert_in_range (when + 60 - time (NULL), 0, 120);
+  assert_int_equal (store_stat (store, "partial/alive", &st, &err), 0);
+  assert_int_equal (st.time, when);
+  assert_int_equal (store_rewrite (store, "partial/alive", "7", 1, &when,
+                                   &err), 0);
+  assert_is ("partial/alive", "7");
+  /* It is not made where it was moved away. */
+  assert_int_equal (store_rewrite (store, "partial/gone", "7", 1, &when, &err),
+                    -ENOENT);
+  assert_false (is_there ("partial/gone"));
+}
+
+static void
+a_file_that_is_too_long_is_not_read (void **state)
+{
+  char *buf;
+  size_t len;
+
+  (void) state;
+  put ("files/a", "12345");
+  assert_int_equal (store_read_all (store, "files/a", 4, &buf, &len, &err),
+                    -EFBIG);
+  assert_int_equal (store_read_all (store, "files/a", 5, &buf, &len, &err), 0);
+  free (buf);
+}
+
+static void
+the_lag_is_what_is_known_of_the_file_system (void **state)
+{
+  static const char mountinfo[] =
+    "21 1 8:1 / / rw - ext4 /dev/sda1 rw\n"
+    "36 21 0:50 / /a\\040-\\040b rw,actimeo=9 - nfs4 server:/x"
+    " rw,vers=4.2,acregmin=3,acregmax=5,acdirmax=20,hard\n"
+    "37 21 0:51 / /b rw shared:1 master:2 - nfs server:/y rw,acregmax=700\n"
+    "38 21 0:52 / /c rw - nfs4 server:/z rw,hard\n"
+    "39 21 0:53 / /d rw - nfs4 server:/z actimeo=1,acdirmin=30,rw\n"
+    "40 21 0:54 / /e rw - nfs4 server:/z rw,acregmax=99999999999999999999\n"
+    "41 21 0:54 / /e rw - nfs4 server:/z rw,acregmax=0,acdirmax=0";
+  static const struct {
+    long magic;
+    unsigned long mount;
+    unsigned lag;
+    bool local;
+  } t[] = {
+    { 0xef53, 21, 0, true },            /* ext4 */
+    { 0x58465342, 0, 0, true },         /* XFS */
+    { 0x9123683e, 0, 0, true },         /* btrfs */
+    { 0xf2f52010, 0, 0, true },         /* f2fs */
+    { 0x2fc12fc1, 0, 0, true },         /* ZFS */
+    { 0x01021994, 0, 0, true },         /* tmpfs */
+    { 0x6969, 36, 40, false },          /* NFS: twice the largest */
+    { 0x6969, 37, 1400, false },
+    { 0x6969, 38, 120, false },         /* what it does not print */
+    { 0x6969, 39, 2, false },
+    { 0x6969, 40, STORE_LAG_MAX, false },
+    { 0x6969, 41, 0, false },
+    { 0x6969, 3, 120, false },          /* no such line */
+    { 0x65735546, 36, 120, false },     /* FUSE */
+    { 0x4d44, 21, 120, false },         /* FAT */
+    { 0xff534d42, 21, 120, false },     /* SMB */
+  };
+
+  (void) state;
+  for (size_t i = 0; i < sizeof t / sizeof t[0]; ++i) {
+    bool local = !t[i].local;
+
+    assert_int_equal (store_lag_of (t[i].magic, mountinfo, t[i].mount, &local),
+                      t[i].lag);
+    assert_int_equal (local, t[i].local);
+    if (t[i].magic == 0x6969)
+      assert_int_equal (store_lag_of (0x6969, NULL, t[i].mount, &local), 120);
+  }
+}
+
+struct test_clock {
+  uint64_t now;
+  unsigned sleeps;
+};
+
+static uint64_t
+test_now (void *opaque)
+{
+  return ((struct test_clock *) opaque)->now;
+}
+
+static int
+test_sleep_until (void *opaque, uint64_t when, struct job *job, struct err *e)
+{
+  struct test_clock *clock = opaque;
+
+  ++clock->sleeps;
+  clock->now = when;
+  return job_check (job, e);
+}
+
+static void
+to_wait_is_for_longer_than_the_lag (void **state)
+{
+  struct test_clock t = { 5 * REPO_SECOND, 0 };
+  const struct repo_clock clock = { test_now, test_sleep_until, &t };
+  struct job job = JOB_INIT;
+
+  (void) state;
+  store_set_clock (store, &clock);
+  assert_int_equal (store_set_lag (store, 30, &err), 0);
+  assert_int_equal (store_wait (store, &job, &err), 0);
+  assert_true (t.now > 35 * REPO_SECOND && t.now <= 36 * REPO_SECOND);
+  assert_int_equal (store_set_lag (store, 0, &err), 0);
+  t.sleeps = 0;
+  assert_int_equal (store_wait (store, &job, &err), 0);
+  assert_int_equal (t.sleeps, 0);
+  job_cancel (&job);
+  assert_int_equal (store_wait (store, &job, &err), -ECANCELED);
+  assert_int_equal (store_set_lag (store, STORE_LAG_MAX + 1, &err), -EINVAL);
+  assert_int_equal (store_lag (store), 0);
+}
+
+static void
+the_real_clock_waits_and_can_be_cancelled (void **state)
+{
+  const struct repo_clock *c = &repo_clock_boottime;
+  uint64_t start = repo_clock_now (c);
+  struct job job = JOB_INIT;
+
+  (void) state;
+  assert_int_equal (repo_clock_sleep_until (c, start + REPO_SECOND / 50, &job,
+                                            &err), 0);
+  assert_true (repo_clock_now (c) >= start + REPO_SECOND / 50);
+  assert_int_equal (repo_clock_sleep_until (c, start + REPO_SECOND / 25, NULL,
+                                            &err), 0);
+  assert_true (repo_clock_now (c) >= start + REPO_SECOND / 25);
+  job_cancel (&job);
+  assert_int_equal (repo_clock_sleep_until (c, start + 3600 * REPO_SECOND,
+                                            &job, &err), -ECANCELED);
+}
+
+static void
+assert_nothing_is_left (void)
+{
+  static const char *const folders[] = { "partial", "broken", "files" };
+
+  for (size_t i = 0; i < 3; ++i) {
+    struct seen seen = { .stop_at = 1, .with = STORE_STOP };
+
+    assert_int_equal (store_list (store, folders[i], see, &seen, &err), 0);
+    assert_int_equal (seen.total, 0);
+  }
+}
+
+static void
+a_local_folder_passes_the_trial (void **state)
+{
+  struct report report = REPORT_INIT;
+
+  (void) state;
+  assert_int_equal (store_try (store, &report, &err), 0);
+  assert_int_equal (report.lines.len, 0);
+  assert_nothing_is_left ();
+  renames = NO_NOREPLACE;
+  assert_int_equal (store_try (store, &report, &err), 0);
+  assert_int_equal (report.lines.len, 0);
+  renames = REPLACES;
+  assert_int_equal (store_try (store, &report, &err), -ENOTSUP);
+  assert_non_null (strstr (err.msg, "renaming a file to a name that is there"));
+  assert_nothing_is_left ();
+  report_free (&report);
+}
+
+/* Operations of the clean-up, whose failures nobody hears of. */
+#define CLEAN_UP 12
+
+static unsigned
+operations_of_a_trial (struct store *faulty, unsigned ops)
+{
+  no_fsync = true;
+  store_faulty_set (faulty, &(struct store_fault) { .ops = ops });
+  assert_int_equal (store_try (faulty, NULL, &err), 0);
+  return store_faulty_count (faulty);
+}
+
+static void
+a_trial_fails_whatever_fails_in_it (void **state)
+{
+  struct store *faulty = store_faulty_new (store);
+  unsigned total = operations_of_a_trial (faulty, STORE_OP_ALL) - CLEAN_UP;
+
+  (void) state;
+  assert_true (total > 40);
+  for (unsigned n = 1; n <= total; ++n) {
+    struct store_fault fault = { STORE_FAULT_ONCE, STORE_OP_ALL, n, -EDQUOT };
+
+    store_faulty_set (faulty, &fault);
+    assert_int_equal (store_try (faulty, NULL, &err), -EDQUOT);
+    assert_nothing_is_left ();
+    fault.kind = STORE_FAULT_LOST;
+    store_faulty_set (faulty, &fault);
+    assert_int_equal (store_try (faulty, NULL, &err), -EDQUOT);
+    assert_nothing_is_left ();
+  }
+  store_close (faulty);
+}
+
+static void
+a_trial_finds_what_was_not_done (void **state)
+{
+  static const unsigned ops[] = {
+    STORE_OP_WRITE, STORE_OP_MAKE_FOLDER, STORE_OP_RENAME,
+  };
+  struct store *faulty = store_faulty_new (store);
+
+  (void) state;
+  for (size_t i = 0; i < sizeof ops / sizeof ops[0]; ++i) {
+    unsigned total = operations_of_a_trial (faulty, ops[i]);
+
+    assert_true (total >= 3);
+    for (unsigned n = 1; n <= total; ++n) {
+      struct store_fault lie = { STORE_FAULT_LIE, ops[i], n, -EDOM };
+
+      /* The others are of files that are only there to be in the way. */
+      if (ops[i] == STORE_OP_WRITE && n > 1)
+        break;
+      store_faulty_set (faulty, &lie);
+      assert_true (store_try (faulty, NULL, &err) < 0);
+      assert_non_null (strstr (err.msg, "a vault can't be here: "));
+    }
+    store_faulty_set (faulty, &(struct store_fault) { .ops = 0 });
+    assert_nothing_is_left ();
+  }
+  store_close (faulty);
+}
+
+static void
+folders_that_can_not_be_flushed_are_told (void **state)
+{
+  struct store *faulty = store_faulty_new (store);
+  struct store_fault fault = { STORE_FAULT_ONCE, STORE_OP_FLUSH_FOLDER, 1,
+                               -ENOTSUP };
+  struct report report = REPORT_INIT;
+
+  (void) state;
+  store_faulty_set (faulty, &fault);
+  assert_int_equal (store_try (faulty, &report, &err), 0);
+  assert_int_equal (report.lines.len, 1);
+  assert_non_null (strstr (report.lines.ptr[0], "folders can't be flushed"));
+  report_free (&report);
+  store_close (faulty);
+}
+
+static void
+a_store_without_its_folders_is_told (void **state)
+{
+  (void) state;
+  assert_int_equal (store_delete_folder (store, "broken", &err), 0);
+  assert_int_equal (store_try (store, NULL, &err), -ENOENT);
+  assert_int_equal (store_local_open ("no-such-folder", &store, &err),
+                    -ENOENT);
+}
+
+#define TEST(fn) cmocka_unit_test_setup_teardown (fn, setup, teardown)
+#define TEST_LIKE_NFS(fn)                                               \
+  { #fn "_like_nfs", fn, setup_like_nfs, teardown, NULL }
+
+int
+main (void)
+{
+  const struct CMUnitTest tests[] = {
+    TEST (what_can_not_be_a_name_is_refused),
+    TEST (a_file_is_made_once_and_appended_to),
+    TEST (short_writes_are_gone_on_with),
+    TEST (after_a_failed_write_nothing_is_believed),
+    TEST (a_failed_flush_is_not_tried_again),
+    TEST (what_is_no_regular_file_or_no_folder_is_refused),
+    TEST (a_listing_has_each_name_once_with_its_kind),
+    TEST (a_listing_that_ends_with_an_error_is_none),
+    TEST (nothing_is_renamed_over_a_name),
+    TEST (files_and_folders_are_renamed),
+    TEST_LIKE_NFS (nothing_is_renamed_over_a_name),
+    TEST_LIKE_NFS (files_and_folders_are_renamed),
+    TEST (folders_are_deleted_when_they_are_empty),
+    TEST (a_small_file_is_written_anew_and_tells_the_time),
+    TEST (a_file_that_is_too_long_is_not_read),
+    TEST (the_lag_is_what_is_known_of_the_file_system),
+    TEST (to_wait_is_for_longer_than_the_lag),
+    TEST (the_real_clock_waits_and_can_be_cancelled),
+    TEST (a_local_folder_passes_the_trial),
+    TEST (a_trial_fails_whatever_fails_in_it),
+    TEST (a_trial_finds_what_was_not_done),
+    TEST (folders_that_can_not_be_flushed_are_told),
+    TEST (a_store_without_its_folders_is_told),
+  };
+
+  return cmocka_run_group_tests (tests, NULL, NULL);
+}
