@@ -344,14 +344,15 @@ what_was_written_last_is_there (void **state)
 
   (void) state;
   FOR_EACH_SUBJECT (s) {
-    struct subject_files f;
+    for (uint64_t n = 0; n < div_round_up (nr, subject_count ()); ++n) {
+      struct subject_files f;
 
-    subject_make (s, 1, &f);
-    for (uint64_t n = 0; n < div_round_up (nr, subject_count ()); ++n)
+      subject_make (s, seed + n, &f);
       in_memory (&f, seed + n);
+      subject_remove (&f);
+    }
     print_message ("%s: from seed %llu\n", s->name,
                    (unsigned long long) seed);
-    subject_remove (&f);
   }
   assert_true (nr_done >= nr_operations);
 }
@@ -366,7 +367,7 @@ in_files_too (void **state)
       struct subject_files f;
       struct block *block;
 
-      subject_make (s, 1, &f);
+      subject_make (s, seed + n, &f);
       assert_int_equal (block_file_open (f.leaf, BLOCK_FILE_WRITE |
                                          BLOCK_FILE_LOCK, &block, NULL, NULL),
                         0);

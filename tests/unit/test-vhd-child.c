@@ -64,7 +64,7 @@ static const struct layer_blocks chain[] = {
     6 },
   { 4000, BLOCK, NR_SECTORS + 8,
     { { 1, { 0x0F } }, { 3, { 0xA5 } }, { 10, { 0xFF } }, { 40, { 0x80 } },
-      { 63, { 0xF0 } } }, 5 },
+      { 45, { 0x3C } }, { 63, { 0xF0 } } }, 6 },
   { 6000, BLOCK, NR_SECTORS,
     { { 3, { 0xA7 } }, { 5, { 0xFF } }, { 7, { 0 } }, { 63, { 0x90 } } }, 4 },
 };
@@ -371,6 +371,28 @@ zeros_hide_the_parents (void **state)
   }
   assert_int_equal (image_flush (img, NULL), 0);
   assert_int_equal (bits_in_file (block, 10), 0xFF);
+  image_unref (img);
+  block_unref (block);
+}
+
+/* Of 45 the parent has what is in the middle. */
+static void
+zeros_hide_what_does_not_come_first (void **state)
+{
+  struct block *block = new_recorder ();
+  struct image *img = model_open (block, true);
+  unsigned first = 45 * PER_BLOCK;
+
+  (void) state;
+  check_sector (img, first + 2, 4000 + first + 2);
+  write_sector (img, first, 1);
+  assert_int_equal (image_trim (img, BLOCK, 45 * BLOCK, 0, NULL), 0);
+  check_sector (img, first, 0);
+  check_sector (img, first + 2, 4000 + first + 2);
+  assert_int_equal (image_zero (img, BLOCK, 45 * BLOCK, 0, NULL), 0);
+  for (unsigned s = 0; s < PER_BLOCK; ++s)
+    check_sector (img, first + s, 0);
+  assert_int_not_equal (bat_entry (block, 45), 0xFFFFFFFF);
   image_unref (img);
   block_unref (block);
 }
@@ -1003,6 +1025,7 @@ main (void)
     cmocka_unit_test (a_sector_that_is_here_is_written_in_place),
     cmocka_unit_test (a_part_of_a_sector_is_filled_up_from_the_parents),
     cmocka_unit_test (zeros_hide_the_parents),
+    cmocka_unit_test (zeros_hide_what_does_not_come_first),
     cmocka_unit_test (a_block_goes_where_the_parents_have_nothing),
     cmocka_unit_test (extents_tell_of_bits_that_wait),
     cmocka_unit_test (a_flush_that_failed_is_made_up_for),

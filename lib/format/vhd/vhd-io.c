@@ -272,8 +272,9 @@ vhd_parents_are_zero (struct vhd_layer *layer, uint64_t len, uint64_t off,
     r = vhd_layer_extents (next, has, off, &list, err);
     if (r < 0)
       return r;
-    *zero = list.v.ptr[0].kind == EXTENT_HOLE ||
-      list.v.ptr[0].kind == EXTENT_ZERO;
+    for (size_t i = 0; i < list.v.len; ++i)
+      *zero = *zero && (list.v.ptr[i].kind == EXTENT_HOLE ||
+                        list.v.ptr[i].kind == EXTENT_ZERO);
     off = extent_list_end (&list, off);
   }
   return 0;
