@@ -474,6 +474,20 @@ try_to_open (struct check *check, struct block *block,
   return r == 0 && (flags & CHECK_DATA) ? read_data (check, img, err) : r;
 }
 
+/* Who looks again finds the same, unless something can't be read now. */
+static int
+compare_damage (const struct check *check, const struct check *again,
+                struct err *err)
+{
+  for (size_t i = 0; i < again->findings.len; ++i) {
+    const struct finding *f = &again->findings.ptr[i];
+
+    if (f->severity == FINDING_DAMAGE && !is_said (check, f->sentence))
+      return err_set (err, -EIO, "%s", f->sentence);
+  }
+  return 0;
+}
+
 /* A structure of which there is a whole one can be mended, but nothing is as
  * long as something else can't: only who plans it all knows that.
  */
@@ -489,7 +503,11 @@ ask_repair (struct check *check, struct block *block,
     return 0;
   again.job = check->job;
   r = repair_plan_make (block, options, 0, &again, &plan, err);
-  if (r == -ENOMEM || r == -ECANCELED)
+  if (r == -ENOMEM || r == -EIO || r == -ECANCELED)
+    return r;
+  if (r == 0 && plan.refusal)
+    r = compare_damage (check, &again, err);
+  if (r == -EIO)
     return r;
   if (r < 0 || plan.refusal || plan.steps.len == 0)
     check_forget_mendable (check);

@@ -24,6 +24,11 @@ ssize_t __real_pwritev2 (int fd, const struct iovec *iov, int nr, off_t off,
 ssize_t __wrap_pwritev2 (int fd, const struct iovec *iov, int nr, off_t off,
                          int flags);
 int __wrap_fdatasync (int fd);
+int __wrap_fsync (int fd);
+int __real_linkat (int at, const char *from, int to_at, const char *to,
+                   int flags);
+int __wrap_linkat (int at, const char *from, int to_at, const char *to,
+                   int flags);
 int __real_fallocate (int fd, int mode, off_t off, off_t len);
 int __wrap_fallocate (int fd, int mode, off_t off, off_t len);
 int __real_ftruncate (int fd, off_t size);
@@ -93,6 +98,18 @@ __wrap_fdatasync (int fd)
     return -1;
   }
   return 0;
+}
+
+int
+__wrap_fsync (int fd)
+{
+  return __wrap_fdatasync (fd);
+}
+
+int
+__wrap_linkat (int at, const char *from, int to_at, const char *to, int flags)
+{
+  return fails () ? -1 : __real_linkat (at, from, to_at, to, flags);
 }
 
 int

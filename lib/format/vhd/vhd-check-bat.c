@@ -42,6 +42,8 @@ struct walk {
   struct vhd_examined *state;
   struct space_map map;
   bool is_first;                /* window: entries are judged now */
+  bool is_unread;               /* a part of the table could not be read, and
+                                   it was said */
   uint8_t *bytes;               /* a piece */
   struct overlap overlaps[MAX_OVERLAPS];
   size_t nr_overlaps;
@@ -137,6 +139,19 @@ see_entry (struct walk *w, uint64_t index, uint32_t sector, struct err *err)
   return 0;
 }
 
+/* What is not read claims nothing, so that it matters in any window; each
+ * piece is told once.
+ */
+static int
+add_unread (struct walk *w, uint64_t index, const struct err *why,
+            struct err *err)
+{
+  if (!w->is_first && w->is_unread)
+    return 0;
+  w->is_unread = true;
+  return add_entry (w, "vhd-bat", "the BAT", index, why, err);
+}
+
 /* All entries, of which nr are in the file; see gets those that name a block.
  */
 static int
@@ -155,8 +170,7 @@ walk_table (struct walk *w,
 
     if (block_pread (w->layer->block, w->bytes, n, bat->table_offset + done,
                      &why) < 0)
-      r = w->is_first ? add_entry (w, "vhd-bat", "the BAT",
-                                   done / VHD_BAT_ENTRY_SIZE, &why, err) : 0;
+      r = add_unread (w, done / VHD_BAT_ENTRY_SIZE, &why, err);
     else
       for (size_t i = 0; r == 0 && i < n; i += VHD_BAT_ENTRY_SIZE)
         r = see (w, (done + i) / VHD_BAT_ENTRY_SIZE, get_be32 (w->bytes + i),

@@ -154,10 +154,19 @@ check_footers (struct block *block, struct check *check, struct vhd_examined *s,
 
 /*--- Header and size --------------------------------------------------------*/
 
-/* Does everything fit if the header is at this offset?  1 or 0. */
+/* Did it fail for what is in the file, rather than for us? */
+static bool
+is_answer (int r)
+{
+  return r != -ENOMEM && r != -EIO;
+}
+
+/* Does everything fit if the header is at this offset?  1 or 0, or -EIO or
+ * -ENOMEM: nobody knows.
+ */
 static int
 header_fits (struct block *block, const struct vhd_layer *layer, uint64_t off,
-             const struct image_options *options)
+             const struct image_options *options, struct err *err)
 {
   struct vhd_layer probe = {
     .block = block,
@@ -168,9 +177,9 @@ header_fits (struct block *block, const struct vhd_layer *layer, uint64_t off,
   int r;
 
   probe.footers.footer.data_offset = off;
-  r = vhd_layer_open (&probe, options->size_rule, options, NULL, NULL);
+  r = vhd_layer_open (&probe, options->size_rule, options, NULL, err);
   vhd_bat_close (&probe.bat);
-  return r == 0;
+  return r == 0 ? 1 : is_answer (r) ? 0 : r;
 }
 
 /* A header elsewhere, in a sector that no block of its own takes: the reader
@@ -189,13 +198,20 @@ find_header (struct block *block, const struct image_options *options,
     return err_nomem (err);
   r = block_pread (block, head, len, 0, err);
   for (size_t off = VHD_SECTOR_SIZE;
-       r == 0 && off + VHD_HEADER_SIZE <= len; off += VHD_SECTOR_SIZE)
-    if (memcmp (head + off, VHD_HEADER_COOKIE, VHD_COOKIE_SIZE) == 0 &&
-        header_fits (block, s->layer, off, options)) {
+       r == 0 && off + VHD_HEADER_SIZE <= len; off += VHD_SECTOR_SIZE) {
+    int fits;
+
+    if (memcmp (head + off, VHD_HEADER_COOKIE, VHD_COOKIE_SIZE) != 0)
+      continue;
+    fits = header_fits (block, s->layer, off, options, err);
+    if (fits < 0)
+      r = fits;
+    else if (fits > 0) {
       s->header_off = off;
       nr++;
     }
-  if (nr != 1)
+  }
+  if (r < 0 || nr != 1)
     s->header_off = 0;
   return r;
 }
@@ -214,10 +230,13 @@ add_header (struct block *block, const struct image_options *options,
     .off = is_fixed ? layer->footers.end : layer->footers.footer.data_offset,
     .len = is_fixed ? VHD_FOOTER_SIZE : VHD_HEADER_SIZE,
   };
+  struct err unread = ERR_INIT;
   int r = 0;
 
   if (!is_fixed && why->code == -EBADMSG && !layer->footers.bad_checksum)
-    r = find_header (block, options, s, err);
+    r = find_header (block, options, s, &unread);
+  if (r < 0)
+    r = check_add_err (check, &subject, &unread, err);
   if (r < 0)
     return r;
   if (s->header_off != 0) {
@@ -283,10 +302,12 @@ check_header (struct check *check, const struct image_options *options,
     report_free (&report);
     r = add_header (layer->block, options, check, s, &why, err);
     ignoring.ignore_checksums = true;
-    if (r == 0 && why.code == -EBADMSG)
-      s->has_header = vhd_layer_open_header (layer, rule, &ignoring, NULL,
-                                             NULL) == 0;
-    return r;
+    if (r < 0 || why.code != -EBADMSG)
+      return r;
+    r = vhd_layer_open_header (layer, rule, &ignoring, NULL, &why);
+    s->has_header = r == 0;
+    return is_answer (r) ? 0
+      : add_header (layer->block, options, check, s, &why, err);
   }
   if (vhd_layer_is_fixed (layer))
     return check_fixed_size (check, layer, err);
@@ -312,14 +333,18 @@ vhd_examine (struct block *block, const struct image_options *options,
              struct check *check, struct vhd_examined *s, struct err *err)
 {
   struct image_options ignoring = *options;
+  struct err why = ERR_INIT;
   bool go_on;
   int r = check_footers (block, check, s, &go_on, err);
 
   if (r < 0 || !go_on)
     return r;
   ignoring.ignore_checksums = true;
-  if (vhd_layer_new (block, &ignoring, &s->layer, NULL, NULL) < 0)
-    return 0;                   /* it was said why */
+  r = vhd_layer_new (block, &ignoring, &s->layer, NULL, &why);
+  if (r < 0)                    /* it was said why, unless it is new */
+    return is_answer (r) ? 0
+      : add_footer (check, FINDING_DAMAGE, "vhd-footer", FINDING_NOWHERE,
+                    false, &why, err);
   return check_contents (check, options, s, err);
 }
 

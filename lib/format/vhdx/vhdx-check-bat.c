@@ -40,6 +40,8 @@ struct walk {
   struct vhdx_examined *state;
   struct space_map map;         /* in VHDX_UNIT */
   bool is_first;                /* window: entries are judged now */
+  bool is_unread;               /* a part of the table could not be read, and
+                                   it was said */
   bool is_partial;              /* a block of this chunk is there in part */
   bool has_anchors;             /* blocks that are absent have places */
   uint8_t *bytes;               /* a piece */
@@ -180,6 +182,19 @@ see_anchor (struct walk *w, uint64_t index, uint64_t entry, struct err *err)
   return 0;
 }
 
+/* What is not read claims nothing, so that it matters in any window; each
+ * piece is told once.
+ */
+static int
+add_unread (struct walk *w, uint64_t index, const struct err *why,
+            struct err *err)
+{
+  if (!w->is_first && w->is_unread)
+    return 0;
+  w->is_unread = true;
+  return add_entry (w, "vhdx-bat", "the BAT", index, why, err);
+}
+
 static int
 walk_table (struct walk *w,
             int (*see) (struct walk *w, uint64_t index, uint64_t entry,
@@ -195,8 +210,7 @@ walk_table (struct walk *w,
 
     if (block_pread (w->layer->file, w->bytes, n, region->off + done,
                      &why) < 0)
-      r = w->is_first ? add_entry (w, "vhdx-bat", "the BAT",
-                                   done / VHDX_BAT_ENTRY_SIZE, &why, err) : 0;
+      r = add_unread (w, done / VHDX_BAT_ENTRY_SIZE, &why, err);
     else
       for (size_t i = 0; r == 0 && i < n; i += VHDX_BAT_ENTRY_SIZE)
         r = see (w, (done + i) / VHDX_BAT_ENTRY_SIZE,
