@@ -29,6 +29,8 @@
 struct commit {
   struct change_options change;
   const char *into;             /* NULL: its parent */
+  const char *into_format;      /* of into; NULL: its name says it */
+  bool resume;                  /* what was begun of into */
   bool delete;
   bool force;
 
@@ -41,6 +43,12 @@ static const struct option_spec commit_options[] = {
   { "into", 0, OPTION_STRING, "FILE",
     "the whole disk, with what its parents have, into this new file",
     offsetof (struct commit, into) },
+  { "into-format", 'O', OPTION_STRING, "raw|vhd|vhdx",
+    "the format of that file, unless its name says it",
+    offsetof (struct commit, into_format) },
+  { "resume", 0, OPTION_FLAG, NULL,
+    "keep what is done of that file when interrupted, and go on with it",
+    offsetof (struct commit, resume) },
   { "delete", 0, OPTION_FLAG, NULL,
     "remove the child when its data is in the parent",
     offsetof (struct commit, delete) },
@@ -204,8 +212,9 @@ commit_into (const struct commit *c)
   const struct change_options *o = &c->change;
   struct convert convert = {
     .from = { .format = o->format, .parent_path = o->parent_path },
-    .format = image_format_by_name (c->into),
+    .format = c->into_format,
     .confirm = CONVERT_NO_SIZE,
+    .resume = c->resume,
     .dry_run = o->dry_run,
     .json = o->json,
     .source = o->name,
@@ -224,18 +233,24 @@ commit_into (const struct commit *c)
 }
 
 static void
-check_into (const struct commit *c)
+check_into (struct commit *c)
 {
+  struct err err = ERR_INIT;
+
   if (c->delete || c->force)
     command_usage_error (&command_commit, "--into changes nothing but its new "
                          "file: --delete and --force have no place there");
   if (block_nbd_is_uri (c->into))
     command_usage_error (&command_commit, "--into makes a file; an export is "
                          "written by nbdimage convert");
-  if (image_format_by_name (c->into) == NULL)
+  if (c->into_format == NULL)
+    c->into_format = image_format_by_name (c->into);
+  if (c->into_format == NULL)
     command_usage_error (&command_commit, "the name of the new file does not "
-                         "end in .vhd, .vhdx, .img or .raw; nbdimage convert "
-                         "takes others, and has --format");
+                         "end in .vhd, .vhdx, .img or .raw; say "
+                         "--into-format");
+  if (image_create_check_format (c->into_format, &err) < 0)
+    command_usage_error (&command_commit, "%s", err.msg);
 }
 
 /*--- The command ------------------------------------------------------------*/
@@ -255,6 +270,10 @@ run (int argc, char *argv[])
     check_into (&c);
     return commit_into (&c);
   }
+  if (c.into_format || c.resume)
+    command_usage_error (&command_commit, "--into-format and --resume are for "
+                         "the new file of --into; into its parent, the same "
+                         "command always goes on");
   status = commit (&c);
   image_commit_plan_free (&c.plan);
   return status;

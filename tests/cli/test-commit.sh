@@ -182,7 +182,61 @@ contains "$tmp/refused" 'is not differencing'
 refuses nbdimage commit --into=x.vhd --delete d.vhd
 contains "$tmp/refused" '--delete and --force have no place there'
 refuses nbdimage commit --into=x d.vhd
-contains "$tmp/refused" 'nbdimage convert takes others'
+contains "$tmp/refused" 'say --into-format'
+for option in -Oiso --into-format=ext4; do
+    refuses nbdimage commit --into=x.vhd "$option" d.vhd
+    [ ! -e x.vhd ] || fail "x.vhd is there"
+done
+for option in -Ovhd --resume; do
+    refuses nbdimage commit "$option" d.vhd
+    contains "$tmp/refused" 'are for the new file of --into'
+done
+sha256sum -c sums
+
+# The format that is said counts, and not the name.
+for format in vhd vhdx raw; do
+    nbdimage commit --into=said "-O$format" d.vhd
+    same "format" "$(nbdimage info --json said | jq -r .format)" "$format"
+    nbdimage info -f "$format" said >out
+    rm -f after
+    nbdimage convert -f "$format" said -O raw after
+    same_bytes before after
+    rm said
+done
+nbdimage commit --into=named.img --into-format=vhdx d.vhd
+same "format" "$(nbdimage info --json named.img | jq -r .format)" vhdx
+
+# What is interrupted goes on, unless a file of the chain was changed: here it
+# finds no room.
+left ()
+{
+    find . -name '.far.vhd*' -printf '%f\n' | sort | xargs
+}
+short ()
+{
+    refuses bash -c 'trap "" XFSZ; ulimit -f 4096; exec "$@"' - \
+        nbdimage commit --into=far.vhd "$@" d.vhd
+}
+short
+same "what is left" "$(left)" ""
+short --resume
+contains "$tmp/refused" 'the same command goes on'
+same "what is left" "$(left)" ".far.vhd.partial .far.vhd.partial.state"
+[ ! -e far.vhd ] || fail "far.vhd is there"
+at=$(nbdimage commit --json --resume --into=far.vhd d.vhd | jq '.["resumed-at"]')
+[ "$at" -gt 0 ] || fail "it did not go on"
+same "what is left" "$(left)" ""
+bytes far.vhd after
+same_bytes before after
+sha256sum -c sums
+rm far.vhd
+
+short --resume
+touch base.vhd
+nbdimage commit --resume --into=far.vhd d.vhd 2>err
+contains err 'begun anew: the source was changed meanwhile'
+bytes far.vhd after
+same_bytes before after
 sha256sum -c sums
 
 # Who is needed by another is not removed.
