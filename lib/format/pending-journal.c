@@ -21,6 +21,10 @@
  * is of another image, another boot, or was never finished: nothing counts on
  * it, and it is removed.
  *
+ * A journal stays until its image is opened again, for the image may have been
+ * moved, and may come back; when the image is gone for good, whoever makes a
+ * new journal in the folder removes it (pending-sweep.h).
+ *
  * What can't be known is that somebody has written other bytes into the same
  * file, and that its file system lost some after a kill, because its device
  * went away.
@@ -45,43 +49,16 @@
 #include <unistd.h>
 
 #include "lib/base/cleanup.h"
-#include "lib/base/crc32c.h"
 #include "lib/base/fdio.h"
+#include "lib/format/pending-header.h"
+#include "lib/format/pending-home.h"
 #include "lib/format/pending-journal.h"
+#include "lib/format/pending-sweep.h"
 
-#define MAGIC "nbdimage pending"
-#define JOURNAL_VERSION 1U
 #define MAX_SLOTS (64U * 1024)
 #define BOOT_ID "/proc/sys/kernel/random/boot_id"
 
-/* Read by the same machine in the same boot: in its order of bytes.  In all
- * versions it is this long and has the fields up to born.
- */
-struct header {
-  char magic[16];               /* no NUL */
-  uint32_t version;
-  uint32_t checksum;            /* CRC-32C of the struct, with 0 here */
-  uint64_t dev, ino;
-  uint8_t id[UUID_SIZE];
-  char boot[40];
-  int64_t born;                 /* when the file was made, nanoseconds since
-                                   1970; 0: its file system does not tell */
-  uint32_t sectors_per_block;
-  uint32_t low_bit_first;
-  uint32_t page_bytes;
-  uint32_t nr_slots;
-};
-
 /*--- The header -------------------------------------------------------------*/
-
-static uint32_t
-checksum (const struct header *h)
-{
-  struct header copy = *h;
-
-  copy.checksum = 0;
-  return crc32c_update (0, &copy, sizeof copy);
-}
 
 /* Is this how a thing fails to open that is not there, or not for us?  With
  * any other reason there may be a journal, and nobody may go on without it.
@@ -127,7 +104,7 @@ time_of_birth (int fd, int64_t *born, struct err *err)
  */
 static int
 make_header (const struct pending_image *image,
-             const struct pending_layout *layout, struct header *h,
+             const struct pending_layout *layout, struct pending_header *h,
              struct err *err)
 {
   struct stat st;
@@ -143,8 +120,8 @@ make_header (const struct pending_image *image,
     r = time_of_birth (image->fd, &h->born, err);
   if (r != 0)
     return r;
-  memcpy (h->magic, MAGIC, sizeof h->magic);
-  h->version = JOURNAL_VERSION;
+  memcpy (h->magic, PENDING_MAGIC, sizeof h->magic);
+  h->version = PENDING_JOURNAL_VERSION;
   h->dev = st.st_dev;
   h->ino = st.st_ino;
   memcpy (h->id, image->id, sizeof h->id);
@@ -152,28 +129,30 @@ make_header (const struct pending_image *image,
   h->low_bit_first = image->low_bit_first;
   h->page_bytes = layout->page_bytes;
   h->nr_slots = layout->nr_slots;
-  h->checksum = checksum (h);
+  h->checksum = pending_header_checksum (h);
   return 0;
 }
 
 static bool
-is_of_image (const struct header *found, const struct header *ours)
+is_of_image (const struct pending_header *found,
+             const struct pending_header *ours)
 {
-  return memcmp (found->magic, MAGIC, sizeof found->magic) == 0 &&
-    found->checksum == checksum (found) && found->dev == ours->dev &&
-    found->ino == ours->ino && found->born == ours->born &&
+  return memcmp (found->magic, PENDING_MAGIC, sizeof found->magic) == 0 &&
+    found->checksum == pending_header_checksum (found) &&
+    found->dev == ours->dev && found->ino == ours->ino &&
+    found->born == ours->born &&
     memcmp (found->id, ours->id, sizeof ours->id) == 0 &&
     memcmp (found->boot, ours->boot, sizeof ours->boot) == 0;
 }
 
 /* Can we read what is behind it? */
 static bool
-is_understood (const struct header *found, const struct header *ours,
-               uint64_t size)
+is_understood (const struct pending_header *found,
+               const struct pending_header *ours, uint64_t size)
 {
   const struct pending_layout layout = { found->page_bytes, found->nr_slots };
 
-  return found->version == JOURNAL_VERSION &&
+  return found->version == PENDING_JOURNAL_VERSION &&
     found->sectors_per_block == ours->sectors_per_block &&
     found->low_bit_first == ours->low_bit_first &&
     found->page_bytes == ours->page_bytes && found->nr_slots > 0 &&
@@ -248,13 +227,13 @@ open_candidate (const struct pending_image *image, unsigned n, bool make,
 /*--- Files ------------------------------------------------------------------*/
 
 static void
-make_name (const struct header *h, char *name, size_t size)
+make_name (const struct pending_header *h, char *name, size_t size)
 {
   char id[UUID_STRING_SIZE];
 
   uuid_to_string (h->id, id);
-  snprintf (name, size, "pending-%" PRIx64 "-%" PRIx64 "-%s", h->dev, h->ino,
-            id);
+  snprintf (name, size, PENDING_NAME "%" PRIx64 "-%" PRIx64 "-%s", h->dev,
+            h->ino, id);
 }
 
 static int
@@ -285,8 +264,8 @@ lock_file (int fd, const char *name, struct err *err)
  * nothing to count on.
  */
 static int
-check_file (struct pending_journal *j, const struct header *ours,
-            struct header *found, struct err *err)
+check_file (struct pending_journal *j, const struct pending_header *ours,
+            struct pending_header *found, struct err *err)
 {
   struct stat st;
   ssize_t n;
@@ -311,8 +290,8 @@ check_file (struct pending_journal *j, const struct header *ours,
 
 /* Returns 1 when the file is there and counts, and j is open with it. */
 static int
-open_left (struct pending_journal *j, const struct header *ours, bool write,
-           struct header *found, struct err *err)
+open_left (struct pending_journal *j, const struct pending_header *ours,
+           bool write, struct pending_header *found, struct err *err)
 {
   int r;
 
@@ -338,11 +317,11 @@ open_left (struct pending_journal *j, const struct header *ours, bool write,
 
 /* Returns 1 if there is one. */
 static int
-find_left (const struct pending_image *image, const struct header *ours,
+find_left (const struct pending_image *image, const struct pending_header *ours,
            bool write, struct pending_layout *layout,
            struct pending_journal *j, struct err *err)
 {
-  struct header found;
+  struct pending_header found;
   int r = 0;
 
   for (unsigned n = 0; r == 0 && n < nr_candidates (image); ++n) {
@@ -363,8 +342,9 @@ find_left (const struct pending_image *image, const struct header *ours,
 
 /* In j->folder.  The header is written last. */
 static int
-make_file (struct pending_journal *j, const struct header *h,
-           const struct pending_layout *layout, struct err *err)
+make_file (struct pending_journal *j, int image_fd,
+           const struct pending_header *h, const struct pending_layout *layout,
+           struct err *err)
 {
   size_t size = pending_file_size (layout);
   int r;
@@ -378,14 +358,15 @@ make_file (struct pending_journal *j, const struct header *h,
     r = err_sys (err, "making room for the journal %s", j->name);
   if (r == 0)
     r = map_file (j, size, PROT_READ | PROT_WRITE, err);
-  if (r == 0)
-    r = fd_pwrite (j->fd, h, sizeof *h, 0, err);
-  return r;
+  if (r < 0)
+    return r;
+  pending_home_put (image_fd, j->map + PENDING_HOME_OFF);
+  return fd_pwrite (j->fd, h, sizeof *h, 0, err);
 }
 
 /* Returns 1 when one was made. */
 static int
-make_new (const struct pending_image *image, const struct header *h,
+make_new (const struct pending_image *image, const struct pending_header *h,
           const struct pending_layout *layout, struct pending_journal *j)
 {
   char name[sizeof j->name];
@@ -395,8 +376,10 @@ make_new (const struct pending_image *image, const struct header *h,
     if (open_candidate (image, n, true, &j->folder, NULL) < 0 ||
         j->folder < 0)
       continue;
-    if (make_file (j, h, layout, NULL) == 0)
+    if (make_file (j, image->fd, h, layout, NULL) == 0) {
+      pending_sweep (j->folder, h);
       return 1;
+    }
     pending_journal_close (j, true);
     memcpy (j->name, name, sizeof name);
   }
@@ -412,7 +395,7 @@ pending_journal_open (const struct pending_image *image,
                       struct err *err)
 {
   struct pending_journal j = PENDING_JOURNAL_INIT;
-  struct header h;
+  struct pending_header h;
   bool any = false;
   int r = make_header (image, layout, &h, err);
 
@@ -443,7 +426,7 @@ pending_journal_peek (const struct pending_image *image,
                       struct pending_journal *out, struct err *err)
 {
   struct pending_journal j = PENDING_JOURNAL_INIT;
-  struct header h;
+  struct pending_header h;
   int r = make_header (image, layout, &h, err);
 
   if (r != 0)

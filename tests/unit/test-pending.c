@@ -681,6 +681,168 @@ a_folder_that_others_can_write_to_is_not_used (void **state)
   assert_int_equal (rename (link, path), 0);
 }
 
+/*--- Journals of images that are gone ---------------------------------------*/
+
+/* A second image, whose journals have another identity in their name. */
+static int
+make_other (const char *name, char *path, size_t size)
+{
+  int fd;
+
+  snprintf (path, size, "%s/%s", folder, name);
+  fd = open (path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  assert_true (fd >= 0);
+  return fd;
+}
+
+/* Somebody opens an image for writing, who finds no journal of it. */
+static void
+write_to (int fd)
+{
+  struct pending_image image = in_file ();
+  struct pending *p;
+
+  image.fd = fd;
+  memset (image.id, 0x6B, sizeof image.id);
+  p = open_pending (&image);
+  assert_true (pending_is_empty (p));
+  pending_close (p);
+}
+
+/* May we ask a file system whether it has a file? */
+static bool
+may_ask (int fd)
+{
+  union {
+    struct file_handle fh;
+    char bytes[sizeof (struct file_handle) + MAX_HANDLE_SZ];
+  } h = { .fh.handle_bytes = MAX_HANDLE_SZ };
+  int mount_id, in = open (folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC), found;
+
+  assert_true (in >= 0);
+  assert_int_equal (name_to_handle_at (fd, "", &h.fh, &mount_id,
+                                       AT_EMPTY_PATH), 0);
+  found = open_by_handle_at (in, &h.fh, O_PATH | O_CLOEXEC);
+  close (in);
+  if (found >= 0)
+    close (found);
+  else
+    assert_int_equal (errno, EPERM);
+  return found >= 0;
+}
+
+/* An image, with the journal of a killed process that `path' names then. */
+static int
+leave_journal (const char *name, char *image_path, char *path, size_t size)
+{
+  int fd = make_other (name, image_path, size), kept = image_fd;
+
+  image_fd = fd;
+  be_killed ();
+  journal_path (path, size);
+  image_fd = kept;
+  assert_int_equal (access (path, F_OK), 0);
+  return fd;
+}
+
+static void
+a_journal_is_removed_when_its_image_is_gone (void **state)
+{
+  char path[200], moved[220], journal[200];
+  int fd = leave_journal ("doomed", path, journal, sizeof path);
+  bool may = may_ask (fd);
+
+  (void) state;
+  write_to (image_fd);
+  assert_int_equal (access (journal, F_OK), 0);
+  /* Under another name it may be opened again. */
+  snprintf (moved, sizeof moved, "%s-moved", path);
+  assert_int_equal (rename (path, moved), 0);
+  close (fd);
+  write_to (image_fd);
+  assert_int_equal (access (journal, F_OK), 0);
+  /* Who has it open may give it a name again. */
+  fd = open (moved, O_RDONLY | O_CLOEXEC);
+  assert_true (fd >= 0);
+  assert_int_equal (unlink (moved), 0);
+  write_to (image_fd);
+  assert_int_equal (access (journal, F_OK), 0);
+  close (fd);
+  write_to (image_fd);
+  assert_int_equal (access (journal, F_OK), may ? -1 : 0);
+  unlink (journal);
+}
+
+/* Nothing says which file it was. */
+static void
+a_journal_without_a_home_stays (void **state)
+{
+  static const char zeros[2048];
+  char path[200], journal[200];
+  int fd = leave_journal ("doomed", path, journal, sizeof path), at;
+
+  (void) state;
+  at = open (journal, O_RDWR | O_CLOEXEC);
+  assert_int_equal (pwrite (at, zeros, sizeof zeros, 1024), sizeof zeros);
+  close (at);
+  close (fd);
+  assert_int_equal (unlink (path), 0);
+  write_to (image_fd);
+  assert_int_equal (access (journal, F_OK), 0);
+  assert_int_equal (unlink (journal), 0);
+}
+
+/* What the journal says of its image was true, and is not any more. */
+static void
+a_journal_of_another_time_is_removed (void **state)
+{
+  static const struct {
+    unsigned off;               /* of what is patched */
+    bool goes;
+  } rows[] = {
+    { 60, true },               /* another boot */
+    { 96, true },               /* our inode had another file */
+    { 40, false },              /* our file had other bytes, and may again */
+    { 24, false },              /* a device that is not there now */
+  };
+  char path[200];
+
+  (void) state;
+  journal_path (path, sizeof path);
+  for (size_t i = 0; i < sizeof rows / sizeof rows[0]; ++i) {
+    be_killed ();
+    patch (rows[i].off, true);
+    write_to (image_fd);
+    assert_int_equal (access (path, F_OK), rows[i].goes ? -1 : 0);
+    unlink (path);
+  }
+  /* With a wrong checksum it says nothing. */
+  be_killed ();
+  patch (60, false);
+  write_to (image_fd);
+  assert_true (is_there ());
+  unlink (path);
+}
+
+static void
+a_journal_that_is_written_to_stays (void **state)
+{
+  struct pending_image image = in_file ();
+  struct pending *p = open_pending (&image);
+  char path[200];
+  int other = make_other ("other", path, sizeof path);
+
+  (void) state;
+  assert_int_equal (pending_set (p, 3, 33, 100, 200), 0);
+  patch (60, true);
+  write_to (other);
+  assert_true (is_there ());
+  clear_all (p);
+  pending_close (p);
+  close (other);
+  assert_int_equal (unlink (path), 0);
+}
+
 static int
 make_folder (void **state)
 {
@@ -725,6 +887,10 @@ main (void)
     cmocka_unit_test (the_environment_does_not_hide_a_journal),
     cmocka_unit_test (without_a_memory_file_system_there_is_a_warning),
     cmocka_unit_test (a_folder_that_others_can_write_to_is_not_used),
+    cmocka_unit_test (a_journal_is_removed_when_its_image_is_gone),
+    cmocka_unit_test (a_journal_without_a_home_stays),
+    cmocka_unit_test (a_journal_of_another_time_is_removed),
+    cmocka_unit_test (a_journal_that_is_written_to_stays),
   };
   int failed = cmocka_run_group_tests (tests, NULL, NULL);
 
