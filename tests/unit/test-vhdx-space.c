@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* The end of a VHDX that is written: it becomes shorter at a flush when its
- * last blocks are given up, and no entry of the log that counts says that it
- * is longer than that.
+/* The end of a VHDX that is written: places for new blocks come there, and it
+ * becomes shorter at a flush when its last blocks are given up; no entry of
+ * the log that counts says that it is longer than it is.
  */
 
 #include <config.h>
@@ -29,8 +29,6 @@
 #define NR_BLOCKS 40U
 #define BLOCKS_AT (4 * MIB)             /* where the maker puts them */
 
-static const struct vhdx_spec dynamic = { .size = NR_BLOCKS * MIB };
-
 static void
 must (int r)
 {
@@ -38,15 +36,22 @@ must (int r)
 }
 
 static struct block *
-empty_disk (void)
+disk_of (unsigned nr_blocks)
 {
-  struct vhdx_maker *m = vhdx_maker_new (&dynamic);
+  const struct vhdx_spec spec = { .size = nr_blocks * MIB };
+  struct vhdx_maker *m = vhdx_maker_new (&spec);
   struct block *block;
 
   vhdx_maker_finish (m);
   block = recorder_new (m->data, m->len);
   vhdx_maker_free (m);
   return block;
+}
+
+static struct block *
+empty_disk (void)
+{
+  return disk_of (NR_BLOCKS);
 }
 
 static struct image *
@@ -267,6 +272,131 @@ a_cut_that_fails_gives_no_place_twice (void **state)
   assert_in_range (nr_uncut, 4, 11);
 }
 
+/* Where blocks first to end-1 were in the beginning, there is nothing on stable
+ * storage, or no file.
+ */
+static void
+check_stable_zeros (struct block *block, unsigned first, unsigned end)
+{
+  static const uint8_t zeros[512];
+  size_t len;
+  uint8_t *data = recorder_crash (block, 0, &len);
+
+  for (unsigned i = first; i < end; ++i)
+    if (BLOCKS_AT + (i + 1) * MIB <= len)
+      assert_memory_equal (data + BLOCKS_AT + i * MIB, zeros, sizeof zeros);
+  free (data);
+}
+
+/* The file has its size on stable storage before an entry of the BAT may need
+ * it, and nothing of what clients wrote is written out for that.
+ */
+static void
+new_places_wait_for_no_data (void **state)
+{
+  struct block *block = empty_disk ();
+  struct image *img = open_image (block, true);
+
+  (void) state;
+  for (unsigned i = 0; i < NR_BLOCKS; ++i) {
+    write_block (img, i, (uint8_t) (i + 1));
+    assert_true (recorder_stable_size (block) >= BLOCKS_AT + (i + 1) * MIB);
+  }
+  assert_true (check_log (block) > 0);
+  check_stable_zeros (block, 0, NR_BLOCKS);
+  image_unref (img);
+  check_all (block, 1);
+  block_unref (block);
+}
+
+/* A process that was killed left them, with anything in there: zeros are on
+ * stable storage before an entry of the BAT may be.
+ */
+static void
+what_was_left_at_the_end_is_zero (void **state)
+{
+  struct block *block = empty_disk ();
+  size_t len = file_size (block);
+  uint8_t *data = malloc (BLOCKS_AT + 7 * MIB);
+  struct image *img;
+
+  (void) state;
+  memset (data, 0x55, BLOCKS_AT + 7 * MIB);
+  memcpy (data, recorder_data (block, &len), file_size (block));
+  block_unref (block);
+  block = recorder_new (data, BLOCKS_AT + 7 * MIB);
+  free (data);
+  img = open_image (block, true);
+  for (unsigned i = 0; i < 16; ++i) {
+    write_block (img, i, (uint8_t) (i + 1));
+    check_stable_zeros (block, i, i + 1);
+    check_block (img, i, (uint8_t) (i + 1));
+  }
+  image_unref (img);
+  block_unref (block);
+}
+
+/* Holes that were punched there are on stable storage before other blocks
+ * are.
+ */
+static void
+what_is_used_again_is_zero (void **state)
+{
+  struct block *block = empty_disk ();
+  struct image *img = open_image (block, true);
+  size_t full;
+
+  (void) state;
+  write_all (img, 1);
+  must (image_flush (img, NULL));
+  full = file_size (block);
+  must (image_trim (img, 20 * MIB, 0, 0, NULL));
+  must (image_flush (img, NULL));
+  write_block (img, 19, 20);
+  assert_int_equal (file_size (block), full);
+  check_stable_zeros (block, 0, 20);
+  image_unref (img);
+  block_unref (block);
+}
+
+/* Where the flush behind a cut fails, and the one that tells, what was cut off
+ * may come back when the file grows again: other blocks get these places, and
+ * have nothing of it.
+ * The last batch is of one place, so that none stays.
+ */
+static void
+what_was_cut_off_does_not_come_back (void **state)
+{
+  unsigned nr_failed = 0;
+
+  (void) state;
+  for (unsigned nth = 1; nth <= 12; ++nth) {
+    struct block *block = disk_of (32);
+    struct image *img = open_image (block, true);
+    size_t full;
+
+    for (unsigned i = 0; i < 32; ++i)
+      write_block (img, i, (uint8_t) (i + 1));
+    must (image_flush (img, NULL));
+    full = file_size (block);
+    assert_int_equal (full, BLOCKS_AT + 32 * MIB);
+    must (image_trim (img, 30 * MIB, 2 * MIB, 0, NULL));
+    recorder_fail (block, nth, 2);
+    image_flush (img, NULL);
+    recorder_fail (block, 0, 0);
+    if (file_size (block) == BLOCKS_AT + 2 * MIB &&
+        recorder_stable_size (block) == full) {
+      nr_failed++;
+      write_block (img, 2, 3);
+      assert_true (recorder_stable_size (block) >= BLOCKS_AT + 3 * MIB);
+      check_stable_zeros (block, 2, 3);
+    }
+    image_unref (img);
+    block_unref (block);
+  }
+  assert_int_equal (nr_failed, 1);
+}
+
 /* The power fails at each step of a cut, and behind it: what was flushed is
  * there, whatever of the rest got to the disk.
  */
@@ -308,6 +438,10 @@ main (void)
     cmocka_unit_test (in_front_of_what_is_used_there_are_holes),
     cmocka_unit_test (a_cut_that_fails_gives_no_place_twice),
     cmocka_unit_test (a_power_cut_at_the_end_of_the_file_loses_nothing),
+    cmocka_unit_test (new_places_wait_for_no_data),
+    cmocka_unit_test (what_was_left_at_the_end_is_zero),
+    cmocka_unit_test (what_is_used_again_is_zero),
+    cmocka_unit_test (what_was_cut_off_does_not_come_back),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);

@@ -112,6 +112,7 @@ cut (struct vhdx_space *space, uint64_t end, bool *failed)
   if (*failed)
     return false;
   *failed = block_flush (block, NULL) < 0;
+  space->doubtful = space->doubtful || *failed;
   return true;
 }
 

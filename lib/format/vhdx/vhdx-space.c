@@ -9,18 +9,29 @@
  * BATCH_BYTES, and to what the disk may still need.  They begin where the
  * blocks of the file end.  Making a batch:
  *
- *   1. The file grows by that; but gaps in front of its last block, which were
- *      there when it was opened (vhdx-gaps.c), come first.  Before the first
- *      of them is zeroed all that is in the file gets to stable storage, as at
- *      b.
+ *   1. The file grows by that: a hole; but gaps in front of its last block,
+ *      which were there when it was opened (vhdx-gaps.c), come first.  Before
+ *      the first of them is zeroed all that is in the file gets to stable
+ *      storage, as at b.
  *   2. Places are zeroed where the file had something, or they were used.
- *   3. Flush.
+ *   3. If there was nothing to do for 2, the last page of the file is written
+ *      through as zeros, which it is already, and the size of the file with
+ *      it: no data that clients wrote meanwhile has to be waited for.
+ *      Otherwise flush.
  *   4. The places are ready: a BAT entry that names one of them needs nothing
  *      else to be on stable storage, neither before nor after it.  From now
  *      on entries of the log state this size of the file.
  *
- * A crash leaves a file that is longer than its blocks need.  A bitmap block
- * comes into the file in the same steps, but alone: there are few of them.
+ * A crash leaves a file that is longer than its blocks need: after 1 or later,
+ * if the process was killed; after a power cut before 3 is over the file has
+ * its old size, or the new one, and no entry names what is between, nor states
+ * the new size.  A bitmap block comes into the file in the same steps, but
+ * alone: there are few of them.
+ *
+ * What is behind the end is a hole on stable storage, too, once the file has
+ * grown.  If it was longer before, be it by another process, a flush came
+ * since it was cut off: with the headers, before the first batch, or
+ * vhdx-shrink.c's; where that one fails, the next batch has to flush.
  *
  * A block that is given up releases its place, in these steps:
  *
@@ -108,16 +119,35 @@ no_room (const struct vhdx_space *space, struct err *err)
                   ", and the most it can have are 128 TiB", space->next);
 }
 
-/* Step 3: the size that it has now is stable, too. */
-static int
-flush_size (struct vhdx_space *space, struct err *err)
+static bool
+has_released (struct vhdx_space *space)
 {
-  uint64_t size = block_size (space->layer->block);
-  int r = vhdx_space_flush (space, err);
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&space->lock);
 
-  if (r == 0)
-    vhdx_logger_stable_size (space->logger, size);
-  return r;
+  return space->released.len > 0;
+}
+
+/* Step 3: the size that it has now is stable, too.  hole: the file has just
+ * grown, and nothing else was done.  Places that could be used again after a
+ * flush (step b) are worth one.  By whoever set growing.
+ */
+static int
+flush_size (struct vhdx_space *space, bool hole, struct err *err)
+{
+  static const uint8_t zeros[VHDX_PAGE];
+  struct block *block = space->layer->block;
+  uint64_t size = block_size (block);
+  int r;
+
+  r = hole && !space->doubtful && !has_released (space)
+    ? block_pwrite_through (block, zeros, sizeof zeros, size - sizeof zeros,
+                            err)
+    : vhdx_space_flush (space, err);
+  if (r < 0)
+    return r;
+  space->doubtful = false;
+  vhdx_logger_stable_size (space->logger, size);
+  return 0;
 }
 
 /* A process that was killed may have moved or given up the blocks that were
@@ -201,18 +231,23 @@ extend (struct vhdx_space *space, struct vhdx_places *batch, struct err *err)
   return 0;
 }
 
-/* Steps 2 and 3. */
+/* Steps 2 and 3.  Of the places nr were used before: holes that were punched
+ * there need not be on stable storage yet.
+ */
 static int
-prepare (struct vhdx_space *space, const struct vhdx_places *batch,
+prepare (struct vhdx_space *space, const struct vhdx_places *batch, size_t nr,
          struct err *err)
 {
+  bool hole = nr == 0;
   int r = 0;
 
   for (size_t i = 0; r == 0 && i < batch->len; ++i)
-    if (batch->ptr[i].dirty)
+    if (batch->ptr[i].dirty) {
+      hole = false;
       r = block_zero (space->layer->block, space->size, batch->ptr[i].off, 0,
                       err);
-  return r < 0 ? r : flush_size (space, err);
+    }
+  return r < 0 ? r : flush_size (space, hole, err);
 }
 
 static int
@@ -258,6 +293,7 @@ grow (struct vhdx_space *space, struct err *err)
 {
   struct vhdx_places batch = VECTOR_INIT;
   struct err why = ERR_INIT;
+  size_t nr_used;
   int r = 0;
 
   {
@@ -266,6 +302,7 @@ grow (struct vhdx_space *space, struct err *err)
     batch = space->unready;
     space->unready = (struct vhdx_places) VECTOR_INIT;
   }
+  nr_used = batch.len;
   /* Where places become free again, these are enough. */
   if (batch.len <= space->batch / 4) {
     r = extend (space, &batch, &why);
@@ -275,7 +312,7 @@ grow (struct vhdx_space *space, struct err *err)
                             max_u64 (BATCH_BYTES / space->size, 1));
   }
   if (r == 0)
-    r = prepare (space, &batch, &why);
+    r = prepare (space, &batch, nr_used, &why);
   if (r < 0)
     err_set (err, r, "%s", why.msg);
   r = publish (space, &batch, r, err);
@@ -344,6 +381,7 @@ grow_for_bitmap (struct vhdx_space *space, uint64_t *off, struct err *err)
   struct block *block = space->layer->block;
   uint64_t old_end = block_size (block);
   uint64_t end = space->next + VHDX_BITMAP_SIZE;
+  bool hole = space->next >= old_end;
   int r = 0;
 
   if (end > MAX_FILE_SIZE)
@@ -352,10 +390,10 @@ grow_for_bitmap (struct vhdx_space *space, uint64_t *off, struct err *err)
     r = block_resize (block, end, err);
   if (r == 0)
     vhdx_space_set_changed (space);
-  if (r == 0 && space->next < old_end)
+  if (r == 0 && !hole)
     r = block_zero (block, VHDX_BITMAP_SIZE, space->next, 0, err);
   if (r == 0)
-    r = flush_size (space, err);
+    r = flush_size (space, hole, err);
   if (r < 0)
     return r;
   *off = space->next;

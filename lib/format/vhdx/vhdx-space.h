@@ -32,6 +32,8 @@ struct vhdx_space {
   struct gaps gaps;             /* that there were when it was opened */
   bool settled;                 /* what was in the file then is on stable
                                    storage */
+  bool doubtful;                /* what was cut off may be there again when
+                                   the file grows, until it is flushed */
 
   pthread_mutex_t lock;         /* guards what follows */
   pthread_cond_t grown;
