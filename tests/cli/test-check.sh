@@ -187,6 +187,30 @@ start_nbdkit -r image dyn.vhd
 qemu-io -r -f raw -c 'read -P 3 0 512' "$uri"
 status 0 nbdimage check dyn.vhd
 
+# A base that was changed since is noted, also if it was made in a second: the
+# time in its footer is then the one that its child has.
+truncate -s 2M base.raw
+for above in over.vhd over.vhdx; do
+    for base in base.raw base-fast.vhd; do
+        rm -f "$above" base-fast.vhd
+        nbdimage convert base.raw base-fast.vhd
+        created=$(nbdimage info --json base-fast.vhd | jq -r .created)
+        touch -d "$created" base-fast.vhd
+        nbdkit -U - image "$base" overlay="$above" --run \
+            'qemu-io -f raw -c "write -P 3 0 64k" "$uri"'
+        status 0 nbdimage check --json "$above"
+        value 0 .counts.note
+        touch -d '1 hour' "$base"
+        status 0 nbdimage check --json "$above"
+        value whole .verdict
+        value 1 .counts.note
+        value "$above" '.findings[0].file'
+        contains out 'another time'
+        nbdimage info "$above" >/dev/null 2>err
+        contains err 'another time'
+    done
+done
+
 # What is no image, and wrong usage.
 status 1 nbdimage check nothing.vhd
 status 2 nbdimage check

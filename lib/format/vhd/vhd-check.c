@@ -386,6 +386,22 @@ check_locators (struct check *check, const struct vhd_layer *child,
   return r < 0 ? r : check_add_report (check, &note, &report, err);
 }
 
+/* What there is to say of how a child and its parent fit. */
+static int
+add_notes (struct check *check, const struct vhd_layer *child,
+           struct report *report, struct err *err)
+{
+  static const struct finding_subject note = {
+    .severity = FINDING_NOTE,
+    .kind = "parent",
+    .structure = "the parent",
+    .off = FINDING_NOWHERE,
+  };
+
+  check->file = block_name (child->block);
+  return check_add_report (check, &note, report, err);
+}
+
 /* The parent of child, if it is there; s becomes what it is found to be.  It
  * belongs to child.
  */
@@ -395,16 +411,10 @@ check_parent (struct check *check, struct vhd_layer *leaf,
               const struct image_options *options, struct vhd_examined *s,
               struct err *err)
 {
-  static const struct finding_subject note = {
-    .severity = FINDING_NOTE,
-    .kind = "parent",
-    .structure = "the parent",
-    .off = FINDING_NOWHERE,
-  };
   CLEANUP_REPORT struct report report = REPORT_INIT;
   struct err why = ERR_INIT;
   bool go_on;
-  int r = vhd_parent_find (leaf, child, folders, options, NULL, &why);
+  int r = vhd_parent_find (leaf, child, folders, options, &report, &why);
 
   if (r < 0)
     return add_parent (check, child, &why, err);
@@ -414,14 +424,14 @@ check_parent (struct check *check, struct vhd_layer *leaf,
   check->nr_files++;
   /* Whoever opens it has checked it. */
   if (!vhd_layer_is_vhd (s->layer))
-    return 0;
+    return add_notes (check, child, &report, err);
+  report_free (&report);        /* of a VHD the same is found again */
   r = check_footers (s->layer->block, check, s, &go_on, err);
   if (r == 0)
     r = check_contents (check, options, s, err);
   if (r == 0 && s->has_header) {
     vhd_parent_compare (child, s->layer, &report);
-    check->file = block_name (child->block);
-    r = check_add_report (check, &note, &report, err);
+    r = add_notes (check, child, &report, err);
   }
   return r;
 }

@@ -139,6 +139,25 @@ find_parent (struct vhd_layer *leaf, struct vhd_layer *child,
   return 0;
 }
 
+/* The specification has the child state when the file of its parent was last
+ * written, and so we do.  Of others it is not known whether they mean the time
+ * in the parent's footer, of its creation: both are right there.  Of ours it is
+ * not: a parent that was made within a second has its time of creation in the
+ * child, and would match whatever was written to it later.
+ */
+static bool
+is_time_of (const struct vhd_layer *child, const struct vhd_layer *parent)
+{
+  uint32_t stated = child->header.parent_timestamp;
+  struct stat st;
+
+  if (fstat (block_file_fd (parent->block), &st) < 0 ||
+      st.st_mtime == (time_t) stated + VHD_EPOCH)
+    return true;
+  return stated == parent->footers.footer.timestamp &&
+    !vhd_creator_is (&child->footers.footer, VHD_OUR_CREATOR);
+}
+
 /* What may be worth a look but proves nothing: copying a file changes its
  * time, and genuine chains have no time at all.
  */
@@ -146,18 +165,13 @@ void
 vhd_parent_compare (const struct vhd_layer *child,
                     const struct vhd_layer *parent, struct report *report)
 {
-  uint32_t stated = child->header.parent_timestamp;
-  struct stat st;
-
   if (round_up (parent->size, VHD_SECTOR_SIZE) !=
       child->footers.footer.current_size)
     report_warn (report, "%s: has a disk of %" PRIu64 " bytes, its parent %s "
                  "one of %" PRIu64, block_name (child->block),
                  child->footers.footer.current_size,
                  block_name (parent->block), parent->size);
-  if (stated == 0 || stated == parent->footers.footer.timestamp ||
-      fstat (block_file_fd (parent->block), &st) < 0 ||
-      st.st_mtime == (time_t) stated + VHD_EPOCH)
+  if (child->header.parent_timestamp == 0 || is_time_of (child, parent))
     return;
   report_warn (report, "%s: was made for another time of its parent %s; if "
                "the parent was changed since, what is read is wrong",

@@ -272,6 +272,22 @@ vhdx_examine (struct block *block, struct check *check, struct vhdx_examined *s,
 
 /*--- The chain --------------------------------------------------------------*/
 
+/* What there is to say of how a child and its parent fit. */
+static int
+add_notes (struct check *check, const struct vhdx_layer *child,
+           struct report *report, struct err *err)
+{
+  static const struct finding_subject note = {
+    .severity = FINDING_NOTE,
+    .kind = "parent",
+    .structure = "the parent",
+    .off = FINDING_NOWHERE,
+  };
+
+  check->file = block_name (child->block);
+  return check_add_report (check, &note, report, err);
+}
+
 /* s becomes what the parent of child is found to be, whose layer then belongs
  * to child, in place of the one that the search made.
  */
@@ -281,9 +297,10 @@ check_parent (struct check *check, struct vhdx_layer *leaf,
               const struct image_options *options, struct vhdx_examined *s,
               struct err *err)
 {
+  CLEANUP_REPORT struct report report = REPORT_INIT;
   struct vhdx_layer *found;
   struct err why = ERR_INIT;
-  int r = vhdx_parent_find (leaf, child, folders, options, NULL, &why);
+  int r = vhdx_parent_find (leaf, child, folders, options, &report, &why);
 
   if (r < 0)
     return add (check, FINDING_DAMAGE, "parent", "the parent",
@@ -294,7 +311,7 @@ check_parent (struct check *check, struct vhdx_layer *leaf,
   check->nr_files++;
   /* Whoever opens it has checked it. */
   if (!found->is_vhdx)
-    return 0;
+    return add_notes (check, child, &report, err);
   r = vhdx_examine (found->block, check, s, err);
   if (r < 0 || s->layer == NULL)
     return r;
@@ -310,12 +327,6 @@ static int
 compare (struct check *check, const struct vhdx_layer *child,
          struct err *err)
 {
-  static const struct finding_subject note = {
-    .severity = FINDING_NOTE,
-    .kind = "parent",
-    .structure = "the parent",
-    .off = FINDING_NOWHERE,
-  };
   CLEANUP_REPORT struct report report = REPORT_INIT;
   struct err why = ERR_INIT;
   int r = vhdx_parent_compare (child, child->parent, &report, &why);
@@ -326,7 +337,7 @@ compare (struct check *check, const struct vhdx_layer *child,
     return add (check, FINDING_DAMAGE, "parent", "the parent",
                 child->regions.metadata.off, false, &why, err);
   }
-  return check_add_report (check, &note, &report, err);
+  return add_notes (check, child, &report, err);
 }
 
 static bool
