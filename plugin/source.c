@@ -181,8 +181,9 @@ open_in_folder (const struct source *source,
   if (r < 0)
     return r;
   /* What nobody recognised and has the name of another format. */
-  if (strcmp (image_format (img), "raw") == 0 && image_readonly_reason (img))
-    return err_set (err, -EBADMSG, "%s", image_readonly_reason (img));
+  r = image_check_recognised (img, err);
+  if (r < 0)
+    return r;
   identity_of_image (img, &id);
   if (!id.is_file || !folder_serves (img, source->name))
     return err_set (err, SOURCE_NOT_AN_IMAGE, "is not recognised as an image");

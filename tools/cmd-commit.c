@@ -198,6 +198,8 @@ check_has_parent (const struct commit *c, struct report *report,
   int r = image_open (c->change.name, &c->change.image, &img, report, err);
 
   if (r == 0)
+    r = image_check_recognised (img, err);
+  if (r == 0)
     r = image_get_info (img, &info, err);
   if (r == 0 && info.layers.len < 2)
     r = err_set (err, -EINVAL, "is not differencing: it has no parent; to "

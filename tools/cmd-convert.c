@@ -124,6 +124,7 @@ check_source_options (struct convert *c)
   if (image_options_from_values (&c->from, &c->source_options, &err) < 0)
     command_usage_error (&command_convert, "%s", err.msg);
   c->source_options.lock = true;
+  c->source_options.overlay_must_exist = true;
 }
 
 static void
@@ -164,6 +165,8 @@ run (int argc, char *argv[])
   struct convert c = { .confirm = CONVERT_NO_SIZE };
   int first;
 
+  /* Its --format is the target's. */
+  image_format_option = "--source-format";
   command_parse (&command_convert, argc, argv, &c, &first);
   if (argc - first != 2)
     command_usage_error (&command_convert, "expected a source and a target");

@@ -170,15 +170,6 @@ show_image (const struct info_command *c, struct image *img,
   return status;
 }
 
-/* A raw disk by default, whose name says that it was something else: what it
- * was is damaged, as check says of it.
- */
-static bool
-is_rest_of_another (const struct image *img, const struct report *report)
-{
-  return strcmp (image_format (img), "raw") == 0 && report->lines.len > 0;
-}
-
 static int
 open_and_show (const struct info_command *c, const char *name)
 {
@@ -191,13 +182,14 @@ open_and_show (const struct info_command *c, const char *name)
 
   if (image_options_from_values (&c->image, &options, &err) < 0)
     command_usage_error (&command_info, "%s", err.msg);
+  options.overlay_must_exist = true;
   if (image_options_check_folders (&c->image, &err) < 0)
     return tool_fail (NULL, &err);
   if (image_open (name, &options, &img, &report, &err) < 0) {
     tool_warnings (name, &report);
     return tool_fail (name, &err);
   }
-  is_rest = is_rest_of_another (img, &report);
+  is_rest = image_check_recognised (img, NULL) < 0;
   if (!c->map)
     status = show_image (c, img, &report);
   else {

@@ -169,6 +169,7 @@ main (int argc, char *argv[])
   open_standard_descriptors ();
   setlocale (LC_CTYPE, "");
   image_option_dashes = "--";
+  image_format_option = "--format";
   if (argc < 2) {
     tool_error ("expected a command; ‘nbdimage --help’ lists them");
     return STATUS_USAGE;

@@ -21,6 +21,7 @@
 #include "lib/format/probe.h"
 
 const char *image_option_dashes = "";
+const char *image_format_option = "format";
 
 static const struct image_options default_options;
 
@@ -219,6 +220,14 @@ void
 image_get_sizes (const struct image *img, struct block_sizes *sizes)
 {
   *sizes = img->sizes;
+}
+
+int
+image_check_recognised (const struct image *img, struct err *err)
+{
+  if (img->ops != &raw_image_ops || img->readonly_reason == NULL)
+    return 0;
+  return err_set (err, -EBADMSG, "%s", img->readonly_reason);
 }
 
 struct block *

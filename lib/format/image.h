@@ -34,6 +34,11 @@ struct image;
  */
 extern const char *image_option_dashes;
 
+/* The option that says of what format an image is, for the same sentences:
+ * "format" (the default), "--format", or what else a command calls it.
+ */
+extern const char *image_format_option;
+
 /* Which of the sizes that a VHD states is the disk's. */
 enum image_size_rule {
   IMAGE_SIZE_AUTO,              /* by creator: ../vhd/vhd-geometry.c */
@@ -69,6 +74,8 @@ struct image_options {
    * itself stays as it is: overlay.h.  NULL: none.
    */
   const char *overlay;
+  bool overlay_must_exist;      /* -ENOENT if it is not there, instead of the
+                                   image as it is */
 
   /* The disk below a differencing one, instead of looking for the parent that
    * it names; it has to be that one.  Not referenced by this.  NULL: look.
@@ -120,6 +127,12 @@ bool image_writable (const struct image *img);
  * could be opened for writing.  Owned by the image.
  */
 const char *image_readonly_reason (const struct image *img);
+
+/* Is it a raw disk only because nothing is left in it of the format that its
+ * name ends in?  What it was is damaged then, and its bytes are not those of
+ * the disk: -EBADMSG and what is missing.  Reading it is for those who know.
+ */
+int image_check_recognised (const struct image *img, struct err *err);
 
 /* Sector and preferred sizes of the disk. */
 void image_get_sizes (const struct image *img, struct block_sizes *sizes);

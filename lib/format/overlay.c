@@ -103,6 +103,8 @@ image_open_overlay (const char *name, const struct image_options *options,
   is_there = access (path, F_OK) == 0;
   if (!is_there && errno != ENOENT)
     return err_sys (err, "overlay %s", path);
+  if (!is_there && options->overlay_must_exist)
+    return err_set (err, -ENOENT, "the overlay %s is not there", path);
   if (!is_there && !options->writable) {
     /* It could be written: the overlay would be made. */
     free (steal_ptr (&base->readonly_reason));

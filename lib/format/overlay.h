@@ -12,8 +12,10 @@
  * The image below is opened for reading, with its lock, so that nobody changes
  * it meanwhile.  The overlay is made if it is not there and the disk is to be
  * written: a VHD or a VHDX, as its name ends, or whichever fits.  One that is
- * not there and is only to be read is as if it were empty.  One that was made
- * over another disk is refused.
+ * not there and is only to be read is as if it were empty, as it could still
+ * be made; but who reads only, and makes none, says overlay_must_exist: a name
+ * that was mistyped must not give the disk without what was written to it.  One
+ * that was made over another disk is refused.
  *
  * Over a VHD it is a differencing VHD, and over a VHDX a differencing VHDX,
  * as other programs have them too; over other disks nobody else reads it.
@@ -30,11 +32,6 @@
 int image_open_overlay (const char *name, const struct image_options *options,
                         struct image **out, struct report *report,
                         struct err *err);
-
-/* The format that an overlay over this disk has: "vhdx" over a VHDX, and where
- * a VHD could not be as large or have such sectors; "vhd" otherwise.
- */
-const char *image_overlay_format (const struct image *base);
 
 /* The format that an overlay over this disk has: "vhdx" over a VHDX, and where
  * a VHD could not be as large or have such sectors; "vhd" otherwise.

@@ -96,9 +96,9 @@ check_foreign (const struct probe *probe, struct err *err)
   if (name == NULL)
     return 0;
   return err_set (err, -ENOTSUP, "it is a %s file, which can't be read; %s%s"
-                  "use %sformat=raw for its bytes as they are", name,
+                  "use %s=raw for its bytes as they are", name,
                   advice ? advice : "", advice ? ", or " : "",
-                  image_option_dashes);
+                  image_format_option);
 }
 
 int

@@ -34,22 +34,22 @@ check_fallback (struct image *img, struct report *report, struct err *err)
   const char *name = block_name (img->block);
   const struct image_ops *other = format_by_name_ending (name);
   const char *dot = strrchr (name, '.');
-  const char *dashes = image_option_dashes;
+  const char *option = image_format_option;
 
   if (block_file_fd (img->block) < 0)   /* a server's name is no file's */
     return 0;
   if (block_size (img->block) == 0)
     return err_set (err, -EBADMSG, "is empty, so there is no disk in it; "
-                    "%sformat=raw takes it for a disk of 0 bytes", dashes);
+                    "%s=raw takes it for a disk of 0 bytes", option);
   if (other == NULL || other == img->ops)
     return 0;
   if (img->writable)
     return err_set (err, -EROFS, "can't be opened for writing: its name ends "
-                    "in %s, but %s; use %sformat=raw if it is a raw disk",
-                    dot, other->lack, dashes);
+                    "in %s, but %s; use %s=raw if it is a raw disk",
+                    dot, other->lack, option);
   report_warn (report, "%s: its name ends in %s, but %s; it is taken for a "
-               "raw disk, and can be written with %sformat=raw only", name,
-               dot, other->lack, dashes);
+               "raw disk, and can be written with %s=raw only", name, dot,
+               other->lack, option);
   if (asprintf (&img->readonly_reason, "its name ends in %s, but %s", dot,
                 other->lack) < 0) {
     img->readonly_reason = NULL;

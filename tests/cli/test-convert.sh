@@ -286,3 +286,12 @@ nbdimage convert --overlay="$tmp/lies-over.vhd" "$tmp/below.img" "$tmp/flat1.raw
 nbdimage convert "$tmp/lies-over.vhd" "$tmp/flat2.raw"
 same_bytes "$tmp/flat1.raw" "$tmp/expected.img"
 same_bytes "$tmp/flat2.raw" "$tmp/expected.img"
+# A mistake in its name does not give the disk without it.
+for command in "convert" "convert --dry-run"; do
+    refuses nbdimage $command --overlay=lies-ovre.vhd below.img flat3.raw
+    contains "$tmp/refused" 'the overlay lies-ovre.vhd is not there'
+    [ ! -e flat3.raw ] || fail "there is a copy"
+done
+refuses nbdimage info --overlay=lies-ovre.vhd below.img
+contains "$tmp/refused" 'the overlay lies-ovre.vhd is not there'
+[ ! -e lies-ovre.vhd ] || fail "the overlay was made"

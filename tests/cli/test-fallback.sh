@@ -61,6 +61,14 @@ for image in cut.vhd junk.VHDX junk.avhdx junk.iso; do
     refused 1 "can't be opened for writing: its name ends in .${image##*.}" \
             nbdimage serve -u "$tmp/sock" --write "$tmp/$image"
     contains "$tmp/err" "use --format=raw if it is a raw disk"
+    # A copy would look whole.
+    refused 3 "$tmp/$image: its name ends in .${image##*.}, but " \
+            nbdimage convert "$tmp/$image" "$tmp/copy.vhd"
+    contains "$tmp/err" "with --source-format=raw its bytes are copied"
+    [ ! -e "$tmp/copy.vhd" ] || fail "a copy of $image"
+    nbdimage convert -f raw "$tmp/$image" "$tmp/copy.img"
+    same_bytes "$tmp/copy.img" "$tmp/$image"
+    rm "$tmp/copy.img"
     nbdimage info --format=raw "$tmp/$image" >"$tmp/out" 2>"$tmp/err"
     [ ! -s "$tmp/err" ] || fail "a warning in spite of --format=raw"
 done
@@ -83,6 +91,16 @@ start_nbdkit image format=raw "$tmp/cut.vhd"
 refuses nbdinfo --is readonly "$uri"
 [ ! -s "$nbdkit_log" ] || fail "a warning in spite of format=raw"
 stop_nbdkit
+
+# What is left of a child is none.
+nbdimage create "$tmp/base.vhd" 4M
+nbdimage create --parent="$tmp/base.vhd" "$tmp/above.vhd" >"$tmp/out"
+head -c 1000 /dev/zero |
+    dd of="$tmp/above.vhd" conv=notrunc oflag=append status=none
+dd if=/dev/zero of="$tmp/above.vhd" bs=512 count=3 conv=notrunc status=none
+refused 3 "there is no VHD footer at its end" \
+        nbdimage commit --into="$tmp/into.vhd" "$tmp/above.vhd"
+[ ! -e "$tmp/into.vhd" ] || fail "a copy of what is left of a child"
 
 # Nothing at all.
 : >"$tmp/empty.img"

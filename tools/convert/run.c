@@ -25,6 +25,20 @@
 
 /*--- Source -----------------------------------------------------------------*/
 
+/* A disk that lost what made it a VHD is not copied as if that were nothing:
+ * the copy would look whole.
+ */
+static int
+check_source (const struct convert_source *from, struct err *err)
+{
+  struct err why = ERR_INIT;
+
+  if (image_check_recognised (from->img, &why) == 0)
+    return 0;
+  return err_set (err, why.code, "%s; with %s=raw its bytes are copied as they "
+                  "are", why.msg, image_format_option);
+}
+
 static int
 open_source (struct convert *c, struct convert_source *from, struct err *err)
 {
@@ -33,6 +47,11 @@ open_source (struct convert *c, struct convert_source *from, struct err *err)
 
   if (r == 0)
     r = image_open (c->source, &c->source_options, &from->img, &report, err);
+  if (r == 0) {
+    r = check_source (from, err);
+    if (r < 0)
+      report_free (&report);    /* its warning says the same */
+  }
   if (r == 0)
     r = image_to_block (from->img, &from->disk, err);
   tool_warnings (c->source, &report);
