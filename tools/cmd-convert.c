@@ -18,6 +18,7 @@
 #include "tools/commands.h"
 #include "tools/convert/convert.h"
 #include "tools/image-options.h"
+#include "tools/report.h"
 
 static const struct option_spec convert_options[] = {
   { "format", 'O', OPTION_STRING, "raw|vhd|vhdx",
@@ -90,6 +91,21 @@ check_export (const struct convert *c)
                          "else");
 }
 
+/* Whoever goes by names takes it for something else.  Most likely the format
+ * of the source was meant.
+ */
+static void
+warn_of_name (const struct convert *c)
+{
+  const char *ending = image_format_by_name (c->target);
+
+  if (ending && strcmp (ending, c->format) != 0)
+    tool_warning ("%s: becomes a %s image, and its name ends as that of a %s "
+                  "image does; --format is the format of the target, "
+                  "--source-format that of the source", c->target, c->format,
+                  ending);
+}
+
 static void
 choose_format (struct convert *c)
 {
@@ -101,11 +117,16 @@ choose_format (struct convert *c)
   }
   else if (c->format == NULL)
     c->format = image_format_by_name (c->target);
+  if (strcmp (c->target, "-") == 0)
+    command_usage_error (&command_convert, "a disk can't be written to "
+                         "standard output; a file of that name is ./-");
   if (c->format == NULL)
     command_usage_error (&command_convert, "the name of the target does not "
                          "end in .vhd, .vhdx, .img or .raw; say --format");
   if (image_create_check_format (c->format, &err) < 0)
     command_usage_error (&command_convert, "%s", err.msg);
+  if (!block_nbd_is_uri (c->target))
+    warn_of_name (c);
   if (c->state && (!c->resume || !block_nbd_is_uri (c->target)))
     command_usage_error (&command_convert, "--state goes with --resume, and "
                          "is for NBD exports");

@@ -4,6 +4,7 @@
 
 #include <config.h>
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -120,8 +121,15 @@ rebase (struct rebase *c)
   if (r == 0)
     r = change_run (&c->change, look, c, &err);
   tool_warnings (c->change.name, &report);
-  if (r < 0)
-    return tool_fail (c->change.name, &err);
+  if (r < 0) {
+    int status = tool_fail (c->change.name, &err);
+
+    if (err.code == -ENOENT && c->options.parent && !c->options.is_unsafe &&
+        c->plan.new_parent == NULL)
+      tool_note ("if only the place of its parent is another, --unsafe takes "
+                 "the new one without reading the old one");
+    return status;
+  }
   if (c->plan.is_done) {
     if (!c->change.json)
       tool_note ("%s: has %s already", c->change.name,

@@ -43,6 +43,9 @@ size_parse (const char *str, uint64_t *bytes, struct err *err)
   if (!isdigit ((unsigned char) *str) || errno != 0)
     return err_set (err, -EINVAL, "‘%s’ is not a size; expected a number of "
                     "bytes, or one with K, M, G, T, P or E behind it", str);
+  if (*end == '.' || *end == ',')
+    return err_set (err, -EINVAL, "‘%s’ is not a whole number; say it in a "
+                    "smaller unit (1536M for one and a half G)", str);
   power = unit_power (end);
   if (power < 0)
     return err_set (err, -EINVAL, "‘%s’ is not a unit of size in ‘%s’; "

@@ -245,6 +245,18 @@ copy_state_clear (struct copy_state *s, struct err *err)
   return sync_state (s, err);
 }
 
+/* Both slots are given their place, so that a number can still be noted when
+ * the file system is full.
+ */
+static int
+reserve_slots (struct copy_state *s, struct err *err)
+{
+  static const uint8_t nothing[SLOT_SIZE];
+  int r = fd_pwrite (s->fd, nothing, sizeof nothing, 0, err);
+
+  return r < 0 ? r : fd_pwrite (s->fd, nothing, sizeof nothing, PAGE, err);
+}
+
 static int
 write_texts (struct copy_state *s, size_t source_len, struct err *err)
 {
@@ -280,7 +292,9 @@ copy_state_begin (struct copy_state *s, const char *how, const char *source,
     return err_nomem (err);
   memcpy (s->texts, how, s->how_len);
   memcpy (s->texts + s->how_len, source, source_len);
-  r = write_texts (s, source_len, err);
+  r = reserve_slots (s, err);
+  if (r == 0)
+    r = write_texts (s, source_len, err);
   if (r == 0)
     r = copy_state_save (s, 0, err);
   /* The names of both files. */

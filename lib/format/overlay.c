@@ -13,6 +13,7 @@
 #include "lib/format/create.h"
 #include "lib/format/image-ops.h"
 #include "lib/format/overlay.h"
+#include "lib/format/parent.h"
 
 static int
 open_base (const char *name, const struct image_options *options,
@@ -88,6 +89,17 @@ open_file (const char *path, const struct image_options *options,
   return 0;
 }
 
+static int
+check_not_itself (const char *path, struct image *base, struct err *err)
+{
+  int layer = parent_layer_with_path (base, path);
+
+  if (layer < 0)
+    return 0;
+  return err_set (err, -EINVAL, "is %s, which can't be its own overlay",
+                  layer == 0 ? "the image itself" : "a parent of the image");
+}
+
 int
 image_open_overlay (const char *name, const struct image_options *options,
                     struct image **out, struct report *report,
@@ -111,8 +123,8 @@ image_open_overlay (const char *name, const struct image_options *options,
     *out = image_ref (base);
     return 0;
   }
-  if (!is_there)
-    r = make (path, base, report, err);
+  r = is_there ? check_not_itself (path, base, err)
+    : make (path, base, report, err);
   if (r == 0)
     r = open_file (path, options, base, out, report, err);
   return r < 0 ? err_in (err, "overlay %s", path) : 0;

@@ -69,6 +69,21 @@ parent_is_same_file (const struct block *a, const struct block *b)
     st_a.st_dev == st_b.st_dev && st_a.st_ino == st_b.st_ino;
 }
 
+int
+parent_layer_with_path (struct image *img, const char *path)
+{
+  CLEANUP_IMAGE_INFO struct image_info info = { .type = NULL };
+  struct stat wanted, st;
+
+  if (stat (path, &wanted) < 0 || image_get_info (img, &info, NULL) < 0)
+    return -1;
+  for (size_t i = 0; i < info.layers.len; ++i)
+    if (stat (info.layers.ptr[i].name, &st) == 0 &&
+        st.st_dev == wanted.st_dev && st.st_ino == wanted.st_ino)
+      return (int) i;
+  return -1;
+}
+
 /* Takes the descriptor over. */
 static int
 show_file (struct search *s, int fd_taken, const char *name, struct err *err)

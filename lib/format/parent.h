@@ -82,6 +82,14 @@ void parent_folders_free (struct folder_vector *folders);
 /* Are both the same file, under whatever names? */
 bool parent_is_same_file (const struct block *a, const struct block *b);
 
+struct image;
+
+/* Which of the files that the image is made of has this path, by whatever name:
+ * 0 the image itself, 1 its parent and so on; -1 if none has, or that can't be
+ * known.
+ */
+int parent_layer_with_path (struct image *img, const char *path);
+
 /* One search. */
 struct parent_search {
   const struct folder *leaf_folder;     /* of the image: allowed to all */

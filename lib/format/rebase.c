@@ -27,12 +27,36 @@
 #include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
 #include "lib/format/offline-ops.h"
+#include "lib/format/parent.h"
 #include "lib/format/rebase-compare.h"
 #include "lib/format/rebase.h"
 
 #define PIECE (1024 * 1024)
 
 /*--- Planning ---------------------------------------------------------------*/
+
+/* A parent that is in use: by ourselves, because it is what is to get it, or
+ * lies over that?
+ */
+static int
+refuse_busy (struct offline *o, const char *path,
+             const struct image_options *options, struct err *err)
+{
+  struct image_options reading = *options;
+  CLEANUP_IMAGE struct image *img = NULL;
+  int layer = -1;
+
+  reading.lock = false;
+  if (image_open (path, &reading, &img, NULL, NULL) == 0)
+    layer = parent_layer_with_path (img, block_name (o->block));
+  if (layer == 0)
+    return err_set (err, -EINVAL, "is the image itself, which can't be its own "
+                    "parent");
+  if (layer > 0)
+    return err_set (err, -EINVAL, "lies over the image itself, which can't be "
+                    "its own parent");
+  return -EBUSY;
+}
 
 static int
 open_parent (struct offline *o, const char *path,
@@ -49,6 +73,8 @@ open_parent (struct offline *o, const char *path,
   if (plan->new_parent == NULL)
     return err_nomem (err);
   r = image_open (path, &options, &plan->parent, report, err);
+  if (r == -EBUSY)
+    r = refuse_busy (o, path, &options, err);
   if (r < 0)
     return err_in (err, "parent %s", path);
   if (plan->parent->ops != o->ops)

@@ -190,6 +190,14 @@ if command -v mke2fs >/dev/null; then
     needs_size 'ext4 ‘the-root’'
 fi
 
+image ()
+{
+    nbdimage create inner.vhd 100M
+    dd if=inner.vhd of=dirty.img conv=notrunc status=none
+}
+dirty image
+needs_size 'a disk image (vhd)'
+
 # On a terminal.
 cat >answer.py <<'END'
 import os, pty, sys

@@ -192,6 +192,20 @@ wrong 'is not auto, line, json or none' --progress=x src.img new.img
 wrong '--source-format: ' -f qcow9 src.img new.img
 wrong '--size: ' --size=big src.img new.img
 
+wrong "can't be written to standard output; a file of that name is ./-" \
+    -O raw src.img -
+wrong "‘1.5M’ is not a whole number; say it in a smaller unit" \
+    --block-size=1.5M src.img new.vhd
+refused 'is a device; convert makes files' -O raw src.img /dev/null
+
+# The format of the source was meant, perhaps.
+nbdimage convert --format=raw src-fixed.vhd odd.vhd 2>err
+contains err 'odd.vhd: becomes a raw image, and its name ends as that of a vhd'
+rm odd.vhd
+nbdimage convert -f raw src.img odd.vhd 2>err
+[ ! -s err ] || fail "a warning"
+rm odd.vhd
+
 # Damaged: the third exit status.
 cp src-dyn.vhd bad.vhd
 printf 'x' | dd of=bad.vhd bs=1 seek=600 conv=notrunc
@@ -244,6 +258,20 @@ END
     contains err 'the same command goes on'
     same "what is left" "$(sort left | xargs)" \
          ".new.vhd.partial .new.vhd.partial.state"
+    # With more space the same command goes on behind what was noted, although
+    # there was none for another page of the note.
+    cat >grow <<'END'
+set -e
+mount -t tmpfs -o size=4m none mnt
+nbdimage convert --progress=none "$@" --resume src.img mnt/new.img 2>err1 &&
+    exit 9
+mount -o remount,size=100m mnt
+nbdimage convert --progress=none "$@" --resume src.img mnt/new.img 2>err2
+cmp src.img mnt/new.img
+END
+    unshare -m bash grow --threads=1
+    contains err1 'has what is done; the same command goes on'
+    contains err2 'going on behind '
 fi
 
 # ------------------------------------------------------------- real images
@@ -286,6 +314,11 @@ nbdimage convert --overlay="$tmp/lies-over.vhd" "$tmp/below.img" "$tmp/flat1.raw
 nbdimage convert "$tmp/lies-over.vhd" "$tmp/flat2.raw"
 same_bytes "$tmp/flat1.raw" "$tmp/expected.img"
 same_bytes "$tmp/flat2.raw" "$tmp/expected.img"
+# Not over itself, nor over what lies over it.
+refuses nbdimage info --overlay=./below.img below.img
+contains "$tmp/refused" "is the image itself, which can't be its own overlay"
+refuses nbdimage info --overlay=below.img lies-over.vhd
+contains "$tmp/refused" "is a parent of the image, which can't be its own"
 # A mistake in its name does not give the disk without it.
 for command in "convert" "convert --dry-run"; do
     refuses nbdimage $command --overlay=lies-ovre.vhd below.img flat3.raw

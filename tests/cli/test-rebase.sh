@@ -237,8 +237,12 @@ done
 refuses nbdimage rebase -y golden.vhd --parent=other.vhd
 contains "$tmp/refused" 'is not differencing'
 refuses nbdimage rebase -y child.vhd --parent=child.vhd
+contains "$tmp/refused" "is the image itself, which can't be its own parent"
 nbdimage create --parent=child.vhd grandchild.vhd >out
-refuses nbdimage rebase -y --unsafe --force child.vhd --parent=grandchild.vhd
+for options in "" "--unsafe --force"; do
+    refuses nbdimage rebase -y $options child.vhd --parent=grandchild.vhd
+    contains "$tmp/refused" "lies over the image itself, which can't be its own"
+done
 refuses nbdimage rebase -y child.vhd --parent=none.vhd
 contains "$tmp/refused" 'parent none.vhd'
 nbdimage create -f raw r.img 20M
@@ -254,5 +258,14 @@ refuses nbdimage rebase --no-parent child.vhd --parent=golden.vhd
 contains "$tmp/refused" '--no-parent goes with neither'
 bytes child.vhd before
 parent_is child.vhd golden.vhd
+# A parent that was moved: the old one can't be read, and need not be.
+mkdir moved
+nbdimage create moves.vhd 1M
+nbdimage create --parent=moves.vhd stays.vhd >out
+mv moves.vhd moved
+refuses nbdimage rebase -y stays.vhd --parent=moved/moves.vhd
+contains "$tmp/refused" '--unsafe takes the new one'
+nbdimage rebase -y --unsafe stays.vhd --parent=moved/moves.vhd
+nbdimage check stays.vhd
 bytes child.vhd after
 same_bytes before after

@@ -153,7 +153,8 @@ void convert_show_plan (const struct convert *c,
 
 /* May the export be written to?  If it holds data, whoever says so has to name
  * its size, for which --yes does not do: a script that has it by heart was
- * written for that target.  -EPERM or -ECANCELED with what would agree.
+ * written for that target.  It does where a copy goes on that was agreed to
+ * when it was begun.  -EPERM or -ECANCELED with what would agree.
  */
 int convert_confirm (const struct convert *c, const struct convert_target *to,
                      struct err *err);

@@ -6,7 +6,8 @@
  *   1. The state is opened: this process alone works with it from now on.  It
  *      is compared with the source and the export.
  *   2. The plan is shown, and confirmed: each time, as another may have used
- *      the export meanwhile.
+ *      the export meanwhile.  If something is done already, --yes is enough,
+ *      as the export has what was copied.
  *   3. Unless there was one, the state is begun at 0, and on stable storage.
  *   4. Data is copied; now and then the export is flushed, and the state gets
  *      the number of bytes in front of which all is flushed.

@@ -41,6 +41,18 @@ is_empty (struct block *disk)
   return true;
 }
 
+/* What neither has partitions nor is a file system. */
+static int
+describe_rest (struct block *disk, char **text)
+{
+  CLEANUP_IMAGE struct image *img = NULL;
+
+  if (image_open_block (disk, NULL, &img, NULL, NULL) < 0 ||
+      strcmp (image_format (img), "raw") == 0)
+    return asprintf (text, "something that is not known");
+  return asprintf (text, "a disk image (%s)", image_format (img));
+}
+
 /* "a GPT with 3 partitions", "ext4 ‘root’" */
 static int
 describe_contents (struct block *disk, char **text, struct err *err)
@@ -63,9 +75,10 @@ describe_contents (struct block *disk, char **text, struct err *err)
   else if (fs.type)
     r = asprintf (text, "%s%s%s%s", fs.type, fs.label ? " ‘" : "",
                   fs.label ? fs.label : "", fs.label ? "’" : "");
+  else if (fs.usage)
+    r = asprintf (text, "several file systems at once");
   else
-    r = asprintf (text, "%s", fs.usage ? "several file systems at once"
-                  : "something that is not known");
+    r = describe_rest (disk, text);
   if (r < 0) {
     *text = NULL;
     return err_nomem (err);

@@ -142,9 +142,12 @@ judge_texts (const struct convert_target *to, const char *how,
              partial, partial);
     return FOUND_OTHER;
   }
-  if (strcmp (copy_state_source (to->state), source) == 0)
-    return copy_state_done (to->state) > 0 ? FOUND_OURS : FOUND_NOTHING;
-  err_set (err, -EINVAL, "the source was changed meanwhile");
+  if (strcmp (copy_state_source (to->state), source) == 0 &&
+      copy_state_done (to->state) > 0)
+    return FOUND_OURS;
+  err_set (err, -EINVAL, "%s", copy_state_done (to->state) > 0
+           ? "the source was changed meanwhile"
+           : "nothing of it was noted as done");
   return FOUND_OLD;
 }
 
@@ -276,7 +279,7 @@ check_target (const char *name, struct err *err)
   if (lstat (name, &st) < 0 ||
       (S_ISLNK (st.st_mode) && stat (name, &st) < 0))
     return 0;
-  if (S_ISBLK (st.st_mode))
+  if (S_ISBLK (st.st_mode) || S_ISCHR (st.st_mode))
     return err_set (err, -EEXIST, "is a device; convert makes files, and "
                     "writes to NBD exports only");
   if (S_ISDIR (st.st_mode))

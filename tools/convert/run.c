@@ -185,13 +185,16 @@ fail (const struct convert *c, const struct convert_target *to,
       const struct err *err)
 {
   int status = tool_fail (err->code == -ECANCELED ? c->target : NULL, err);
+  bool nothing = to->state && copy_state_done (to->state) == 0;
 
   if (to->state && to->file.kept && to->file.partial)
-    tool_note ("%s: %s beside it has what is done; the same command goes on",
-               c->target, to->file.partial);
+    tool_note ("%s: %s beside it has what is done; the same command %s",
+               c->target, to->file.partial, nothing ? "begins anew, as nothing "
+               "of it could be noted" : "goes on");
   else if (c->state && access (c->state, F_OK) == 0)
-    tool_note ("%s: %s says how far it is; the same command goes on",
-               c->target, c->state);
+    tool_note ("%s: %s says how far it is; the same command %s", c->target,
+               c->state, nothing ? "begins anew, as nothing is done"
+               : "goes on");
   return status;
 }
 
