@@ -92,8 +92,9 @@ check_output_summary (const char *name, const char *format,
     printf (": nothing is damaged that could be examined");
     break;
   case CHECK_DAMAGED:
-    printf (": is damaged (%" PRIu64 " that cost data, %" PRIu64 " that do "
-            "not)", check->nr[FINDING_DAMAGE], check->nr[FINDING_REPAIRABLE]);
+    printf (": is damaged (findings that cost data: %" PRIu64 ", that do not: "
+            "%" PRIu64 ")", check->nr[FINDING_DAMAGE],
+            check->nr[FINDING_REPAIRABLE]);
     break;
   }
   if (check->nr_files > 1)
@@ -105,9 +106,25 @@ check_output_summary (const char *name, const char *format,
   if (check_has_mendable (check)) {
     printf ("‘nbdimage repair %s%s%s", format ? "--format=" : "",
             format ? format : "", format ? " " : "");
-    output_text (name);
+    output_shell_word (name);
     printf ("’ shows what it would do about it, and does it\n");
   }
+  if (check_verdict (check) == CHECK_DAMAGED &&
+      strcmp (check->format, "raw") == 0)
+    check_output_hint_of_rest (name);
+}
+
+void
+check_output_hint_of_rest (const char *name)
+{
+  const char *ending = image_format_by_name (name);
+
+  if (ending == NULL || strcmp (ending, "vhd") != 0)
+    return;
+  printf ("If it was a fixed VHD of which nothing but the footer was cut off, "
+          "its disk is there: ‘nbdimage convert -f raw ");
+  output_shell_word (name);
+  printf (" NEW.vhd’ makes a whole VHD of it\n");
 }
 
 /*--- For programs -----------------------------------------------------------*/

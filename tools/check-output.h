@@ -18,6 +18,11 @@ void check_output_findings (const char *name, const struct check *check);
 void check_output_summary (const char *name, const char *format,
                            const struct check *check);
 
+/* A sentence about a VHD, by its name, in which nothing of a VHD is left: how
+ * its disk comes back if it was a fixed one.  Nothing for other names.
+ */
+void check_output_hint_of_rest (const char *name);
+
 /* An object with everything; NULL when out of memory. */
 json_t *check_output_json (const char *name, const struct check *check);
 

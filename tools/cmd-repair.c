@@ -81,8 +81,8 @@ show_step (const struct repair_step *s)
   switch (s->kind) {
   case REPAIR_WRITE:
   case REPAIR_COPY:
-    printf ("  write %" PRIu64 " bytes at offset %" PRIu64 ": %s\n", s->len,
-            s->off, s->why);
+    printf ("  write %" PRIu64 " byte%s at offset %" PRIu64 ": %s\n", s->len,
+            s->len == 1 ? "" : "s", s->off, s->why);
     break;
   case REPAIR_ZERO:
     printf ("  write %" PRIu64 " zeros at offset %" PRIu64 ": %s\n", s->len,
@@ -213,13 +213,25 @@ show_after (const struct repair *c, const struct check *before,
     return print_json (c, before, plan, undo, after) == STATUS_DONE
       ? status : STATUS_FAILED;
   printf ("Done; ‘nbdimage repair --revert ");
-  output_text (undo);
+  output_shell_word (undo);
   putchar (' ');
-  output_text (c->name);
+  output_shell_word (c->name);
   printf ("’ takes it back\n");
   check_output_findings (c->name, after);
   check_output_summary (c->name, c->format, after);
   return status;
+}
+
+/* After a failure in its midst. */
+static void
+say_how_to_go_on (const struct repair *c, const char *undo)
+{
+  CLEANUP_FREE char *undo_word = shell_word (undo);
+  CLEANUP_FREE char *name_word = shell_word (c->name);
+
+  if (undo_word && name_word && access (undo, F_OK) == 0)
+    tool_note ("repair it again to finish, or take back what was done with "
+               "‘nbdimage repair --revert %s %s’", undo_word, name_word);
 }
 
 static int
@@ -240,9 +252,7 @@ repair_block (const struct repair *c, struct block *block,
     return status;
   if (apply (c, block, plan, undo, &err) < 0) {
     tool_fail (c->name, &err);
-    if (access (undo, F_OK) == 0)
-      tool_note ("repair it again to finish, or take back what was done with "
-                 "‘nbdimage repair --revert %s %s’", undo, c->name);
+    say_how_to_go_on (c, undo);
     return STATUS_FAILED;
   }
   if (image_check_block (block, options, 0, &after, &err) < 0)
@@ -314,8 +324,12 @@ fail_to_mend (const struct repair *c, struct block *block,
   CLEANUP_CHECK struct check check = CHECK_INIT;
   int status = tool_fail (c->name, why);
 
-  return image_check_block (block, options, 0, &check, NULL) == 0 &&
-    check_verdict (&check) == CHECK_DAMAGED ? STATUS_DAMAGED : status;
+  if (image_check_block (block, options, 0, &check, NULL) < 0 ||
+      check_verdict (&check) != CHECK_DAMAGED)
+    return status;
+  if (!c->json)
+    check_output_hint_of_rest (c->name);
+  return STATUS_DAMAGED;
 }
 
 static int
@@ -365,7 +379,7 @@ revert_image (const struct repair *c)
   if (r < 0)
     return tool_fail (c->name, &err);
   output_text (c->name);
-  printf (": is as it was before it was repaired; ");
+  printf (": what the repair changed is as it was before; ");
   output_text (c->revert);
   printf (" is not needed any more\n");
   return STATUS_DONE;

@@ -77,7 +77,7 @@ struct image_option_values {
  */
 #define OVERLAY_OPTION(type, member)                                    \
   { "overlay", 0, OPTION_STRING, "FILE",                                \
-    "what is written is in this VHD, and the image as it was",          \
+    "the image with what this VHD or VHDX has of what was written",          \
     offsetof (type, member.overlay) }
 
 struct command {

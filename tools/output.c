@@ -74,6 +74,44 @@ mended (const char *str)
   return json_string (out);
 }
 
+/* Characters that mean nothing to any shell, whatever is around them. */
+static bool
+is_plain_word (const char *str)
+{
+  static const char plain[] = "abcdefghijklmnopqrstuvwxyz0123456789"
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZ_-./:@%+,";
+
+  return *str != '\0' && str[strspn (str, plain)] == '\0';
+}
+
+char *
+shell_word (const char *str)
+{
+  char *word, *p;
+
+  if (is_plain_word (str))
+    return strdup (str);
+  word = p = malloc (4 * strlen (str) + 3);
+  if (word == NULL)
+    return NULL;
+  *p++ = '\'';
+  for (; *str; ++str) {
+    if (*str == '\'')
+      p = stpcpy (p, "'\\'");
+    *p++ = *str;
+  }
+  stpcpy (p, "'");
+  return word;
+}
+
+void
+output_shell_word (const char *str)
+{
+  CLEANUP_FREE char *word = shell_word (str);
+
+  output_text (word ? word : str);
+}
+
 json_t *
 output_json_text (const char *str)
 {

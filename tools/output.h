@@ -14,6 +14,16 @@
  */
 void output_text (const char *str);
 
+/* Print a word for a shell: in quotes where it needs them, and cleaned as
+ * output_text does, so that a name with control characters is not what it was.
+ */
+void output_shell_word (const char *str);
+
+/* The same as a string, for a message.  The caller frees it; NULL when out of
+ * memory.
+ */
+char *shell_word (const char *str);
+
 /* A JSON string of any bytes: what is not UTF-8 becomes U+FFFD.  JSON null
  * for NULL.
  */

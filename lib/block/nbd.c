@@ -13,6 +13,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <libnbd.h>
 
@@ -124,6 +125,9 @@ block_nbd_open (const char *uri, unsigned flags, struct block **out,
   struct nbd_block *n;
   int r = nbd_connect_export (uri, &h, err);
 
+  if (r < 0 && access (uri, F_OK) == 0)
+    return err_in (err, "taken for a URI; there is a file of that name, which "
+                   "is ./%s", uri);
   if (r < 0)
     return r;
   r = check_export (h, writable, err);

@@ -72,6 +72,20 @@ for image in cut.vhd junk.VHDX junk.avhdx junk.iso; do
     nbdimage info --format=raw "$tmp/$image" >"$tmp/out" 2>"$tmp/err"
     [ ! -s "$tmp/err" ] || fail "a warning in spite of --format=raw"
 done
+# How the disk comes back, in words that a shell understands.
+cp "$tmp/cut.vhd" "$tmp/it's cut.vhd"
+for command in check repair; do
+    exits 3 nbdimage $command "$tmp/it's cut.vhd"
+    contains "$tmp/out" "nothing but the footer was cut off"
+    line=$(sed -n 's/.*‘nbdimage \(convert .*\) NEW.vhd’.*/\1/p' "$tmp/out")
+    eval "nbdimage $line \"\$tmp/new.vhd\""
+    nbdimage convert "$tmp/new.vhd" "$tmp/new.img"
+    cmp "$tmp/new.img" "$tmp/zero"
+    rm "$tmp/new.vhd" "$tmp/new.img"
+done
+exits 3 nbdimage check "$tmp/junk.VHDX"
+! grep -F 'convert -f raw' "$tmp/out" || fail "that brings no VHDX back"
+
 exits 3 nbdimage info "$tmp/cut.vhd"
 contains "$tmp/err" "there is no VHD footer at its end (was it cut off?)"
 for image in junk junk.img; do
@@ -101,6 +115,11 @@ dd if=/dev/zero of="$tmp/above.vhd" bs=512 count=3 conv=notrunc status=none
 refused 3 "there is no VHD footer at its end" \
         nbdimage commit --into="$tmp/into.vhd" "$tmp/above.vhd"
 [ ! -e "$tmp/into.vhd" ] || fail "a copy of what is left of a child"
+
+# A file that looks like a URI.
+cp "$tmp/zero" "$tmp/nbd:x.img"
+(cd "$tmp" && refused 1 "is ./nbd:x.img" nbdimage info nbd:x.img &&
+    nbdimage info ./nbd:x.img)
 
 # Nothing at all.
 : >"$tmp/empty.img"

@@ -137,7 +137,21 @@ if [ "$(type -t script)" ]; then
     status 0 nbdimage check bad.vhd
 fi
 
-# What was written to since is not taken back.
+# What was written in place since stays.
+cp dyn.vhd bad.vhd
+rm -f bad.vhd.undo*
+poke bad.vhd $((size - 400)) X
+cp bad.vhd before
+status 0 nbdimage repair --yes bad.vhd
+qemu-io -f vpc -c 'write -P 7 1M 64k' bad.vhd
+status 0 nbdimage repair --revert bad.vhd.undo bad.vhd
+contains out "what the repair changed is as it was before"
+same "the end" "$(tail -c 512 bad.vhd | sha256sum)" \
+    "$(tail -c 512 before | sha256sum)"
+qemu-io -f vpc -c 'read -P 7 1M 64k' bad.vhd >log
+! grep -F failed log || fail "what was written is gone"
+
+# But where a block is new, nothing is taken back.
 cp dyn.vhd bad.vhd
 rm -f bad.vhd.undo*
 poke bad.vhd $((size - 400)) X
