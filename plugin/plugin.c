@@ -10,6 +10,7 @@
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
+#include "lib/repo/image-nbi.h"
 #include "plugin/config.h"
 #include "plugin/export.h"
 #include "plugin/folder.h"
@@ -23,6 +24,12 @@
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
 
 struct nbdkit_plugin *plugin_init (void);
+
+static void
+plugin_load (void)
+{
+  nbi_register ();
+}
 
 static void
 plugin_unload (void)
@@ -142,6 +149,7 @@ static struct nbdkit_plugin plugin = {
   .longname = "disk images (VHD, VHDX, ISO, raw)",
   .version = PACKAGE_VERSION,
   .description = "Serve the disks inside image files.",
+  .load = plugin_load,
   .unload = plugin_unload,
   .dump_plugin = plugin_dump,
 

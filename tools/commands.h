@@ -9,6 +9,7 @@
 
 extern const struct command command_attach;
 extern const struct command command_attached;
+extern const struct command command_backup;
 extern const struct command command_boot;
 extern const struct command command_check;
 extern const struct command command_commit;

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "lib/format/image.h"
+#include "lib/repo/image-nbi.h"
 #include "tools/commands.h"
 #include "tools/nearest.h"
 #include "tools/output.h"
@@ -35,6 +36,7 @@ static const struct command *const commands[] = {
   &command_convert,
   &command_rebase,
   &command_commit,
+  &command_backup,
 };
 
 #define NR_COMMANDS (sizeof commands / sizeof commands[0])
@@ -170,6 +172,7 @@ main (int argc, char *argv[])
   setlocale (LC_CTYPE, "");
   image_option_dashes = "--";
   image_format_option = "--format";
+  nbi_register ();
   if (argc < 2) {
     tool_error ("expected a command; ‘nbdimage --help’ lists them");
     return STATUS_USAGE;

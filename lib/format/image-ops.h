@@ -204,7 +204,12 @@ int image_new (const struct image_ops *ops, struct block *block,
                struct image **out, struct err *err);
 
 /* All drivers in the order in which they are asked; ends with NULL. */
-extern const struct image_ops *const image_formats[];
+extern const struct image_ops *image_formats[];
+
+/* One more, of a layer above this one; nothing if it is there already.  Before
+ * the first image is opened.
+ */
+void image_formats_add (const struct image_ops *ops);
 
 /* The file, or export, that an image of this name lies on; format and the
  * like do not matter.  As image_open.

@@ -4,6 +4,7 @@
 
 #include <config.h>
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,13 +15,25 @@
 #include "lib/format/foreign.h"
 #include "lib/format/probe.h"
 
-const struct image_ops *const image_formats[] = {
+#define MAX_FORMATS 8
+
+const struct image_ops *image_formats[MAX_FORMATS + 1] = {
   &vhd_image_ops,
   &vhdx_image_ops,
   &iso_image_ops,
   &raw_image_ops,
-  NULL
 };
+
+void
+image_formats_add (const struct image_ops *ops)
+{
+  size_t n = 0;
+
+  while (image_formats[n] != NULL && image_formats[n] != ops)
+    ++n;
+  assert (n < MAX_FORMATS);
+  image_formats[n] = ops;
+}
 
 const char *
 image_format_name (size_t n)

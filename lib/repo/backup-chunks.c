@@ -68,9 +68,10 @@ read_chunks (struct backup *b, struct hand *hand, uint8_t *buf, size_t len,
 
   if (r < 0 && bad_sectors_may_be (r))
     return bad_sectors_read (b->source, buf, len, off, &hand->bad, err);
-  if (r < 0 && err != NULL)
-    *err = why;
-  return r;
+  if (r == 0)
+    return 0;
+  return err_set (err, why.code, "%s: reading at offset %" PRIu64 ": %s",
+                  block_name (b->source), off, why.msg);
 }
 
 /* How many bytes of the chunk at off could not be read. */

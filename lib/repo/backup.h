@@ -58,7 +58,8 @@ struct backup_result {
 /* Back up the disk, which has the size that the header says, and which must
  * not change meanwhile.  Sectors that can't be read are recorded, and told by
  * the result.  job: phase "backing up", in bytes of the disk; -ECANCELED.
- * After a failure the files are torn, and nothing was ended.
+ * After a failure the files are torn, and nothing was ended.  Messages about
+ * the disk name it; those about files are the place's.
  */
 int backup_disk (struct block *disk, const struct backup_options *options,
                  const struct run_place *place, struct backup_result *result,

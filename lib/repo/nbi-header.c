@@ -102,9 +102,15 @@ nbi_header_encode (const struct nbi_header *h, uint8_t buf[NBI_HEADER_SIZE])
 /*--- Decoding ---------------------------------------------------------------*/
 
 bool
+nbi_header_has_magic (const uint8_t *buf)
+{
+  return memcmp (buf, magic, sizeof magic) == 0;
+}
+
+bool
 nbi_header_is_whole (const uint8_t buf[NBI_HEADER_SIZE])
 {
-  return memcmp (buf, magic, sizeof magic) == 0 &&
+  return nbi_header_has_magic (buf) &&
     get_le32 (buf + CRC_OFF) == crc32c_update (0, buf, CRC_OFF);
 }
 
@@ -211,12 +217,18 @@ check_identity (const struct nbi_header *h, struct err *err)
   return 0;
 }
 
+bool
+nbi_name_is_right (const char *name)
+{
+  return nbi_text_is_right (name, NBI_NAME_SIZE) && name[0] != '\0' &&
+    strcmp (name, ".") != 0 && strcmp (name, "..") != 0 &&
+    strpbrk (name, "/@") == NULL;
+}
+
 static int
 check_texts (const struct nbi_header *h, struct err *err)
 {
-  if (!nbi_text_is_right (h->name, NBI_NAME_SIZE) || h->name[0] == '\0' ||
-      strcmp (h->name, ".") == 0 || strcmp (h->name, "..") == 0 ||
-      strpbrk (h->name, "/@"))
+  if (!nbi_name_is_right (h->name))
     return nbi_refuse (err, 20, "header: the name of the disk is none");
   if (!nbi_text_is_right (h->creator, NBI_CREATOR_SIZE))
     return nbi_refuse (err, 20, "header: who made it is not text");

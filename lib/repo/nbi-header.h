@@ -41,6 +41,9 @@ struct nbi_header {
 int nbi_salt (const uint8_t file[UUID_SIZE], uint32_t edition, uint64_t *salt,
               struct err *err);
 
+/* Are these the first bytes of one (NBI-10)? */
+bool nbi_header_has_magic (const uint8_t *buf);
+
 /* Is it a header at all: are there the magic and a checksum that is right
  * (NBI-10, NBI-14)?  If not, its copy may be better.
  */
@@ -58,6 +61,9 @@ int nbi_header_decode (const uint8_t buf[NBI_HEADER_SIZE],
 
 /* NBI-13: may it be written anew? */
 int nbi_header_may_rewrite (const struct nbi_header *h, struct err *err);
+
+/* Is it right for the name of a disk?  In NBI_NAME_SIZE bytes.  NBI-20. */
+bool nbi_name_is_right (const char *name);
 
 uint64_t nbi_nr_chunks (const struct nbi_header *h);
 uint64_t nbi_nr_pages (const struct nbi_header *h);

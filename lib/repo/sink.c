@@ -10,16 +10,16 @@
 static int
 write_fd (struct sink *sink, const void *buf, size_t len, struct err *err)
 {
-  int fd = ((struct sink_fd *) sink)->fd;
+  const struct sink_fd *to = (const struct sink_fd *) sink;
   const char *p = buf;
 
   while (len > 0) {
-    ssize_t n = write (fd, p, len);
+    ssize_t n = write (to->fd, p, len);
 
     if (n < 0 && errno == EINTR)
       continue;
     if (n < 0)
-      return err_sys (err, "writing");
+      return err_sys (err, "%s: writing", to->name);
     p += n;
     len -= (size_t) n;
   }
@@ -27,8 +27,9 @@ write_fd (struct sink *sink, const void *buf, size_t len, struct err *err)
 }
 
 void
-sink_fd_init (struct sink_fd *sink, int fd)
+sink_fd_init (struct sink_fd *sink, int fd, const char *name)
 {
   sink->sink.write = write_fd;
   sink->fd = fd;
+  sink->name = name;
 }

@@ -23,8 +23,9 @@ struct sink {
 struct sink_fd {
   struct sink sink;
   int fd;
+  const char *name;             /* for messages; the caller's */
 };
 
-void sink_fd_init (struct sink_fd *sink, int fd);
+void sink_fd_init (struct sink_fd *sink, int fd, const char *name);
 
 #endif /* NBDIMAGE_REPO_SINK_H */

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* A backup image as a disk image: what a generation reads as, for everything
+ * that works on images.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/base/cleanup.h"
+#include "lib/format/image-ops.h"
+#include "lib/repo/generation.h"
+#include "lib/repo/image-nbi.h"
+#include "lib/repo/manifest.h"
+
+#define CHUNKS_LIMIT ((size_t) 64 * 1024 * 1024)        /* decoded; bytes */
+
+struct nbi_image {
+  bool has_caches;
+  struct generation_caches caches;
+  struct file_reader *file;
+  struct generation *gen;
+  struct manifest manifest;
+};
+
+static int
+nbi_probe (const struct probe *probe)
+{
+  const uint8_t *tail = probe->tail;
+
+  /* One whose first sector is lost is known by its trailer. */
+  if (probe->head_len >= 8 && nbi_header_has_magic (probe->head))
+    return PROBE_YES;
+  return probe->tail_len >= NBI_TRAILER_SIZE && nbi_trailer_is_whole (tail)
+    ? PROBE_YES : PROBE_NO;
+}
+
+/*--- Opening ----------------------------------------------------------------*/
+
+/* A file of a run that has more of them can be read with the others only. */
+static int
+check_alone (struct file_reader *file, struct err *err)
+{
+  const struct nbi_header *h = file_reader_header (file);
+  const struct nbi_trailer *t = file_reader_trailer (file);
+
+  if (t->root == 0)
+    return err_set (err, -ENOTSUP, "this is file %" PRIu32 " of a backup of "
+                    "‘%s’, which ends in another file", h->number, h->name);
+  for (uint32_t i = 0; i < t->nr_files; ++i) {
+    struct nbi_file needed;
+    int r = file_reader_file (file, i, &needed, err);
+
+    if (r < 0)
+      return r;
+    if (memcmp (needed.uuid, h->file, UUID_SIZE) != 0)
+      return err_set (err, -ENOTSUP, "this is the last file of a backup of "
+                      "‘%s’, which needs %" PRIu32 " files", h->name,
+                      t->nr_files);
+  }
+  return 0;
+}
+
+static int
+read_manifest (struct nbi_image *nbi, struct err *err)
+{
+  size_t len;
+  const char *json = generation_manifest (nbi->gen, &len);
+
+  if (manifest_read (json, len, generation_header (nbi->gen), &nbi->manifest,
+                     err) < 0)
+    return err_in (err, "manifest");
+  return 0;
+}
+
+static int
+nbi_open (struct image *img, const struct image_options *options,
+          struct report *report, struct err *err)
+{
+  struct nbi_image *nbi = img->state;
+  const struct nbi_header *h;
+  int r;
+
+  (void) options;
+  img->readonly_reason = strdup ("a backup image never changes");
+  if (img->readonly_reason == NULL)
+    return err_nomem (err);
+  if (img->writable)
+    return err_set (err, -EROFS, "can't be opened for writing: %s",
+                    img->readonly_reason);
+  r = generation_caches_init (&nbi->caches, CHUNKS_LIMIT, err);
+  if (r < 0)
+    return r;
+  nbi->has_caches = true;
+  r = file_reader_open (img->block, nbi->caches.sheets, &nbi->file, report,
+                        err);
+  if (r == 0)
+    r = check_alone (nbi->file, err);
+  if (r == 0)
+    r = generation_open (nbi->file, NULL, &nbi->caches, &nbi->gen, err);
+  if (r == 0)
+    r = read_manifest (nbi, err);
+  if (r < 0)
+    return r;
+  h = generation_header (nbi->gen);
+  img->size = h->disk_size;
+  img->sizes.minimum = 1;
+  img->sizes.preferred = h->chunk_size;
+  img->sizes.logical = h->logical;
+  return 0;
+}
+
+static void
+nbi_close (struct image *img)
+{
+  struct nbi_image *nbi = img->state;
+
+  manifest_destroy (&nbi->manifest);
+  generation_unref (nbi->gen);
+  file_reader_unref (nbi->file);
+  if (nbi->has_caches)
+    generation_caches_destroy (&nbi->caches);
+}
+
+/*--- The disk ---------------------------------------------------------------*/
+
+static int
+nbi_pread (struct image *img, void *buf, size_t len, uint64_t off,
+           struct err *err)
+{
+  struct nbi_image *nbi = img->state;
+
+  return generation_pread (nbi->gen, buf, len, off, err);
+}
+
+static int
+nbi_extents (struct image *img, uint64_t len, uint64_t off,
+             struct extent_list *list, struct err *err)
+{
+  struct nbi_image *nbi = img->state;
+
+  CLEANUP_EXTENT_LIST struct extent_list inner = { VECTOR_INIT, list->limit };
+  int r = generation_extents (nbi->gen, len, off, &inner, err);
+
+  /* What was not saved reads as zeros, and nothing of it is known. */
+  for (size_t i = 0; r == 0 && i < inner.v.len; ++i) {
+    const struct extent *e = &inner.v.ptr[i];
+
+    r = extent_list_add (list, e->off, e->len, e->kind == EXTENT_UNALLOCATED
+                         ? EXTENT_HOLE : e->kind, e->layer, err);
+  }
+  return r;
+}
+
+static bool
+nbi_image_id (struct image *img, uint8_t id[UUID_SIZE])
+{
+  const struct nbi_image *nbi = img->state;
+
+  memcpy (id, generation_header (nbi->gen)->run, UUID_SIZE);
+  return true;
+}
+
+/*--- What info shows --------------------------------------------------------*/
+
+static int
+add_text (struct image_info *info, const char *key, const char *label,
+          const char *text, struct err *err)
+{
+  return text == NULL ? 0 : image_info_add (info, key, label, err, "%s", text);
+}
+
+static int
+add_hash (struct image_info *info, const uint8_t hash[DIGEST_SIZE],
+          struct err *err)
+{
+  char text[2 * DIGEST_SIZE + 1];
+
+  for (int i = 0; i < DIGEST_SIZE; ++i)
+    snprintf (text + 2 * i, 3, "%02x", hash[i]);
+  return image_info_add (info, "hash", "Hash", err, "%s", text);
+}
+
+static int
+nbi_info (struct image *img, struct image_info *info, struct err *err)
+{
+  const struct nbi_image *nbi = img->state;
+  const struct nbi_header *h = generation_header (nbi->gen);
+  const struct manifest *m = &nbi->manifest;
+  int r;
+
+  info->created = (int64_t) h->time;
+  info->allocation_size = h->chunk_size;
+  info->type = strdup ("backup");
+  info->creator = h->creator[0] != '\0' ? strdup (h->creator) : NULL;
+  if (info->type == NULL || (h->creator[0] != '\0' && info->creator == NULL))
+    return err_nomem (err);
+  r = image_info_add (info, "disk", "Disk", err, "%s", h->name);
+  if (r == 0)
+    r = add_text (info, "host", "Host", m->host, err);
+  if (r == 0)
+    r = add_text (info, "source", "Source", m->source_path, err);
+  if (r == 0)
+    r = add_text (info, "source-model", "Model", m->source_model, err);
+  if (r == 0)
+    r = add_text (info, "source-serial", "Serial", m->source_serial, err);
+  if (r == 0)
+    r = image_info_add (info, "chunk-size", "Chunks", err, "%" PRIu32
+                        " bytes", h->chunk_size);
+  if (r == 0 && m->counts.unreadable_bytes > 0)
+    r = image_info_add (info, "unreadable", "Unreadable", err, "%" PRIu64
+                        " bytes of the disk could not be read",
+                        m->counts.unreadable_bytes);
+  return r < 0 ? r : add_hash (info, m->hash, err);
+}
+
+/*----------------------------------------------------------------------------*/
+
+static const char *const endings[] = { "nbi", NULL };
+
+static const struct image_ops nbi_image_ops = {
+  .name = "nbi",
+  .endings = endings,
+  .lack = "it has neither the header nor the trailer of a backup image",
+  .state_size = sizeof (struct nbi_image),
+  .probe = nbi_probe,
+  .open = nbi_open,
+  .close = nbi_close,
+  .pread = nbi_pread,
+  .extents = nbi_extents,
+  .info = nbi_info,
+  .identity = nbi_image_id,
+};
+
+void
+nbi_register (void)
+{
+  image_formats_add (&nbi_image_ops);
+}

@@ -1,0 +1,219 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+# backup --single: what the file reads as, to us and through NBD; what a disk
+# with bad sectors becomes; what is refused, and what is left of what is
+# interrupted.
+
+. "$(dirname "$0")/../functions.sh"
+set -e
+set -x
+
+requires jq
+requires qemu-img
+requires qemu-io
+cd "$tmp"
+
+"$support/make-disk.sh" mbr-ext4 ext4.img
+"$support/make-disk.sh" gpt-ntfs-fat win.img
+
+# as_raw IMAGE OUT: the disk in it, as any client of NBD gets it
+as_raw ()
+{
+    rm -f "$2"
+    nbdkit -r -U - image "$1" --run "nbdcopy \"\$uri\" $2"
+}
+
+
+# --- everything: the same bytes, whatever the codec and the chunk
+
+for way in "lz4 64K" "zstd 64K" "zstd:19 1M" "zstd:-5 16K" "none 256K"; do
+    read -r codec chunk <<<"$way"
+    nbdimage backup --everything --single=all.nbi --codec="$codec" \
+        --chunk-size="$chunk" ext4.img
+    as_raw all.nbi all.raw
+    cmp all.raw ext4.img
+    rm all.nbi
+done
+
+# --- used blocks: file systems are whole, and what is not used is zeros
+
+# Something behind the file system's back, in its free space: 1 MiB of it.
+free=$(debugfs -R 'ffb 256' "ext4.img?offset=1048576" 2>/dev/null |
+       sed -n 's/.*found: //p' | tr ' ' '\n' | tail -2 | head -1)
+[ -n "$free" ]
+block=$(debugfs -R 'stats -h' "ext4.img?offset=1048576" 2>/dev/null |
+        sed -n 's/^Block size: *//p')
+head -c 65536 /dev/urandom >junk
+cp ext4.img dirty.img
+dd if=junk of=dirty.img bs=1 seek=$((1048576 + free * block)) conv=notrunc \
+    status=none
+nbdimage backup --single=used.nbi --json dirty.img >report
+as_raw used.nbi used.raw
+e2fsck -fn "used.raw?offset=1048576"
+same "unallocated" "$(jq '.unallocated > 1048576' report)" true
+same "disk" "$(jq -r .disk report)" dirty
+# Chunks are saved as a whole: whatever was saved is as it was.
+python3 - dirty.img used.raw <<'PYTHON'
+import sys
+chunk = 65536
+with open (sys.argv[1], "rb") as a, open (sys.argv[2], "rb") as b:
+    kept = dropped = 0
+    while True:
+        x, y = a.read (chunk), b.read (chunk)
+        if not x and not y:
+            break
+        if x == y:
+            kept += 1
+        elif y == bytes (len (y)):
+            dropped += 1
+        else:
+            sys.exit ("a chunk is neither what it was nor zeros")
+    print (kept, "chunks are the same,", dropped, "became zeros")
+    if not kept:
+        sys.exit ("nothing was kept")
+PYTHON
+
+nbdimage backup --single=win.nbi win.img
+as_raw win.nbi win.raw
+start=$(sfdisk -J win.raw | jq '.partitiontable.partitions[1].start')
+size=$(sfdisk -J win.raw | jq '.partitiontable.partitions[1].size')
+dd if=win.raw of=ntfs.part bs=512 skip="$start" count="$size" status=none
+ntfsfix -n ntfs.part
+sfdisk -d win.img >before
+sfdisk -d win.raw | sed 's/win.raw/win.img/' | diff before -
+
+# --- an image like others
+
+nbdimage info --json used.nbi >info
+same format "$(jq -r .format info)" nbi
+same size "$(jq .size info)" "$(stat -c %s ext4.img)"
+nbdimage convert used.nbi used.vhd
+qemu-img compare -f vpc -F raw used.vhd used.raw
+nbdimage backup --everything --single=again.nbi used.vhd
+as_raw again.nbi again.raw
+cmp again.raw used.raw
+
+# Its hash is what the disk reads as.
+hash_of ()
+{
+    nbdimage info --json "$1" | jq -r '.. | .hash? // empty' | head -1
+}
+nbdimage backup --everything --single=third.nbi --codec=zstd used.raw
+[ -n "$(hash_of third.nbi)" ]
+same hash "$(hash_of third.nbi)" "$(hash_of again.nbi)"
+
+# Two disks at once, through an overlay.
+nbdimage create -f vhd other.vhd 96M
+nbdkit -U - image used.nbi overlay=over.vhd \
+    --run 'qemu-io -f raw -c "write -P 7 1M 64k" "$uri"'
+nbdkit -U - image used.nbi overlay=over.vhd \
+    --run 'qemu-io -f raw -r -c "read -P 7 1M 64k" "$uri"' >io
+contains io 'read 65536/65536'
+
+# --- pipes
+
+nbdimage backup --everything --single=- ext4.img | cat >piped.nbi
+as_raw piped.nbi piped.raw
+cmp piped.raw ext4.img
+nbdimage backup --everything --single=nbd.nbi --name=far \
+    "nbd+unix:///?socket=$tmp/none" 2>err && fail "there is no server"
+[ ! -e nbd.nbi ]
+
+# --- sectors that can't be read
+
+cat >bad.sh <<'SH'
+#!/usr/bin/env bash
+case $1 in
+    get_size) stat -c %s "$IMAGE" ;;
+    pread)
+        # Sectors 5000 to 5003, and one in another chunk.
+        end=$(($4 + $3))
+        if (($4 < 5004 * 512 && end > 5000 * 512 ||
+             $4 < 9001 * 512 && end > 9000 * 512)); then
+            echo "EIO a bad sector" >&2
+            exit 1
+        fi
+        dd if="$IMAGE" iflag=skip_bytes,count_bytes skip="$4" count="$3" \
+            status=none ;;
+    *) exit 2 ;;
+esac
+SH
+chmod +x bad.sh
+export IMAGE=$tmp/ext4.img
+nbdkit -f -U "$tmp/bad.sock" sh bad.sh & server=$!
+cleanup_fn kill $server
+for ((i = 0; i < 100; i++)); do
+    [ ! -S bad.sock ] || break
+    sleep 0.1
+done
+status=0
+nbdimage backup --everything --single=bad.nbi --json --name=dying \
+    "nbd+unix:///?socket=$tmp/bad.sock" >report 2>err || status=$?
+same "exit status" "$status" 1
+contains err '2560 bytes'
+same "unreadable" "$(jq .unreadable report)" 2560
+# part FIRST END: sectors, as they were
+part ()
+{
+    rm -f got
+    nbdkit -r -U - --filter=offset image bad.nbi offset=$(($1 * 512)) \
+        range=$((($2 - $1) * 512)) --run 'nbdcopy "$uri" got' || return
+    cmp -n $((($2 - $1) * 512)) --ignore-initial=0:$(($1 * 512)) got ext4.img
+}
+part 0 5000
+part 5004 9000
+part 9001 $(($(stat -c %s ext4.img) / 512))
+for sector in 5000 5003 9000; do
+    nbdkit -r -U - image bad.nbi --run "qemu-io -r -f raw \
+        -c 'read $((sector * 512)) 512' \"\$uri\"" >io 2>&1 || :
+    contains io 'Input/output error'
+done
+
+# --- refused
+
+touch there.nbi
+refuses nbdimage backup --single=there.nbi ext4.img
+contains "$tmp/refused" 'there.nbi'
+same "size" "$(stat -c %s there.nbi)" 0
+refuses nbdimage backup --single=x.nbi nothing.img
+refuses nbdimage backup --single=no/folder/x.nbi ext4.img
+: >empty.img
+refuses nbdimage backup --single=x.nbi --format=raw empty.img
+[ ! -e x.nbi ]
+for wrong in --codec=gzip --codec=zstd:0 --codec=zstd:20 --chunk-size=8K \
+             --chunk-size=96K --chunk-size=2M --name=a/b --name=.. --name=; do
+    status=0
+    nbdimage backup --single=x.nbi "$wrong" ext4.img 2>err || status=$?
+    same "status of $wrong" "$status" 2
+done
+
+# Whatever is cut off or changed is refused, at once or where it is.
+size=$(stat -c %s used.nbi)
+for n in 0 100 4096 16383 16384 $((size / 2)) $((size - 1)); do
+    head -c "$n" used.nbi >cut.nbi
+    refuses nbdkit -r -U - image cut.nbi --run 'nbdinfo "$uri"'
+done
+cp used.nbi flipped.nbi
+# In the payload of the first record.
+python3 -c 'f = open ("flipped.nbi", "r+b"); f.seek (4096 + 64 + 5)
+b = f.read (1); f.seek (-1, 1); f.write (bytes ([b[0] ^ 1]))'
+nbdkit -r -U - image flipped.nbi \
+    --run 'qemu-io -r -f raw -c "read 0 4k" "$uri"' >io 2>&1 || :
+contains io 'Input/output error'
+refuses nbdimage convert flipped.nbi flipped.raw
+contains "$tmp/refused" 'NBI-40'
+[ ! -e flipped.raw ]
+
+# --- interrupted
+
+truncate -s 4G huge.img
+head -c 200M /dev/urandom | dd of=huge.img conv=notrunc status=none
+nbdimage backup --everything --single=huge.nbi --codec=zstd:19 --threads=1 \
+    huge.img & pid=$!
+sleep 1
+kill -INT $pid
+status=0
+wait $pid || status=$?
+[ "$status" -ne 0 ]
+same "what is left" "$(find . -name '*huge.nbi*')" ""

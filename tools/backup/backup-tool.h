@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* The parts of nbdimage backup. */
+
+#ifndef NBDIMAGE_TOOLS_BACKUP_BACKUP_TOOL_H
+#define NBDIMAGE_TOOLS_BACKUP_BACKUP_TOOL_H
+
+#include <stdbool.h>
+
+#include "lib/base/report.h"
+#include "lib/format/image.h"
+#include "lib/repo/backup.h"
+
+/*--- source.c: what is backed up --------------------------------------------*/
+
+struct backup_source {
+  struct image *img;
+  struct block *disk;
+};
+
+/* Open what is to be backed up, reading only, and say in m what it is.  A
+ * device that is mounted for writing, or has a partition that is, is refused
+ * (-EBUSY) unless live: what changes while it is read is a backup of no
+ * moment.
+ */
+int backup_source_open (const char *name, const struct image_options *options,
+                        bool live, struct backup_source *source,
+                        struct manifest *m, struct report *report,
+                        struct err *err);
+void backup_source_close (struct backup_source *source);
+
+/* The name that the disk has in backups unless another is given: of a device
+ * the host's and its serial number, of anything else that of its file, without
+ * its ending.  For free().  -EINVAL if that is none: NBI-20.
+ */
+int backup_source_disk_name (const char *name, const struct manifest *m,
+                             char **out, struct err *err);
+
+/*--- device.c: disks of this machine ----------------------------------------*/
+
+/* What the kernel knows about the device, if it is one. */
+int backup_device_describe (struct block *disk, struct manifest *m,
+                            struct err *err);
+
+/* Is it, or a part of it, mounted for writing, or swapped to?  -EBUSY. */
+int backup_device_check_still (struct block *disk, struct err *err);
+
+/*--- single.c: a backup in one file -----------------------------------------*/
+
+/* Into a new file of that name, or ("-") to stdout, which is not a
+ * terminal.  The header of options is complete.  Messages name the disk or the
+ * file.  Until all of it is on stable
+ * storage there is no file of that name.
+ */
+int backup_to_file (struct block *disk, struct backup_options *options,
+                    const char *path, struct backup_result *result,
+                    struct job *job, struct err *err);
+
+#endif /* NBDIMAGE_TOOLS_BACKUP_BACKUP_TOOL_H */

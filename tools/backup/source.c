@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+#include <config.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/base/cleanup.h"
+#include "lib/base/uri.h"
+#include "lib/block/file.h"
+#include "lib/block/nbd.h"
+#include "tools/backup/backup-tool.h"
+
+static int
+copy_text (char **to, const char *from, struct err *err)
+{
+  *to = strdup (from);
+  return *to != NULL ? 0 : err_nomem (err);
+}
+
+static bool
+is_device (struct block *disk)
+{
+  int fd = block_file_fd (disk);
+  struct stat st;
+
+  return fd >= 0 && fstat (fd, &st) == 0 && S_ISBLK (st.st_mode);
+}
+
+static int
+describe (const char *name, const struct backup_source *source, bool live,
+          struct manifest *m, struct err *err)
+{
+  struct block *below = image_block (source->img);
+  bool device = is_device (below);
+  char host[256] = "";
+  int r;
+
+  r = copy_text (&m->source_kind, device ? "device"
+                 : block_nbd_is_uri (name) ? "nbd" : "image", err);
+  if (r == 0)
+    r = copy_text (&m->source_path, name, err);
+  if (r == 0)
+    r = copy_text (&m->source_format, image_format (source->img), err);
+  if (r == 0 && gethostname (host, sizeof host - 1) == 0 && host[0] != '\0')
+    r = copy_text (&m->host, host, err);
+  if (r == 0)
+    r = copy_text (&m->held, live ? "live" : "offline", err);
+  return r < 0 ? r : backup_device_describe (below, m, err);
+}
+
+int
+backup_source_open (const char *name, const struct image_options *options,
+                    bool live, struct backup_source *source,
+                    struct manifest *m, struct report *report,
+                    struct err *err)
+{
+  int r = image_open (name, options, &source->img, report, err);
+
+  if (r == 0 && !live)
+    r = backup_device_check_still (image_block (source->img), err);
+  if (r == 0)
+    r = image_to_block (source->img, &source->disk, err);
+  return r < 0 ? r : describe (name, source, live, m, err);
+}
+
+void
+backup_source_close (struct backup_source *source)
+{
+  block_unref (source->disk);
+  image_unref (source->img);
+}
+
+/*--- Its name in backups ----------------------------------------------------*/
+
+/* Of a URI the export, of a path the file, without its ending. */
+static char *
+name_of_file (const char *name)
+{
+  const char *slash = strrchr (name, '/');
+  char *base = strdup (slash != NULL && slash[1] != '\0' ? slash + 1 : name);
+  char *dot = base != NULL ? strrchr (base, '.') : NULL;
+
+  if (dot != NULL && dot != base)
+    *dot = '\0';
+  return base;
+}
+
+int
+backup_source_disk_name (const char *name, const struct manifest *m,
+                         char **out, struct err *err)
+{
+  char *text = NULL;
+
+  if (m->source_serial != NULL && m->host != NULL) {
+    if (asprintf (&text, "%s-%s", m->host, m->source_serial) < 0)
+      text = NULL;
+  }
+  else
+    text = name_of_file (name);
+  if (text == NULL)
+    return err_nomem (err);
+  for (char *p = text; *p != '\0'; ++p)
+    if (*p == '/' || *p == '@' || *p == ' ')
+      *p = '_';
+  *out = text;
+  return 0;
+}

@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* nbdimage backup: a disk, what is used of it, compressed, in a file. */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "lib/base/cleanup.h"
+#include "lib/base/size.h"
+#include "lib/repo/survey.h"
+#include "tools/backup/backup-tool.h"
+#include "tools/commands.h"
+#include "tools/image-options.h"
+#include "tools/output.h"
+#include "tools/progress.h"
+#include "tools/report.h"
+
+struct backup_command {
+  struct image_option_values image;
+  const char *single, *name, *codec, *progress;
+  uint64_t chunk_size;
+  unsigned threads;
+  bool everything, live, json;
+
+  const char *source;
+  enum progress_mode mode;
+  struct image_options from;
+  struct backup_options options;
+  struct manifest manifest;
+  struct used_map used;
+  struct backup_source disk;
+  struct backup_result result;
+};
+
+static const struct option_spec backup_options[] = {
+  { "single", 0, OPTION_STRING, "FILE",
+    "into one new file; - for standard output",
+    offsetof (struct backup_command, single) },
+  { "name", 0, OPTION_STRING, "NAME",
+    "what the disk is called in backups; host and serial number, or the file's",
+    offsetof (struct backup_command, name) },
+  { "codec", 0, OPTION_STRING, "lz4|zstd[:LEVEL]|none",
+    "how to compress; lz4 unless said",
+    offsetof (struct backup_command, codec) },
+  { "chunk-size", 0, OPTION_SIZE, "16K|32K|…|1M",
+    "the unit of comparing and compressing; 64K unless said",
+    offsetof (struct backup_command, chunk_size) },
+  { "everything", 0, OPTION_FLAG, NULL,
+    "also what no file system uses",
+    offsetof (struct backup_command, everything) },
+  { "live", 0, OPTION_FLAG, NULL,
+    "also a disk that is mounted for writing",
+    offsetof (struct backup_command, live) },
+  { "threads", 0, OPTION_UNSIGNED, "N",
+    "how many at once; as many as there are processors",
+    offsetof (struct backup_command, threads) },
+  PROGRESS_OPTION (struct backup_command, progress),
+  { "json", 0, OPTION_FLAG, NULL,
+    "print what was done as JSON", offsetof (struct backup_command, json) },
+  IMAGE_OPTIONS (struct backup_command, image),
+  OPTION_END
+};
+
+/*--- The command line -------------------------------------------------------*/
+
+static void
+parse_codec (struct backup_command *b)
+{
+  const char *codec = b->codec != NULL ? b->codec : "lz4", *level;
+  char *end;
+  long n;
+
+  if (strcmp (codec, "lz4") == 0)
+    b->options.codec = NBI_LZ4;
+  else if (strcmp (codec, "none") == 0)
+    b->options.codec = NBI_STORED;
+  else if (strcmp (codec, "zstd") == 0)
+    b->options.codec = NBI_ZSTD;
+  else if (strncmp (codec, "zstd:", 5) == 0) {
+    level = codec + 5;
+    errno = 0;
+    n = strtol (level, &end, 10);
+    if (*level == '\0' || *end != '\0' || errno != 0 || n < -100 || n > 19 ||
+        n == 0)
+      command_usage_error (&command_backup, "‘%s’ is no level of zstd; "
+                           "expected 1 to 19, or -100 to -1", level);
+    b->options.codec = NBI_ZSTD;
+    b->options.level = (int) n;
+  }
+  else
+    command_usage_error (&command_backup, "‘%s’ is no codec; expected lz4, "
+                         "zstd, zstd:LEVEL or none", codec);
+}
+
+static void
+check (struct backup_command *b)
+{
+  struct err err = ERR_INIT;
+  struct nbi_header *h = &b->options.header;
+  uint64_t size = b->chunk_size ? b->chunk_size : BACKUP_CHUNK_SIZE;
+
+  if (b->single == NULL)
+    command_usage_error (&command_backup, "expected --single=FILE");
+  if (size < NBI_CHUNK_MIN || size > NBI_CHUNK_MAX || (size & (size - 1)) != 0)
+    command_usage_error (&command_backup, "a chunk has 16K, 32K, 64K, 128K, "
+                         "256K, 512K or 1M");
+  h->chunk_size = (uint32_t) size;
+  parse_codec (b);
+  if (progress_mode_parse (b->progress, &b->mode, &err) < 0 ||
+      image_options_from_values (&b->image, &b->from, &err) < 0)
+    command_usage_error (&command_backup, "%s", err.msg);
+  if (b->name != NULL &&
+      (b->name[0] == '\0' || strpbrk (b->name, "/@") != NULL ||
+       strcmp (b->name, ".") == 0 || strcmp (b->name, "..") == 0 ||
+       strlen (b->name) >= NBI_NAME_SIZE))
+    command_usage_error (&command_backup, "‘%s’ is no name for a disk: 1 to "
+                         "255 bytes without ‘/’ and ‘@’, and not . or ..",
+                         b->name);
+  b->options.threads = b->threads;
+}
+
+/*--- What the header says ---------------------------------------------------*/
+
+static int
+fill_header (struct backup_command *b, struct err *err)
+{
+  struct nbi_header *h = &b->options.header;
+  CLEANUP_FREE char *name = NULL;
+  struct block_sizes sizes;
+  int r = 0;
+
+  image_get_sizes (b->disk.img, &sizes);
+  h->disk_size = block_size (b->disk.disk);
+  h->logical = sizes.logical != 0 ? sizes.logical : 512;
+  h->physical = h->logical > 4096 ? h->logical : 4096;
+  h->time = (uint64_t) time (NULL);
+  if (h->disk_size == 0)
+    return err_set (err, -EINVAL, "the disk has 0 bytes: there is nothing to "
+                    "back up");
+  if (b->name == NULL)
+    r = backup_source_disk_name (b->source, &b->manifest, &name, err);
+  if (r < 0)
+    return r;
+  snprintf (h->name, sizeof h->name, "%s", b->name ? b->name : name);
+  snprintf (h->creator, sizeof h->creator, "nbdimage %s", PACKAGE_VERSION);
+  if (!nbi_name_is_right (h->name))
+    return err_set (err, -EINVAL, "‘%s’ can't be the name of a disk; give it "
+                    "one with --name", h->name);
+  return uuid_new (h->run, err);
+}
+
+/*--- The result -------------------------------------------------------------*/
+
+static uint64_t
+bytes_of (const struct backup_command *b, uint64_t chunks)
+{
+  uint64_t bytes = chunks * b->options.header.chunk_size;
+
+  return bytes < b->options.header.disk_size ? bytes
+    : b->options.header.disk_size;
+}
+
+static int
+show_json (const struct backup_command *b, int status)
+{
+  const struct manifest_counts *c = &b->result.counts;
+  char id[UUID_STRING_SIZE];
+  int r;
+
+  uuid_to_string (b->options.header.run, id);
+  r = output_json (json_pack (
+    "{s:o,s:o,s:o,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}",
+    "source", output_json_text (b->source),
+    "target", output_json_text (b->single),
+    "disk", output_json_text (b->options.header.name),
+    "generation", id,
+    "size", json_integer ((json_int_t) b->options.header.disk_size),
+    "chunk-size", json_integer (b->options.header.chunk_size),
+    "data", json_integer ((json_int_t) bytes_of (b, c->data)),
+    "new", json_integer ((json_int_t) bytes_of (b, c->fresh)),
+    "zero", json_integer ((json_int_t) bytes_of (b, c->zero)),
+    "unallocated", json_integer ((json_int_t) bytes_of (b, c->unallocated)),
+    "unreadable", json_integer ((json_int_t) c->unreadable_bytes),
+    "file-size", json_integer ((json_int_t) b->result.bytes)));
+  return r == STATUS_DONE ? status : r;
+}
+
+static void
+show_text (const struct backup_command *b)
+{
+  const struct manifest_counts *c = &b->result.counts;
+  char size[SIZE_STRING_SIZE], data[SIZE_STRING_SIZE], file[SIZE_STRING_SIZE];
+
+  if (strcmp (b->single, "-") == 0)
+    return;
+  output_text (b->source);
+  printf (": %s, of which %s hold data, in %s: ",
+          size_to_string (b->options.header.disk_size, size),
+          size_to_string (bytes_of (b, c->data), data),
+          size_to_string (b->result.bytes, file));
+  output_text (b->single);
+  putchar ('\n');
+}
+
+/* What could not be read is in the backup as that, and no success. */
+static int
+show_result (const struct backup_command *b)
+{
+  const struct manifest_counts *c = &b->result.counts;
+  char bad[SIZE_STRING_SIZE];
+  int status = c->unreadable_bytes > 0 ? STATUS_FAILED : STATUS_DONE;
+
+  if (b->json)
+    status = show_json (b, status);
+  else
+    show_text (b);
+  if (c->unreadable_bytes > 0)
+    tool_error ("%s: %s (%" PRIu64 " bytes) of the disk could not be read; all "
+                "else is in the backup, which gives an error for these",
+                b->source, size_to_string (c->unreadable_bytes, bad),
+                c->unreadable_bytes);
+  return status;
+}
+
+/*--- The work ---------------------------------------------------------------*/
+
+static int
+back_up (struct backup_command *b, struct report *report, struct job *job,
+         struct err *err)
+{
+  const struct survey_options survey = {
+    .sector_size = b->options.header.logical, .everything = b->everything,
+  };
+  int r;
+
+  r = survey_disk (b->disk.disk, &survey, &b->manifest, &b->used, report, job,
+                   err);
+  if (r < 0)
+    return r;
+  b->options.used = &b->used;
+  b->options.manifest = &b->manifest;
+  return backup_to_file (b->disk.disk, &b->options, b->single, &b->result, job,
+                         err);
+}
+
+static int
+backup (struct backup_command *b)
+{
+  CLEANUP_REPORT struct report report = REPORT_INIT;
+  struct err err = ERR_INIT;
+  struct job job = JOB_INIT;
+  struct progress *progress = NULL;
+  int r;
+
+  r = image_options_check_folders (&b->image, &err);
+  if (r == 0)
+    r = backup_source_open (b->source, &b->from, b->live, &b->disk,
+                            &b->manifest, &report, &err);
+  if (r == 0)
+    r = fill_header (b, &err);
+  tool_warnings (b->source, &report);
+  if (r < 0)
+    return tool_fail (b->source, &err);
+  r = progress_start (&job, b->mode, b->source, &progress, &err);
+  if (r == 0)
+    r = back_up (b, &report, &job, &err);
+  progress_stop (progress);
+  tool_warnings (b->source, &report);
+  return r < 0 ? tool_fail (NULL, &err) : show_result (b);
+}
+
+static int
+run (int argc, char *argv[])
+{
+  struct backup_command b = { .mode = PROGRESS_AUTO };
+  int first, status;
+
+  command_parse (&command_backup, argc, argv, &b, &first);
+  if (argc - first != 1)
+    command_usage_error (&command_backup, "expected one disk");
+  b.source = argv[first];
+  check (&b);
+  status = backup (&b);
+  backup_source_close (&b.disk);
+  used_map_free (&b.used);
+  manifest_destroy (&b.manifest);
+  return status;
+}
+
+const struct command command_backup = {
+  .name = "backup",
+  .operands = "SOURCE",
+  .summary = "Save a disk, compressed",
+  .options = backup_options,
+  .run = run,
+};
