@@ -330,34 +330,45 @@ struct mapped {
   uint32_t file, ordinal;       /* of the chunk asked for; if it has data */
 };
 
+/* Page `number' of the map; *item is NULL if it is uniform, of root->ordinal. */
+static int
+get_page (struct generation *gen, uint64_t number, struct nbi_root *root,
+          struct cache_item **item, struct err *err)
+{
+  struct page_wanted wanted = { .gen = gen };
+  const struct cache_key key = { gen->id, number };
+  const struct cache_maker maker = { make_page, &wanted };
+  int r = file_reader_root (gen->last, number, &wanted.root, err);
+
+  *item = NULL;
+  *root = wanted.root;
+  if (r < 0 || wanted.root.file == NBI_NONE)
+    return r;
+  return cache_get (gen->caches->pages, &key, &maker, item, err);
+}
+
 /* What chunk c is, and up to where the map says it in one run. */
 static int
 look_up (struct generation *gen, uint64_t c, struct mapped *mapped,
          struct err *err)
 {
   uint64_t number = c / NBI_PAGE_CHUNKS, first = number * NBI_PAGE_CHUNKS;
-  struct page_wanted wanted = { .gen = gen };
-  const struct cache_key key = { gen->id, number };
-  const struct cache_maker maker = { make_page, &wanted };
+  uint32_t in = (uint32_t) (c - first);
   const struct nbi_run *run;
   const struct page *page;
   struct cache_item *item;
-  uint32_t in = (uint32_t) (c - first);
-  int r;
+  struct nbi_root root;
+  int r = get_page (gen, number, &root, &item, err);
 
-  r = file_reader_root (gen->last, number, &wanted.root, err);
   if (r < 0)
     return r;
-  if (wanted.root.file == NBI_NONE) {
+  if (item == NULL) {
     *mapped = (struct mapped) {
       .end = first + nbi_page_chunks (generation_header (gen), number),
-      .kind = (enum nbi_cell_kind) wanted.root.ordinal,
+      .kind = (enum nbi_cell_kind) root.ordinal,
     };
     return 0;
   }
-  r = cache_get (gen->caches->pages, &key, &maker, &item, err);
-  if (r < 0)
-    return r;
   page = cache_value (item);
   run = nbi_page_find (page->runs, in);
   *mapped = (struct mapped) {
@@ -368,6 +379,25 @@ look_up (struct generation *gen, uint64_t c, struct mapped *mapped,
     mapped->file = page->files[run->file];
     mapped->ordinal = run->ordinal + (in - run->first);
   }
+  cache_put (gen->caches->pages, item);
+  return 0;
+}
+
+int
+generation_page_uses (struct generation *gen, uint64_t number, uint32_t *uses,
+                      struct err *err)
+{
+  const struct page *page;
+  struct cache_item *item;
+  struct nbi_root root;
+  int r = get_page (gen, number, &root, &item, err);
+
+  if (r < 0 || item == NULL)
+    return r;
+  page = cache_value (item);
+  ++uses[root.file];
+  for (uint32_t i = 0; i < page->runs->nr_files; ++i)
+    ++uses[page->files[i]];
   cache_put (gen->caches->pages, item);
   return 0;
 }

@@ -91,6 +91,12 @@ int generation_page (struct generation *gen, uint64_t page, bool *is_record,
                      uint32_t *index, struct nbi_record *record,
                      struct err *err);
 
+/* Add to uses, which has one for each file of the list, what page p uses: the
+ * file that its record lies in, and those that it names (§8).
+ */
+int generation_page_uses (struct generation *gen, uint64_t page,
+                          uint32_t *uses, struct err *err);
+
 /* Inside the disk; bytes. */
 int generation_pread (struct generation *gen, void *buf, size_t len,
                       uint64_t off, struct err *err);

@@ -12,10 +12,12 @@
 #include <string.h>
 
 #include "lib/base/cleanup.h"
+#include "lib/format/check.h"
 #include "lib/format/image-ops.h"
 #include "lib/repo/generation.h"
 #include "lib/repo/image-nbi.h"
 #include "lib/repo/manifest.h"
+#include "lib/repo/verify.h"
 
 #define CHUNKS_LIMIT ((size_t) 64 * 1024 * 1024)        /* decoded; bytes */
 
@@ -218,6 +220,40 @@ nbi_info (struct image *img, struct image_info *info, struct err *err)
   return r < 0 ? r : add_hash (info, m->hash, err);
 }
 
+/*--- What check finds -------------------------------------------------------*/
+
+static int
+found (void *opaque, struct file_reader *file,
+       const struct verify_finding *finding, struct err *err)
+{
+  struct check *c = opaque;
+  bool copy = strcmp (finding->kind, "nbi-header") == 0 ||
+    strcmp (finding->kind, "nbi-trailer") == 0;
+  const struct finding_subject subject = {
+    .severity = copy ? FINDING_REPAIRABLE : FINDING_DAMAGE,
+    .kind = finding->kind,
+    .off = finding->off == VERIFY_NOWHERE ? FINDING_NOWHERE : finding->off,
+    .disk_off = finding->disk_off,
+    .disk_len = finding->disk_len,
+  };
+
+  (void) file;
+  return check_add_err (c, &subject, finding->what, err);
+}
+
+static int
+nbi_check_open (struct image *img, struct check *c, struct err *err)
+{
+  struct nbi_image *nbi = img->state;
+  const struct verify verify = {
+    .job = c->job, .found = found, .opaque = c,
+  };
+  int r = verify_file (nbi->file, &verify, err);
+
+  return r < 0 ? r
+    : verify_generation (nbi->gen, nbi->file, &nbi->manifest, &verify, err);
+}
+
 /*----------------------------------------------------------------------------*/
 
 static const char *const endings[] = { "nbi", NULL };
@@ -234,6 +270,7 @@ static const struct image_ops nbi_image_ops = {
   .extents = nbi_extents,
   .info = nbi_info,
   .identity = nbi_image_id,
+  .check_open = nbi_check_open,
 };
 
 void

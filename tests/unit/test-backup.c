@@ -21,6 +21,7 @@
 #include "lib/base/checked.h"
 #include "lib/repo/backup.h"
 #include "lib/repo/bad-sectors.h"
+#include "lib/repo/verify.h"
 #include "tests/support/bad-block.h"
 #include "tests/support/repo-memory.h"
 #include "tests/support/rng.h"
@@ -277,6 +278,58 @@ check_extents (struct generation *gen, const struct disk *disk,
   assert_int_equal (off, disk->size);
 }
 
+/*--- Verifying --------------------------------------------------------------*/
+
+static int
+count_finding (void *opaque, struct file_reader *file,
+               const struct verify_finding *finding, struct err *err)
+{
+  unsigned *n = opaque;
+
+  (void) file;
+  (void) err;
+  assert_non_null (strstr (finding->what->msg, "(NBI-"));
+  ++*n;
+  return 0;
+}
+
+/* Everything in it: how much is wrong.  What can't be opened counts. */
+static unsigned
+verify_all (struct repo_memory *repo, bool data)
+{
+  unsigned n = 0;
+  const struct verify v = {
+    .data = data, .found = count_finding, .opaque = &n,
+  };
+
+  for (size_t i = 0; i < repo->files.len; ++i) {
+    struct file_reader *file = NULL;
+    struct generation *gen = NULL;
+    struct manifest m = { 0 };
+    const char *json;
+    size_t len;
+    int r;
+
+    r = repo_memory_open (repo, repo->files.ptr[i], &file, NULL);
+    if (r == 0)
+      assert_int_equal (verify_file (file, &v, NULL), 0);
+    if (r == 0 && repo->files.ptr[i]->last) {
+      r = generation_open (file, &repo->look_up, &repo->caches, &gen, NULL);
+      if (r == 0) {
+        json = generation_manifest (gen, &len);
+        r = manifest_read (json, len, generation_header (gen), &m, NULL);
+      }
+      if (r == 0)
+        assert_int_equal (verify_generation (gen, file, &m, &v, NULL), 0);
+    }
+    n += r < 0;
+    manifest_destroy (&m);
+    generation_unref (gen);
+    file_reader_unref (file);
+  }
+  return n;
+}
+
 static struct generation *
 newest (struct repo_memory *repo)
 {
@@ -346,6 +399,7 @@ round_trips (size_t way)
       base = newest (&repo);
       change (&disk, &rng, 3);
     }
+    assert_int_equal (verify_all (&repo, true), 0);
     generation_unref (base);
     repo_memory_destroy (&repo);
     disk_free (&disk);
@@ -501,7 +555,9 @@ test_no_space (void **state)
   disk_free (&disk);
 }
 
-/* Wherever a bit is flipped, a read is right or refused. */
+/* Wherever a bit is flipped, a read is right or refused, and verifying finds
+ * it.
+ */
 static void
 test_flipped_bits (void **state)
 {
@@ -538,6 +594,8 @@ test_flipped_bits (void **state)
       }
       generation_unref (gen);
     }
+    if (verify_all (&repo, true) == 0)
+      fail_msg ("bit %u of byte %zu of %zu is not found", bit, at, file->len);
     file->bytes[at] ^= bit;
   }
   assert_in_range (refused, 100, 400 * 48);
