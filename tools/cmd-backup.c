@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* nbdimage backup: a disk, what is used of it, compressed, in a file. */
+/* nbdimage backup: a disk, what is used of it, compressed, in a file or as one
+ * more generation in a vault.
+ */
 
 #include <config.h>
 
@@ -27,22 +29,25 @@ struct backup_command {
   const char *single, *name, *codec, *progress;
   uint64_t chunk_size;
   unsigned threads;
-  bool everything, live, json;
+  bool init, everything, live, json;
 
-  const char *source;
+  const char *source, *vault;   /* vault: NULL with --single */
   enum progress_mode mode;
   struct image_options from;
   struct backup_options options;
   struct manifest manifest;
   struct used_map used;
   struct backup_source disk;
-  struct backup_result result;
+  struct vault_backup_result result;    /* of a file: its first member */
 };
 
 static const struct option_spec backup_options[] = {
   { "single", 0, OPTION_STRING, "FILE",
-    "into one new file; - for standard output",
+    "into one new file, not a vault; - for standard output",
     offsetof (struct backup_command, single) },
+  { "init", 0, OPTION_FLAG, NULL,
+    "make the vault, if there is none",
+    offsetof (struct backup_command, init) },
   { "name", 0, OPTION_STRING, "NAME",
     "what the disk is called in backups; host and serial number, or the file's",
     offsetof (struct backup_command, name) },
@@ -104,11 +109,21 @@ check (struct backup_command *b)
 {
   struct err err = ERR_INIT;
   struct nbi_header *h = &b->options.header;
-  uint64_t size = b->chunk_size ? b->chunk_size : BACKUP_CHUNK_SIZE;
+  uint64_t size = b->chunk_size;
 
-  if (b->single == NULL)
-    command_usage_error (&command_backup, "expected --single=FILE");
-  if (size < NBI_CHUNK_MIN || size > NBI_CHUNK_MAX || (size & (size - 1)) != 0)
+  if (b->single != NULL && b->vault != NULL)
+    command_usage_error (&command_backup, "expected a vault or --single, not "
+                         "both");
+  if (b->single == NULL && b->vault == NULL)
+    command_usage_error (&command_backup, "expected a vault, or --single");
+  if (b->init && b->vault == NULL)
+    command_usage_error (&command_backup, "--init is for vaults");
+  /* A vault knows that of a disk it has already. */
+  if (size == 0 && b->vault == NULL)
+    size = BACKUP_CHUNK_SIZE;
+  if (b->chunk_size != 0 &&
+      (size < NBI_CHUNK_MIN || size > NBI_CHUNK_MAX ||
+       (size & (size - 1)) != 0))
     command_usage_error (&command_backup, "a chunk has 16K, 32K, 64K, 128K, "
                          "256K, 512K or 1M");
   h->chunk_size = (uint32_t) size;
@@ -170,7 +185,7 @@ bytes_of (const struct backup_command *b, uint64_t chunks)
 static int
 show_json (const struct backup_command *b, int status)
 {
-  const struct manifest_counts *c = &b->result.counts;
+  const struct manifest_counts *c = &b->result.backup.counts;
   char id[UUID_STRING_SIZE];
   int r;
 
@@ -178,7 +193,7 @@ show_json (const struct backup_command *b, int status)
   r = output_json (json_pack (
     "{s:o,s:o,s:o,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}",
     "source", output_json_text (b->source),
-    "target", output_json_text (b->single),
+    "target", output_json_text (b->vault ? b->vault : b->single),
     "disk", output_json_text (b->options.header.name),
     "generation", id,
     "size", json_integer ((json_int_t) b->options.header.disk_size),
@@ -188,23 +203,36 @@ show_json (const struct backup_command *b, int status)
     "zero", json_integer ((json_int_t) bytes_of (b, c->zero)),
     "unallocated", json_integer ((json_int_t) bytes_of (b, c->unallocated)),
     "unreadable", json_integer ((json_int_t) c->unreadable_bytes),
-    "file-size", json_integer ((json_int_t) b->result.bytes)));
+    "file-size", json_integer ((json_int_t) b->result.backup.bytes)));
   return r == STATUS_DONE ? status : r;
 }
 
 static void
 show_text (const struct backup_command *b)
 {
-  const struct manifest_counts *c = &b->result.counts;
+  const struct manifest_counts *c = &b->result.backup.counts;
   char size[SIZE_STRING_SIZE], data[SIZE_STRING_SIZE], file[SIZE_STRING_SIZE];
+  char fresh[SIZE_STRING_SIZE], time[VAULT_TIME_SIZE];
 
+  if (b->vault != NULL) {
+    vault_time_to_string (b->result.time, time);
+    output_text (b->vault);
+    putchar ('/');
+    output_text (b->options.header.name);
+    printf ("@%s: %s, of which %s hold data, %s of it new, in %s\n", time,
+            size_to_string (b->options.header.disk_size, size),
+            size_to_string (bytes_of (b, c->data), data),
+            size_to_string (bytes_of (b, c->fresh), fresh),
+            size_to_string (b->result.backup.bytes, file));
+    return;
+  }
   if (strcmp (b->single, "-") == 0)
     return;
   output_text (b->source);
   printf (": %s, of which %s hold data, in %s: ",
           size_to_string (b->options.header.disk_size, size),
           size_to_string (bytes_of (b, c->data), data),
-          size_to_string (b->result.bytes, file));
+          size_to_string (b->result.backup.bytes, file));
   output_text (b->single);
   putchar ('\n');
 }
@@ -213,7 +241,7 @@ show_text (const struct backup_command *b)
 static int
 show_result (const struct backup_command *b)
 {
-  const struct manifest_counts *c = &b->result.counts;
+  const struct manifest_counts *c = &b->result.backup.counts;
   char bad[SIZE_STRING_SIZE];
   int status = c->unreadable_bytes > 0 ? STATUS_FAILED : STATUS_DONE;
 
@@ -246,8 +274,11 @@ back_up (struct backup_command *b, struct report *report, struct job *job,
     return r;
   b->options.used = &b->used;
   b->options.manifest = &b->manifest;
-  return backup_to_file (b->disk.disk, &b->options, b->single, &b->result, job,
-                         err);
+  return b->vault != NULL
+    ? backup_to_vault (b->disk.disk, &b->options, b->vault, b->init,
+                       &b->result, report, job, err)
+    : backup_to_file (b->disk.disk, &b->options, b->single, &b->result.backup,
+                      job, err);
 }
 
 static int
@@ -283,9 +314,10 @@ run (int argc, char *argv[])
   int first, status;
 
   command_parse (&command_backup, argc, argv, &b, &first);
-  if (argc - first != 1)
-    command_usage_error (&command_backup, "expected one disk");
+  if (argc - first < 1 || argc - first > 2)
+    command_usage_error (&command_backup, "expected a disk and a vault");
   b.source = argv[first];
+  b.vault = argc - first == 2 ? argv[first + 1] : NULL;
   check (&b);
   status = backup (&b);
   backup_source_close (&b.disk);
@@ -296,7 +328,7 @@ run (int argc, char *argv[])
 
 const struct command command_backup = {
   .name = "backup",
-  .operands = "SOURCE",
+  .operands = "SOURCE [VAULT]",
   .summary = "Save a disk, compressed",
   .options = backup_options,
   .run = run,

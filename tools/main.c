@@ -37,6 +37,7 @@ static const struct command *const commands[] = {
   &command_rebase,
   &command_commit,
   &command_backup,
+  &command_generations,
 };
 
 #define NR_COMMANDS (sizeof commands / sizeof commands[0])

@@ -211,6 +211,17 @@ extern const struct image_ops *image_formats[];
  */
 void image_formats_add (const struct image_ops *ops);
 
+/* Images that are no single file, known by a layer above: open the one of that
+ * name, 1; or it is none of these, 0.  options are never NULL.
+ */
+typedef int image_opener (const char *name,
+                          const struct image_options *options,
+                          struct image **out, struct report *report,
+                          struct err *err);
+
+/* Asked before a file of that name is opened.  Before the first image is. */
+void image_opener_set (image_opener *opener);
+
 /* The file, or export, that an image of this name lies on; format and the
  * like do not matter.  As image_open.
  */

@@ -25,6 +25,14 @@ const char *image_format_option = "format";
 
 static const struct image_options default_options;
 
+static image_opener *other_opener;
+
+void
+image_opener_set (image_opener *opener)
+{
+  other_opener = opener;
+}
+
 int
 image_size_rule_parse (const char *str, enum image_size_rule *rule,
                        struct err *err)
@@ -99,6 +107,8 @@ image_open (const char *name, const struct image_options *options,
     return image_open_overlay (name, options, out, report, err);
   r = block_nbd_is_uri (name) ? 0
     : backup_folder_open_name (name, options, out, report, err);
+  if (r == 0 && other_opener != NULL && !block_nbd_is_uri (name))
+    r = other_opener (name, options, out, report, err);
   if (r != 0)
     return r < 0 ? r : 0;
   r = image_open_file (name, options, &block, report, err);

@@ -13,21 +13,11 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/format/check.h"
-#include "lib/format/image-ops.h"
-#include "lib/repo/generation.h"
+#include "lib/repo/image-nbi-private.h"
 #include "lib/repo/image-nbi.h"
-#include "lib/repo/manifest.h"
 #include "lib/repo/verify.h"
 
 #define CHUNKS_LIMIT ((size_t) 64 * 1024 * 1024)        /* decoded; bytes */
-
-struct nbi_image {
-  bool has_caches;
-  struct generation_caches caches;
-  struct file_reader *file;
-  struct generation *gen;
-  struct manifest manifest;
-};
 
 static int
 nbi_probe (const struct probe *probe)
@@ -61,8 +51,8 @@ check_alone (struct file_reader *file, struct err *err)
       return r;
     if (memcmp (needed.uuid, h->file, UUID_SIZE) != 0)
       return err_set (err, -ENOTSUP, "this is the last file of a backup of "
-                      "‘%s’, which needs %" PRIu32 " files", h->name,
-                      t->nr_files);
+                      "‘%s’, which needs %" PRIu32 " files; name it as "
+                      "VAULT/%s", h->name, t->nr_files, h->name);
   }
   return 0;
 }
@@ -79,53 +69,69 @@ read_manifest (struct nbi_image *nbi, struct err *err)
   return 0;
 }
 
-static int
-nbi_open (struct image *img, const struct image_options *options,
-          struct report *report, struct err *err)
+int
+nbi_image_init (struct nbi_image *nbi, struct err *err)
+{
+  int r = generation_caches_init (&nbi->caches, CHUNKS_LIMIT, err);
+
+  nbi->has_caches = r == 0;
+  return r;
+}
+
+void
+nbi_image_destroy (struct nbi_image *nbi)
+{
+  manifest_destroy (&nbi->manifest);
+  generation_unref (nbi->gen);
+  file_reader_unref (nbi->file);
+  vault_view_free (nbi->view);
+  if (nbi->has_caches)
+    generation_caches_destroy (&nbi->caches);
+  vault_close (nbi->vault);
+  store_close (nbi->store);
+}
+
+int
+nbi_image_describe (struct image *img, struct err *err)
 {
   struct nbi_image *nbi = img->state;
-  const struct nbi_header *h;
-  int r;
+  const struct nbi_header *h = generation_header (nbi->gen);
 
-  (void) options;
   img->readonly_reason = strdup ("a backup image never changes");
   if (img->readonly_reason == NULL)
     return err_nomem (err);
   if (img->writable)
     return err_set (err, -EROFS, "can't be opened for writing: %s",
                     img->readonly_reason);
-  r = generation_caches_init (&nbi->caches, CHUNKS_LIMIT, err);
-  if (r < 0)
-    return r;
-  nbi->has_caches = true;
-  r = file_reader_open (img->block, nbi->caches.sheets, &nbi->file, report,
-                        err);
-  if (r == 0)
-    r = check_alone (nbi->file, err);
-  if (r == 0)
-    r = generation_open (nbi->file, NULL, &nbi->caches, &nbi->gen, err);
-  if (r == 0)
-    r = read_manifest (nbi, err);
-  if (r < 0)
-    return r;
-  h = generation_header (nbi->gen);
   img->size = h->disk_size;
   img->sizes.minimum = 1;
   img->sizes.preferred = h->chunk_size;
   img->sizes.logical = h->logical;
-  return 0;
+  return read_manifest (nbi, err);
+}
+
+static int
+nbi_open (struct image *img, const struct image_options *options,
+          struct report *report, struct err *err)
+{
+  struct nbi_image *nbi = img->state;
+  int r = nbi_image_init (nbi, err);
+
+  (void) options;
+  if (r == 0)
+    r = file_reader_open (img->block, nbi->caches.sheets, &nbi->file, report,
+                          err);
+  if (r == 0)
+    r = check_alone (nbi->file, err);
+  if (r == 0)
+    r = generation_open (nbi->file, NULL, &nbi->caches, &nbi->gen, err);
+  return r < 0 ? r : nbi_image_describe (img, err);
 }
 
 static void
 nbi_close (struct image *img)
 {
-  struct nbi_image *nbi = img->state;
-
-  manifest_destroy (&nbi->manifest);
-  generation_unref (nbi->gen);
-  file_reader_unref (nbi->file);
-  if (nbi->has_caches)
-    generation_caches_destroy (&nbi->caches);
+  nbi_image_destroy (img->state);
 }
 
 /*--- The disk ---------------------------------------------------------------*/
@@ -258,7 +264,7 @@ nbi_check_open (struct image *img, struct check *c, struct err *err)
 
 static const char *const endings[] = { "nbi", NULL };
 
-static const struct image_ops nbi_image_ops = {
+const struct image_ops nbi_image_ops = {
   .name = "nbi",
   .endings = endings,
   .lack = "it has neither the header nor the trailer of a backup image",
@@ -277,4 +283,5 @@ void
 nbi_register (void)
 {
   image_formats_add (&nbi_image_ops);
+  image_opener_set (vault_image_open);
 }

@@ -10,6 +10,7 @@
 #include "lib/base/report.h"
 #include "lib/format/image.h"
 #include "lib/repo/backup.h"
+#include "lib/repo/vault-backup.h"
 
 /*--- source.c: what is backed up --------------------------------------------*/
 
@@ -55,5 +56,20 @@ int backup_device_check_still (struct block *disk, struct err *err);
 int backup_to_file (struct block *disk, struct backup_options *options,
                     const char *path, struct backup_result *result,
                     struct job *job, struct err *err);
+
+/*--- into-vault.c: a generation more in a vault -----------------------------*/
+
+/* The vault in the folder `path'.  init: make it, if there is none; a folder
+ * that holds something else is refused.  The caller closes vault and store.
+ */
+int backup_open_vault (const char *path, bool init, struct store **store,
+                       struct vault **vault, struct report *report,
+                       struct err *err);
+
+int backup_to_vault (struct block *disk, struct backup_options *options,
+                     const char *path, bool init,
+                     struct vault_backup_result *result,
+                     struct report *report, struct job *job,
+                     struct err *err);
 
 #endif /* NBDIMAGE_TOOLS_BACKUP_BACKUP_TOOL_H */

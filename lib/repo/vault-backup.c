@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* The steps are those of docs/NBI.md §14, by their names, with what a crash
+ * after each leaves.  Interrupted runs are not adopted yet (B4): what they left
+ * is broken, and cleared by a prune.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/base/cleanup.h"
+#include "lib/repo/lease-look.h"
+#include "lib/repo/vault-backup.h"
+
+#define PATH_SIZE (STORE_PATH_SIZE + VAULT_NAME_SIZE)
+
+struct vault_run_writer {
+  struct sink sink;
+  struct vault *vault;
+  struct store *store;
+  struct backup_options *options;
+  struct lease_hold *hold;      /* NULL: none is held */
+  struct store_file *file;      /* that is being written */
+};
+
+/*--- B5: files --------------------------------------------------------------*/
+
+/* Who was taken for dead need not go on. */
+static int
+check_lease (struct vault_run_writer *w, struct err *err)
+{
+  if (lease_check (w->hold, NULL) == 0)
+    return 0;
+  return err_set (err, -EBUSY, "%s: this backup was taken for dead, and can't "
+                  "be finished", store_name (w->store));
+}
+
+static int
+write_file (struct sink *sink, const void *buf, size_t len, struct err *err)
+{
+  struct vault_run_writer *w = (struct vault_run_writer *) sink;
+  int r = check_lease (w, err);
+
+  if (r < 0)
+    return r;
+  return store_write (w->file, buf, len, err) < 0
+    ? err_in (err, "%s", store_name (w->store)) : 0;
+}
+
+static int
+begin_file (void *opaque, const struct nbi_header *header, struct sink **sink,
+            struct err *err)
+{
+  struct vault_run_writer *w = opaque;
+  char path[PATH_SIZE], name[VAULT_NAME_SIZE];
+
+  snprintf (path, sizeof path, "%s/%s", lease_folder (w->hold),
+            vault_name_part (name, header->file));
+  if (store_make (w->store, path, &w->file, err) < 0)
+    return err_in (err, "%s: %s", store_name (w->store), path);
+  *sink = &w->sink;
+  return 0;
+}
+
+/* On stable storage it gets its name.  What can't be flushed keeps the name
+ * that nobody uses.
+ */
+static int
+end_file (void *opaque, const struct nbi_header *header, bool last,
+          struct err *err)
+{
+  struct vault_run_writer *w = opaque;
+  char part[PATH_SIZE], path[PATH_SIZE], name[VAULT_NAME_SIZE];
+  struct store_file *file = w->file;
+  int r;
+
+  snprintf (part, sizeof part, "%s/%s", lease_folder (w->hold),
+            vault_name_part (name, header->file));
+  snprintf (path, sizeof path, "%s/%s", lease_folder (w->hold),
+            vault_name_nbi (name, header->file, 0, last));
+  r = store_flush (file, err);
+  w->file = NULL;
+  if (r < 0)
+    store_end (file, NULL);
+  else
+    r = store_end (file, err);
+  if (r == 0)
+    r = store_rename (w->store, part, path, err);
+  if (r == 0)
+    r = store_flush_folder (w->store, lease_folder (w->hold), err);
+  return r < 0 ? err_in (err, "%s: %s", store_name (w->store), part) : 0;
+}
+
+/*--- B3: are we alone, and is the base there? -------------------------------*/
+
+static int
+refuse_others (struct vault_run_writer *w, const char *name, struct job *job,
+               struct err *err)
+{
+  CLEANUP_LEASE_LIST struct lease_list list = VECTOR_INIT;
+  int r = lease_look (w->hold, w->store, job, &list, err);
+
+  for (size_t i = 0; r == 0 && i < list.len; ++i) {
+    const struct lease_seen *seen = &list.ptr[i];
+
+    if (seen->kind == VAULT_NAME_BACKUP && seen->state == LEASE_AT_WORK &&
+        seen->understood && strcmp (seen->lease.name, name) == 0)
+      return err_set (err, -EBUSY, "%s: ‘%s’ is being backed up already, by "
+                      "process %" PRIu64 " on %s", store_name (w->store), name,
+                      seen->lease.owner.pid,
+                      seen->lease.owner.host ? seen->lease.owner.host : "?");
+  }
+  return r;
+}
+
+/* *lost: it went, or was marked, before the lease could protect it. */
+static int
+look_for_base (struct vault_run_writer *w, const struct vault_run *base,
+               bool *lost, struct err *err)
+{
+  CLEANUP_VAULT_FOLDER struct vault_folder folder = { .dropped = false };
+  char path[PATH_SIZE];
+  int r;
+
+  snprintf (path, sizeof path, "files/%s", base->folder);
+  r = vault_look_in (w->vault, path, 0, &folder, err);
+  *lost = r == -ENOENT || (r == 0 && folder.dropped);
+  return r == -ENOENT ? 0 : r;
+}
+
+static int
+look_around (struct vault_run_writer *w, const struct vault_run *base,
+             bool *lost, struct job *job, struct err *err)
+{
+  int r = store_wait (w->store, job, err);
+
+  *lost = false;
+  if (r == 0)
+    r = refuse_others (w, w->options->header.name, job, err);
+  if (r == 0 && base != NULL)
+    r = look_for_base (w, base, lost, err);
+  if (r == 0 && !*lost)
+    r = store_flush_folder (w->store, "files", err);
+  return r;
+}
+
+/*--- B1 and B2 --------------------------------------------------------------*/
+
+static int
+take_lease (struct vault_run_writer *w, const struct vault_run *base,
+            struct err *err)
+{
+  CLEANUP_LEASE struct lease lease = LEASE_INIT;
+  struct nbi_header *h = &w->options->header;
+  int r = uuid_new (h->run, err);
+
+  if (r == 0)
+    r = lease_init (w->store, VAULT_NAME_BACKUP, h->run, h->name, &lease, err);
+  if (r == 0 && base != NULL)
+    r = lease_add (&lease, base->run, err);
+  if (r == 0)
+    r = lease_take (w->store, &lease, LEASE_THREAD, &w->hold, err);
+  return r;
+}
+
+static void
+give_up (struct vault_run_writer *w)
+{
+  struct store_file *file = w->file;
+
+  w->file = NULL;
+  store_end (file, NULL);
+  if (w->hold != NULL)
+    (void) lease_leave (w->hold, NULL);
+  lease_free (w->hold);
+  w->hold = NULL;
+}
+
+/*--- B6 to B8 ---------------------------------------------------------------*/
+
+/* The answer of the rename may have been lost. */
+static int
+is_sealed (struct vault_run_writer *w, const char *to, bool *is,
+           struct job *job, struct err *err)
+{
+  struct store_stat st;
+  int r = store_wait (w->store, job, err);
+
+  if (r == 0)
+    r = store_stat (w->store, to, &st, err);
+  *is = r == 0;
+  return r == -ENOENT ? 0 : r;
+}
+
+static int
+rename_folder (struct vault_run_writer *w, const char *to, struct job *job,
+               struct err *err)
+{
+  struct err why = ERR_INIT;
+  bool is;
+  int r = store_rename (w->store, lease_folder (w->hold), to, &why);
+
+  if (r == 0)
+    return 0;
+  if (is_sealed (w, to, &is, job, NULL) == 0 && is)
+    return 0;
+  return err_set (err, r == -ENOENT ? -EBUSY : r, "%s: %s: %s",
+                  store_name (w->store), to, r == -ENOENT ?
+                  "this backup was taken for dead, and can't be finished"
+                  : why.msg);
+}
+
+/* Listed already; others may refer to it.  So it is not taken away. */
+static int
+mark_as_dropped (struct vault_run_writer *w, const char *folder,
+                 const struct err *why, struct err *err)
+{
+  bool marked = vault_drop (w->vault, folder, NULL) == 0;
+
+  return err_set (err, why->code, "%s: files/%s: it is not sure that it is on "
+                  "stable storage (%s); it is marked as dropped%s",
+                  store_name (w->store), folder, why->msg,
+                  marked ? "" : ", if that was possible");
+}
+
+static int
+seal (struct vault_run_writer *w, const char *folder, struct job *job,
+      struct err *err)
+{
+  char to[VAULT_NAME_SIZE + 16], path[PATH_SIZE];
+  struct err why = ERR_INIT;
+  int r;
+
+  snprintf (to, sizeof to, "files/%s", folder);
+  /* B6: there is nothing else in the folder. */
+  lease_stop (w->hold);
+  /* B7 */
+  r = rename_folder (w, to, job, err);
+  if (r < 0)
+    return r;
+  r = store_flush_folder (w->store, "files", &why);
+  if (r == 0)
+    r = store_flush_folder (w->store, "partial", &why);
+  if (r < 0)
+    r = mark_as_dropped (w, folder, &why, err);
+  /* B8: they are ignored there, so that failures do not matter. */
+  snprintf (path, sizeof path, "%s/" VAULT_LEASE, to);
+  (void) store_delete (w->store, path, NULL);
+  snprintf (path, sizeof path, "%s/" VAULT_ALIVE, to);
+  (void) store_delete (w->store, path, NULL);
+  lease_free (w->hold);
+  w->hold = NULL;
+  return r;
+}
+
+/*--- All of it --------------------------------------------------------------*/
+
+/* NBI-125, and which vault it is. */
+static int
+set_vault (struct vault *vault, const struct vault_opened *base,
+           struct nbi_header *h, struct err *err)
+{
+  const struct vault_about *about = vault_about (vault);
+  const struct nbi_header *before = base->gen != NULL
+    ? generation_header (base->gen) : NULL;
+
+  if ((about != NULL && about->encryption != 0) ||
+      (before != NULL && nbi_encrypted (before)))
+    return err_set (err, -EACCES, "%s: the vault is encrypted, and there is no "
+                    "key (NBI-125)", store_name (vault_store (vault)));
+  if (about != NULL)
+    memcpy (h->vault, about->uuid, UUID_SIZE);
+  else if (before != NULL)
+    memcpy (h->vault, before->vault, UUID_SIZE);
+  else
+    return err_set (err, -EINVAL, "%s: which vault this is, is lost, and there"
+                    " is no generation of ‘%s’ that says it",
+                    store_name (vault_store (vault)), h->name);
+  return 0;
+}
+
+static int
+set_chunk_size (const struct vault_opened *base, struct nbi_header *h,
+                struct err *err)
+{
+  uint32_t before = base->gen != NULL
+    ? generation_header (base->gen)->chunk_size : 0;
+
+  if (h->chunk_size == 0)
+    h->chunk_size = before != 0 ? before : BACKUP_CHUNK_SIZE;
+  if (before == 0 || h->chunk_size == before)
+    return 0;
+  return err_set (err, -EINVAL, "‘%s’ has chunks of %" PRIu32 " bytes in this "
+                  "vault, which can't change", h->name, before);
+}
+
+/* Later than the generation before, whatever the clocks say (§13, "Time"). */
+static void
+set_time (struct vault_run_writer *w, const struct vault_opened *base)
+{
+  struct nbi_header *h = &w->options->header;
+
+  h->time = (uint64_t) lease_time (w->hold);
+  if (base->gen != NULL && h->time <= generation_header (base->gen)->time)
+    h->time = generation_header (base->gen)->time + 1;
+}
+
+static int
+run_with (struct vault_run_writer *w, struct block *disk,
+          const struct vault_opened *base,
+          struct vault_backup_result *result, struct job *job,
+          struct err *err)
+{
+  const struct run_place place = { begin_file, end_file, w };
+  const struct nbi_header *h = &w->options->header;
+  int r;
+
+  set_time (w, base);
+  w->options->base = base->gen;
+  r = backup_disk (disk, w->options, &place, &result->backup, job, err);
+  if (r < 0)
+    return r;
+  vault_name_run (result->folder, h->name, h->time, h->run);
+  memcpy (result->run, h->run, UUID_SIZE);
+  result->time = h->time;
+  result->has_base = base->gen != NULL;
+  result->base_time = result->has_base ? generation_header (base->gen)->time
+    : 0;
+  job_start (job, "sealing", 0);
+  return seal (w, result->folder, job, err);
+}
+
+/* With a base, or without: *lost says that the base went meanwhile, and it is
+ * to be begun anew.
+ */
+static int
+try_with (struct vault_run_writer *w, struct vault_view *view, size_t index,
+          struct block *disk, const struct vault_opened *base,
+          struct vault_backup_result *result, bool *lost, struct job *job,
+          struct err *err)
+{
+  const struct vault_run *run = base->gen != NULL
+    ? &vault_view_runs (view)->ptr[index] : NULL;
+  int r = take_lease (w, run, err);
+
+  *lost = false;
+  if (r == 0)
+    r = look_around (w, run, lost, job, err);
+  if (r == 0 && !*lost)
+    r = run_with (w, disk, base, result, job, err);
+  if (r < 0 || *lost)
+    give_up (w);
+  return r;
+}
+
+static int
+back_up (struct vault_run_writer *w, struct vault_view *view,
+         struct block *disk, struct vault_backup_result *result,
+         struct report *report, bool *lost, struct job *job, struct err *err)
+{
+  struct nbi_header *h = &w->options->header;
+  struct vault_opened base = { NULL, NULL };
+  size_t index = 0;
+  int r;
+
+  *lost = false;
+  r = vault_view_newest (view, h->name, &index, report, err);
+  if (r == 0)
+    r = vault_view_open (view, index, false, &base, report, err);
+  else if (r == -ENOENT)
+    r = 0;
+  if (r == 0)
+    r = set_vault (w->vault, &base, h, err);
+  if (r == 0)
+    r = set_chunk_size (&base, h, err);
+  if (r == 0)
+    r = try_with (w, view, index, disk, &base, result, lost, job, err);
+  w->options->base = NULL;
+  vault_opened_close (&base);
+  return r;
+}
+
+int
+vault_backup (struct vault *vault, struct block *disk,
+              struct backup_options *options,
+              const struct generation_caches *caches,
+              struct vault_backup_result *result, struct report *report,
+              struct job *job, struct err *err)
+{
+  struct vault_run_writer w = {
+    .sink = { write_file }, .vault = vault, .store = vault_store (vault),
+    .options = options,
+  };
+  uint32_t chunk_size = options->header.chunk_size;
+  bool lost;
+  int r;
+
+  do {
+    struct vault_view *view;
+
+    options->header.chunk_size = chunk_size;
+    r = vault_view_new (vault, caches, &view, err);
+    if (r < 0)
+      return r;
+    r = back_up (&w, view, disk, result, report, &lost, job, err);
+    vault_view_free (view);
+  } while (r == 0 && lost);
+  return r;
+}

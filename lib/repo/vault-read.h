@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* The generations in a vault, as headers and marks say: found by name, opened,
+ * and their files with them (docs/NBI.md §11, §13).
+ */
+
+#ifndef NBDIMAGE_REPO_VAULT_READ_H
+#define NBDIMAGE_REPO_VAULT_READ_H
+
+#include "lib/repo/generation.h"
+#include "lib/repo/vault.h"
+
+/* What is in the vault at some moment, by one listing. */
+struct vault_view;
+
+/* vault and caches stay the caller's, longer than the view.  Reads the listing
+ * of files/ and nothing else.
+ */
+int vault_view_new (struct vault *vault,
+                    const struct generation_caches *caches,
+                    struct vault_view **out, struct err *err);
+void vault_view_free (struct vault_view *view);         /* NULL is fine */
+
+/* The runs in it, in the order of their times. */
+const struct vault_runs *vault_view_runs (const struct vault_view *view);
+
+/* One of them, opened. */
+struct vault_opened {
+  struct file_reader *last;     /* the file that it ends in */
+  struct generation *gen;
+};
+
+/* Run i of the list, if it is a generation: -ENOENT if it has the mark, and
+ * dropped is not wanted, or if it has gone.  NBI-131, folders; the highest
+ * edition that opens.  The view has to live as long as what is opened.
+ */
+int vault_view_open (struct vault_view *view, size_t i, bool dropped,
+                     struct vault_opened *out, struct report *report,
+                     struct err *err);
+void vault_opened_close (struct vault_opened *opened);
+
+/* The newest generation of the disk of this name: its place in the list.
+ * -ENOENT.
+ */
+int vault_view_newest (struct vault_view *view, const char *disk_name,
+                       size_t *i, struct report *report, struct err *err);
+
+/* The generation of a disk that somebody means: "" or "latest", a time
+ * (20261122T155200Z) or the beginning of one, a UUID or the beginning of one,
+ * with dashes or without.  -ENOENT: there is none; -EINVAL: there are several.
+ */
+int vault_view_find (struct vault_view *view, const char *disk_name,
+                     const char *which, size_t *i, struct report *report,
+                     struct err *err);
+
+#endif /* NBDIMAGE_REPO_VAULT_READ_H */

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* nbdimage generations: what is in a vault. */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/base/size.h"
+#include "lib/repo/manifest.h"
+#include "lib/repo/store-local.h"
+#include "lib/repo/vault-read.h"
+#include "tools/commands.h"
+#include "tools/output.h"
+#include "tools/report.h"
+
+#define CHUNKS_LIMIT ((size_t) 64 * 1024)       /* none is read */
+
+struct generations {
+  bool json;
+
+  const char *path, *disk;      /* disk: NULL, all of them */
+  struct generation_caches caches;
+  struct store *store;
+  struct vault *vault;
+  struct vault_view *view;
+  json_t *list;                 /* with --json */
+  bool damaged;                 /* one of them is */
+};
+
+static const struct option_spec generations_options[] = {
+  { "json", 0, OPTION_FLAG, NULL,
+    "print a list as JSON", offsetof (struct generations, json) },
+  OPTION_END
+};
+
+/* All that is in the vault of one run. */
+struct entry {
+  const struct vault_run *run;
+  const struct nbi_header *h;
+  struct manifest m;
+};
+
+static uint64_t
+data_of (const struct entry *e, uint64_t chunks)
+{
+  uint64_t bytes = chunks * e->h->chunk_size;
+
+  return bytes < e->h->disk_size ? bytes : e->h->disk_size;
+}
+
+static int
+add_json (struct generations *g, const struct entry *e, struct err *err)
+{
+  char id[UUID_STRING_SIZE], time[VAULT_TIME_SIZE];
+  json_t *object;
+
+  uuid_to_string (e->h->run, id);
+  vault_time_to_string (e->h->time, time);
+  object = json_pack ("{s:o,s:s,s:s,s:o,s:o,s:o,s:o,s:o,s:o}",
+    "disk", output_json_text (e->h->name),
+    "generation", time,
+    "id", id,
+    "time", output_json_time ((int64_t) e->h->time),
+    "size", json_integer ((json_int_t) e->h->disk_size),
+    "data", json_integer ((json_int_t) data_of (e, e->m.counts.data)),
+    "new", json_integer ((json_int_t) data_of (e, e->m.counts.fresh)),
+    "stored", json_integer ((json_int_t) e->m.counts.stored),
+    "unreadable", json_integer ((json_int_t) e->m.counts.unreadable_bytes));
+  return object == NULL || json_array_append_new (g->list, object) < 0
+    ? err_nomem (err) : 0;
+}
+
+static void
+print (const struct entry *e)
+{
+  char time[VAULT_TIME_SIZE], size[SIZE_STRING_SIZE], data[SIZE_STRING_SIZE];
+  char fresh[SIZE_STRING_SIZE], stored[SIZE_STRING_SIZE];
+
+  vault_time_to_string (e->h->time, time);
+  printf ("%s  %10s  %10s  %10s  %10s  ", time,
+          size_to_string (e->h->disk_size, size),
+          size_to_string (data_of (e, e->m.counts.data), data),
+          size_to_string (data_of (e, e->m.counts.fresh), fresh),
+          size_to_string (e->m.counts.stored, stored));
+  output_text (e->h->name);
+  if (e->m.counts.unreadable_bytes > 0)
+    printf ("  (%" PRIu64 " bytes could not be read)",
+            e->m.counts.unreadable_bytes);
+  putchar ('\n');
+}
+
+static int
+show (struct generations *g, const struct vault_run *run,
+      const struct vault_opened *opened, struct err *err)
+{
+  struct entry e = { .run = run, .h = generation_header (opened->gen) };
+  size_t len;
+  const char *json = generation_manifest (opened->gen, &len);
+  int r;
+
+  if (g->disk != NULL && strcmp (g->disk, e.h->name) != 0)
+    return 0;
+  r = manifest_read (json, len, e.h, &e.m, err);
+  if (r < 0)
+    return err_in (err, "%s: manifest", run->folder);
+  if (g->json)
+    r = add_json (g, &e, err);
+  else
+    print (&e);
+  manifest_destroy (&e.m);
+  return r;
+}
+
+/* One that can't be opened is named, and the others are listed. */
+static int
+list (struct generations *g, struct report *report, struct err *err)
+{
+  const struct vault_runs *runs = vault_view_runs (g->view);
+
+  for (size_t i = 0; i < runs->len; ++i) {
+    struct vault_opened opened;
+    struct err why = ERR_INIT;
+    int r = vault_view_open (g->view, i, false, &opened, report, &why);
+
+    if (r == 0) {
+      r = show (g, &runs->ptr[i], &opened, &why);
+      vault_opened_close (&opened);
+    }
+    if (r == 0 || r == -ENOENT)         /* dropped, or gone meanwhile */
+      continue;
+    if (r != -EBADMSG && r != -ENOTSUP) {
+      *err = why;
+      return r;
+    }
+    g->damaged = true;
+    report_warn (report, "%s", why.msg);
+  }
+  return 0;
+}
+
+static int
+open_vault (struct generations *g, struct report *report, struct err *err)
+{
+  int r = generation_caches_init (&g->caches, CHUNKS_LIMIT, err);
+
+  if (r == 0)
+    r = store_local_open (g->path, &g->store, err);
+  if (r == 0)
+    r = vault_open (g->store, 0, &g->vault, report, err);
+  return r < 0 ? r : vault_view_new (g->vault, &g->caches, &g->view, err);
+}
+
+static int
+generations (struct generations *g)
+{
+  CLEANUP_REPORT struct report report = REPORT_INIT;
+  struct err err = ERR_INIT;
+  int r = open_vault (g, &report, &err), status;
+
+  if (r == 0 && g->json && (g->list = json_array ()) == NULL)
+    r = err_nomem (&err);
+  if (r == 0 && !g->json)
+    printf ("%-16s  %10s  %10s  %10s  %10s  %s\n", "GENERATION", "SIZE",
+            "DATA", "NEW", "STORED", "DISK");
+  if (r == 0)
+    r = list (g, &report, &err);
+  tool_warnings (g->path, &report);
+  if (r < 0)
+    return tool_fail (g->path, &err);
+  status = g->json ? output_json (json_incref (g->list)) : STATUS_DONE;
+  return status == STATUS_DONE && g->damaged ? STATUS_DAMAGED : status;
+}
+
+static int
+run (int argc, char *argv[])
+{
+  struct generations g = { .json = false };
+  int first, status;
+
+  command_parse (&command_generations, argc, argv, &g, &first);
+  if (argc - first < 1 || argc - first > 2)
+    command_usage_error (&command_generations, "expected a vault, and perhaps "
+                         "the name of a disk");
+  g.path = argv[first];
+  g.disk = argc - first == 2 ? argv[first + 1] : NULL;
+  status = generations (&g);
+  json_decref (g.list);
+  vault_view_free (g.view);
+  vault_close (g.vault);
+  generation_caches_destroy (&g.caches);
+  store_close (g.store);
+  return status;
+}
+
+const struct command command_generations = {
+  .name = "generations",
+  .operands = "VAULT [DISK]",
+  .summary = "List what is in a vault of backups",
+  .options = generations_options,
+  .run = run,
+};
