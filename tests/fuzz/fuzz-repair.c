@@ -172,10 +172,16 @@ read_disk (struct block *block, const struct image_options *options)
 
 /*--- Check and repair -------------------------------------------------------*/
 
-/* Did check say that of the image before, and that it can't mend it? */
+/* Did check say that of the image before, and that it can't mend it?  Where
+ * the header is not where it should be, nobody looked for a parent.
+ */
 static bool
 was_said (const struct check *before, const struct finding *f)
 {
+  for (size_t i = 0; i < before->findings.len; ++i)
+    if (strcmp (before->findings.ptr[i].kind, "vhd-header") == 0 &&
+        before->findings.ptr[i].mendable && strcmp (f->kind, "parent") == 0)
+      return true;
   for (size_t i = 0; i < before->findings.len; ++i)
     if (!before->findings.ptr[i].mendable &&
         strcmp (before->findings.ptr[i].kind, f->kind) == 0 &&
