@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/fs.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -20,6 +21,14 @@
 #include "lib/block/file-lock.h"
 #include "lib/block/file.h"
 
+/* A call to which the kernel may tell that data was lost, while it is under
+ * way; on the stack of its thread.
+ */
+struct telling {
+  uint64_t number;
+  struct telling *next;
+};
+
 struct file_block {
   struct block base;
   int fd;
@@ -29,7 +38,11 @@ struct file_block {
    */
   bool can_punch, can_zero_range, can_seek_hole;
 
-  int flush_errno;              /* atomic: see file_flush; 0: none */
+  pthread_mutex_t lock;         /* guards what follows */
+  pthread_cond_t told;
+  uint64_t nr_tellings;         /* that began, ever */
+  struct telling *tellings;     /* that are under way */
+  int flush_errno;              /* of the first that failed; 0: none */
   void (*on_loss) (void *opaque);       /* NULL: nobody has to know */
   void *on_loss_opaque;
 };
@@ -58,6 +71,8 @@ static void
 file_close (struct block *b)
 {
   close (file (b)->fd);
+  pthread_mutex_destroy (&file (b)->lock);
+  pthread_cond_destroy (&file (b)->told);
 }
 
 static int
@@ -67,37 +82,80 @@ file_pread (struct block *b, void *buf, size_t len, uint64_t off,
   return fd_pread (file (b)->fd, buf, len, off, err);
 }
 
+/*--- Flushes ----------------------------------------------------------------*/
+
 /* Of data that did not get to the medium the kernel tells once, to whoever
  * asks first, and keeps no copy.  The next fdatasync would vouch for what is
  * lost, so that one failure is for good: the file has to be opened anew.
+ *
+ * Who is told may be another thread, which asked a moment before and has not
+ * said so yet.  So a flush that succeeded waits for those that were under way
+ * when it did.
+ */
+static void
+begin_telling (struct file_block *f, struct telling *t)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&f->lock);
+
+  t->number = ++f->nr_tellings;
+  t->next = f->tellings;
+  f->tellings = t;
+}
+
+/* code: an errno, or 0. */
+static void
+end_telling (struct file_block *f, struct telling *t, int code)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&f->lock);
+  struct telling **p = &f->tellings;
+
+  if (code != 0 && f->on_loss)
+    f->on_loss (f->on_loss_opaque);
+  if (f->flush_errno == 0)
+    f->flush_errno = code;
+  while (*p != t)
+    p = &(*p)->next;
+  *p = t->next;
+  pthread_cond_broadcast (&f->told);
+}
+
+/* Under the lock. */
+static bool
+any_is_under_way (const struct file_block *f, uint64_t up_to)
+{
+  for (const struct telling *t = f->tellings; t; t = t->next)
+    if (t->number <= up_to)
+      return true;
+  return false;
+}
+
+/* Was anything lost that was written before?  wait: as far as other threads
+ * know, too.
  */
 static int
-flush_ended (struct block *b, bool failed, struct err *err)
+see_loss (struct file_block *f, bool wait, struct err *err)
 {
-  int *first = &file (b)->flush_errno;
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&f->lock);
+  uint64_t up_to = f->nr_tellings;
 
-  if (failed) {
-    int e = errno;
-
-    if (file (b)->on_loss)
-      file (b)->on_loss (file (b)->on_loss_opaque);
-    __atomic_store_n (first, e, __ATOMIC_RELEASE);
-  }
-  errno = __atomic_load_n (first, __ATOMIC_ACQUIRE);
-  if (errno != 0)
-    return err_sys (err, "writes were lost when they were flushed");
-  return 0;
+  while (wait && f->flush_errno == 0 && any_is_under_way (f, up_to))
+    pthread_cond_wait (&f->told, &f->lock);
+  errno = f->flush_errno;
+  return errno ? err_sys (err, "writes were lost when they were flushed") : 0;
 }
 
 static int
 file_flush (struct block *b, struct err *err)
 {
+  struct telling t;
   int r;
 
+  begin_telling (file (b), &t);
   do
     r = fdatasync (file (b)->fd);
   while (r < 0 && errno == EINTR);
-  return flush_ended (b, r < 0, err);
+  end_telling (file (b), &t, r < 0 ? errno : 0);
+  return see_loss (file (b), true, err);
 }
 
 static int
@@ -141,14 +199,17 @@ static int
 file_pwrite_through (struct block *b, const void *buf, size_t len,
                      uint64_t off, struct err *err)
 {
-  int r = fd_pwrite (file (b)->fd, buf, len, off, err);
+  struct telling t;
+  bool can;
+  int r = fd_pwrite (file (b)->fd, buf, len, off, err), code;
 
   if (r < 0)
     return r;
-  errno = write_dsync (file (b)->fd, buf, len, off);
-  if (errno == EOPNOTSUPP || errno == EINVAL || errno == ENOSYS)
-    return file_flush (b, err);
-  return flush_ended (b, errno != 0, err);
+  begin_telling (file (b), &t);
+  code = write_dsync (file (b)->fd, buf, len, off);
+  can = code != EOPNOTSUPP && code != EINVAL && code != ENOSYS;
+  end_telling (file (b), &t, can ? code : 0);
+  return can ? see_loss (file (b), false, err) : file_flush (b, err);
 }
 
 /* Returns 1 when done, 0 when this file can't (*flag is then false for
@@ -361,6 +422,8 @@ block_file_from_fd (int fd, const char *name, unsigned flags,
     free (f);
     return r;
   }
+  pthread_mutex_init (&f->lock, NULL);
+  pthread_cond_init (&f->told, NULL);
   f->fd = fd;
   f->base.can_resize = S_ISREG (st.st_mode);
   f->can_punch = f->can_zero_range = f->can_seek_hole = true;
@@ -403,6 +466,8 @@ block_file_on_loss (struct block *b, void (*fn) (void *opaque), void *opaque)
 {
   if (b->ops != &file_ops)
     return;
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&file (b)->lock);
   file (b)->on_loss = fn;
   file (b)->on_loss_opaque = opaque;
 }
