@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "lib/base/cleanup.h"
+#include "lib/format/check.h"
 #include "lib/format/commit.h"
 #include "lib/format/create.h"
 #include "lib/format/rebase.h"
@@ -175,6 +176,229 @@ check_committed (struct powercut_state *st, struct err *err)
   return r;
 }
 
+/*--- Commit, into a parent that grows ---------------------------------------*/
+
+/* Both files change: the parent, which is the subject's leaf, and the child,
+ * file 1 of the history, which has a larger disk, kept in a file beside it.
+ */
+static void
+save (const char *path, const void *data, size_t len)
+{
+  FILE *out = fopen (path, "w");
+
+  if (out == NULL || fwrite (data, 1, len, out) != len || fclose (out) != 0)
+    abort ();
+}
+
+static uint8_t *
+load (const char *path, size_t *len)
+{
+  FILE *in = fopen (path, "r");
+  uint8_t *data;
+
+  if (in == NULL || fseek (in, 0, SEEK_END) < 0)
+    abort ();
+  *len = (size_t) ftell (in);
+  rewind (in);
+  data = malloc (*len + 1);
+  if (data == NULL || fread (data, 1, *len, in) != *len)
+    abort ();
+  fclose (in);
+  return data;
+}
+
+static void
+save_block (const char *path, struct block *block)
+{
+  size_t len = block_size (block);
+  CLEANUP_FREE uint8_t *data = malloc (len + 1);
+  struct err err = ERR_INIT;
+
+  if (data == NULL || block_pread (block, data, len, 0, &err) < 0)
+    abort ();
+  save (path, data, len);
+}
+
+/* The whole disk of the image there. */
+static int
+read_image (const char *path, uint8_t **out, size_t *len, struct err *err)
+{
+  const struct image_options options = { .format = NULL };
+  CLEANUP_IMAGE struct image *img = NULL;
+  CLEANUP_FREE uint8_t *disk = NULL;
+  int r = image_open (path, &options, &img, NULL, err);
+
+  if (r < 0)
+    return r;
+  *len = image_size (img);
+  disk = malloc (*len + 1);
+  if (disk == NULL)
+    abort ();
+  r = image_pread (img, disk, *len, 0, err);
+  if (r == 0)
+    *out = steal_ptr (&disk);
+  return r;
+}
+
+static void
+make_larger_child (struct powercut *pc, const char *path)
+{
+  const struct subject *s = pc->files->subject;
+  static const struct image_options to_write = { .writable = true };
+  struct image_create_options options = {
+    .parent = pc->files->leaf,
+    .size = s->size + s->block_size + 512 *
+      (uint64_t) (1 + rng_below (&pc->rng, pc->files->per_block)),
+  };
+  CLEANUP_FREE char *expected = beside (pc->files, "expected");
+  CLEANUP_FREE uint8_t *disk = NULL;
+  struct err err = ERR_INIT;
+  uint8_t bytes[3 * 512];
+  struct image *img;
+  size_t len;
+
+  make_beside (pc, "child", &options);
+  memset (bytes, 0x5A, sizeof bytes);
+  if (image_open (path, &to_write, &img, NULL, &err) < 0 ||
+      image_pwrite (img, bytes, sizeof bytes, s->size - 512, 0, &err) < 0 ||
+      image_pwrite (img, bytes, 512, options.size - 512, 0, &err) < 0)
+    powercut_die (pc, path, &err);
+  image_unref (img);
+  if (read_image (path, &disk, &len, &err) < 0)
+    powercut_die (pc, path, &err);
+  save (expected, disk, len);
+  pc->new_size = options.size;
+}
+
+static void
+run_commit_growing (struct powercut *pc)
+{
+  struct image_options options = { .parent_path = pc->files->folder,
+                                   .format = pc->files->subject->format };
+  CLEANUP_FREE char *path = beside (pc->files, "child");
+  CLEANUP_OFFLINE struct offline *child = NULL, *parent = NULL;
+  CLEANUP_BLOCK struct block *block = NULL;
+  CLEANUP_FREE uint8_t *data = NULL;
+  struct err err = ERR_INIT;
+  uint64_t written;
+  size_t len;
+
+  powercut_close (pc);
+  make_larger_child (pc, path);
+  data = load (path, &len);
+  block = history_file (pc->history, path, data, len);
+  if (offline_open_block (block, &options, &child, &err) < 0 ||
+      offline_open_block (pc->block, &options, &parent, &err) < 0 ||
+      image_commit_files (child, parent, pc->files->leaf, &written, NULL,
+                          &err) < 0)
+    powercut_die (pc, "commit", &err);
+  powercut_done (pc);
+}
+
+/* A fixed VHD that a power cut left half grown is not written to before
+ * `nbdimage resize' has finished that, so that the same again says no more.
+ */
+static bool
+can_commit_growing (const struct subject *s)
+{
+  return can_commit (s) && offline_ops_of (s)->resize != NULL &&
+    strcmp (s->name, "vhd-fixed") != 0;
+}
+
+static int
+is_expected (const struct powercut_state *st, const char *path,
+             struct err *err)
+{
+  CLEANUP_FREE char *name = beside (st->files, "expected");
+  CLEANUP_FREE uint8_t *disk = NULL, *expected = NULL;
+  size_t len, expected_len;
+  int r = read_image (path, &disk, &len, err);
+
+  if (r < 0)
+    return r;
+  expected = load (name, &expected_len);
+  if (len != expected_len)
+    return err_set (err, -EBADMSG, "%s has %zu bytes, expected %zu", path, len,
+                    expected_len);
+  for (size_t i = 0; i < len; ++i)
+    if (disk[i] != expected[i])
+      return err_set (err, -EBADMSG, "%s differs at offset %zu", path, i);
+  return 0;
+}
+
+/* The chain: footers may be on their way until all is done. */
+static int
+check_chain (const char *path, bool strict, struct powercut_result *result,
+             struct err *err)
+{
+  const struct image_options options = { .format = NULL };
+  CLEANUP_CHECK struct check check = CHECK_INIT;
+  int r = image_check (path, &options, 0, &check, NULL, err);
+
+  for (size_t i = 0; r == 0 && i < check.findings.len; ++i) {
+    const struct finding *f = &check.findings.ptr[i];
+    bool footer = f->severity == FINDING_REPAIRABLE &&
+      strncmp (f->kind, "vhd-footer-", strlen ("vhd-footer-")) == 0;
+
+    if (f->severity > FINDING_LEAK && (strict || !footer))
+      r = err_set (err, -EBADMSG, "check finds %s", f->sentence);
+  }
+  result->nr_leaks += !strict && check.nr[FINDING_LEAK] > 0;
+  return r;
+}
+
+static int
+commit_by_name (const char *path, struct err *err)
+{
+  const struct image_options options = { .format = NULL };
+  struct image_commit_plan plan;
+  uint64_t written;
+  int r = image_commit_plan (path, &options, &plan, NULL, err);
+
+  if (r == 0)
+    r = image_commit (&plan, &written, NULL, err);
+  image_commit_plan_free (&plan);
+  return r;
+}
+
+/* The child's disk is the same all the time; the same again finishes it, and
+ * the parent's is the same then.
+ */
+static int
+check_chain_of (struct powercut_state *st, const char *path, struct err *err)
+{
+  int r = is_expected (st, path, err);
+
+  if (r == 0)
+    r = check_chain (path, st->is_done, st->result, err);
+  if (r == 0 && st->is_done)
+    r = is_expected (st, st->files->leaf, err);
+  if (r < 0)
+    return r;
+  r = commit_by_name (path, err);
+  if (r < 0)
+    return err_in (err, "again");
+  r = is_expected (st, path, err);
+  if (r == 0)
+    r = is_expected (st, st->files->leaf, err);
+  return r < 0 ? r : check_chain (path, true, st->result, err);
+}
+
+static int
+check_committed_growing (struct powercut_state *st, struct err *err)
+{
+  CLEANUP_FREE char *path = beside (st->files, "child");
+  struct block *child = replay_crash (st->replay, 1, st->how, st->seed);
+  int r;
+
+  save_block (path, child);
+  block_unref (child);
+  save_block (st->files->leaf, st->block);
+  r = check_chain_of (st, path, err);
+  save (st->files->leaf, st->files->data, st->files->len);
+  return r;
+}
+
 /*--- Rebase -----------------------------------------------------------------*/
 
 /* name NULL: none.  *was_done: there was nothing to do. */
@@ -328,6 +552,9 @@ check_alone (struct powercut_state *st, struct err *err)
 const struct powercut_workload chain_workloads[] = {
   { .name = "commit", .run = run_commit, .applies = can_commit,
     .check = check_committed },
+  { .name = "commit, larger", .run = run_commit_growing,
+    .applies = can_commit_growing, .ordered_appends = true,
+    .check = check_committed_growing },
   { .name = "rebase", .run = run_rebase, .applies = can_rebase,
     .check = check_rebased },
   { .name = "rebase, unsafe", .run = run_relink, .applies = can_relink,
