@@ -244,3 +244,26 @@ payload_decode (struct payload_decoder *decoder,
     return decode_zstd (decoder, record, payload, plain, err);
   }
 }
+
+int
+payload_decode_begin (struct payload_decoder *decoder,
+                      const struct nbi_record *record, const void *payload,
+                      uint32_t len, void *plain, struct err *err)
+{
+  int n;
+
+  if (record->codec == NBI_ZSTD || len == record->plain)
+    return payload_decode (decoder, record, payload, plain, err);
+  if (record->codec == NBI_STORED) {
+    memcpy (plain, payload, len);
+    return 0;
+  }
+  n = LZ4_decompress_safe_partial (payload, plain, (int) record->stored,
+                                   (int) len, (int) record->plain);
+  if (n < 0)
+    return nbi_refuse (err, 42, "LZ4 refuses the payload");
+  if ((uint32_t) n < len)
+    return nbi_refuse (err, 42, "LZ4 makes %d bytes, not %" PRIu32 " and more",
+                       n, len);
+  return 0;
+}

@@ -42,11 +42,21 @@ int payload_decoder_new (struct payload_decoder **out, struct err *err);
 void payload_decoder_free (struct payload_decoder *decoder);    /* or NULL */
 
 /* Decode a payload, of which XXH3 was checked, of a record that was decoded
- * from its header or entry.  plain has room for record->plain bytes, which are
- * not to be used if this fails.  NBI-42.
+ * from its header or entry; without the tag, and stored is without it, if it
+ * was encrypted.  plain has room for record->plain bytes, which are not to be
+ * used if this fails.  NBI-42.
  */
 int payload_decode (struct payload_decoder *decoder,
                     const struct nbi_record *record, const void *payload,
                     void *plain, struct err *err);
+
+/* The same of a payload of which only the first len bytes are wanted, 1 to
+ * record->plain.  What is behind them in plain, which has room for all of the
+ * record, is not to be used.  LZ4 decodes no further, and does not look at
+ * what follows; zstd decodes all of it, which is what a frame allows.
+ */
+int payload_decode_begin (struct payload_decoder *decoder,
+                          const struct nbi_record *record, const void *payload,
+                          uint32_t len, void *plain, struct err *err);
 
 #endif /* NBDIMAGE_REPO_PAYLOAD_H */
