@@ -3,7 +3,8 @@
 
 # docs/VHD.md, VHDX.md and ISO.md tell the truth about where a rule is checked
 # and what tests it: the functions and the tests exist, and so that no rule
-# goes untested, every rule has one.
+# goes untested, every rule has one.  Of docs/NBI.md, whose rules have numbers,
+# every rule by which a function over memory refuses is expected by a test.
 
 . "$(dirname "$0")/functions.sh"
 set -e
@@ -88,5 +89,31 @@ check ()
 check docs/VHD.md 50 120
 check docs/VHDX.md 45 150
 check docs/ISO.md 35 70
+
+# docs/NBI.md numbers its rules.  Those that the code refuses by are there, and
+# each by which a function over memory refuses (the codecs) is expected, as
+# "NBI-17", by a unit test.
+refused_by ()
+{
+    sed -nE 's/.*nbi_(refuse|refuse_as|beyond) \(err, ([0-9]+),.*/\2/p
+             s/.*\(NBI-([0-9]+)\).*/\1/p' "$@" | sort -nu
+}
+
+sed -nE 's/^\| NBI-([0-9]+) \|.*/\1/p' docs/NBI.md | sort -n >"$tmp/nbi"
+[ "$(wc -l <"$tmp/nbi")" -ge 90 ] || fail "too few rules found in docs/NBI.md"
+while read -r rule; do
+    problem "docs/NBI.md: NBI-$rule is there twice"
+done < <(uniq -d "$tmp/nbi")
+while read -r rule; do
+    grep -qx "$rule" "$tmp/nbi" || grep -qF "(NBI-$rule)." docs/NBI.md ||
+        problem "lib/repo: docs/NBI.md has no NBI-$rule"
+done < <(refused_by lib/repo/*.c)
+nr=0
+while read -r rule; do
+    nr=$((nr + 1))
+    grep -q "\"NBI-$rule\"" "$tmp/tests" ||
+        problem "lib/repo: no unit test expects NBI-$rule"
+done < <(refused_by lib/repo/nbi*.c lib/repo/payload.c lib/repo/crypt*.c)
+[ "$nr" -ge 70 ] || fail "only $nr rules found in the codecs"
 
 [ "$problems" -eq 0 ] || fail "$problems things in the documents are not so"

@@ -226,6 +226,82 @@ printf '<C m="%s"/>' "$(sed 's/</\&lt;/g; s/"/\&quot;/g' <<<"$mbr")" \
 printf '<!DOCTYPE a [<!ENTITY b "bb">]><a>&b;</a>' >"$to/asr/doctype"
 printf '<a>%.0s' {1..40} >"$to/asr/deep"
 
+# -------------------------------------------------- files of backup images
+
+# The number of the structure, options (1: make the checksum right), its bytes.
+mkdir -p "$to/nbi"
+python3 - "$to/nbi" <<'END'
+import struct, sys
+def seed(name, number, options, data):
+    with open(f"{sys.argv[1]}/{name}", "wb") as f:
+        f.write(bytes([number, options]) + data.rstrip(b"\0") if number < 10
+                else bytes([number, options]) + data)
+def header(encrypted):
+    h = bytearray(4096)
+    def at(off, data):
+        h[off:off + len(data)] = data
+    at(0, b"\x89NBI\r\n\x1a\n" + struct.pack("<IIQ", 1, 0, encrypted))
+    at(40, b"f" * 16 + struct.pack("<II", 0, 1) + b"r" * 16)
+    at(112, struct.pack("<QIII", 5000 * 65536 + 512, 65536, 512, 4096))
+    at(136, struct.pack("<Q", 1795449120))
+    at(152, b"n" * 16)
+    at(256, b"disk")
+    at(512, b"maker")
+    if encrypted:
+        at(80, b"k" * 16)
+        at(132, b"\1\2")
+        at(1024, struct.pack("<IIII", 1, 3, 65536, 4) + b"s" * 44)
+        at(1088, b"w" * 48 + b"label")
+        at(1280, struct.pack("<IIII", 2, 0, 0, 0) + b"s" * 44)
+    return bytes(h)
+seed("header", 0, 1, header(0))
+seed("header-encrypted", 0, 1, header(1))
+seed("slot", 1, 0, header(1)[1024:1280])
+record = lambda kind, codec, ordinal, number, stored, plain: (
+    b"NBIr" + struct.pack("<BBHQQIIIIQ", kind, codec, 0, 5, 8192, ordinal,
+                          number, stored, plain, 77))
+entry = lambda kind, codec, number, stored, plain, off=8192: (
+    struct.pack("<QIIBBHIQ", off, stored, plain, kind, codec, 0, number, 77)
+    + b"i" * 32)
+seed("record", 2, 1, record(1, 1, 7, 99, 5000, 65536))
+seed("record-page", 2, 1, record(2, 2, 8, 1, 500, 9000))
+seed("record-manifest", 2, 1, record(3, 0, 0xffffffff, 0, 9000, 9000))
+seed("record-encrypted", 2, 3, record(1, 0, 7, 99, 65552, 65536))
+seed("entry", 3, 0, entry(1, 2, 5000, 100, 512))
+seed("entry-manifest", 3, 0, entry(3, 0, 0, 700, 700))
+seed("tombstone", 3, 0, b"")
+for table, size in (1, 64), (2, 24), (3, 40), (4, 40), (5, 16):
+    seed(f"sheet-{table}", 4, 1, b"NBIs" + struct.pack(
+        "<BBHQQI", table, 0, 2, 5, 4096 * table, 3) + b"nnnn" + bytes(32)
+        + b"e" * (2 * size))
+seed("sheet-encrypted", 4, 3, b"NBIs" + struct.pack(
+    "<BBHQQI", 3, 0, 2, 5, 8192, 3) + b"nnnn" + b"t" * 16 + bytes(16)
+    + b"e" * 4032)
+seed("group", 5, 0, struct.pack("<QQQ", 8192, 0x201, 0))
+seed("root", 6, 0, struct.pack("<II", 2, 77) + b"h" * 32)
+seed("root-uniform", 6, 0, struct.pack("<II", 0xffffffff, 1) + b"h" * 32)
+seed("files", 7, 0, b"a" * 16 + b"r" * 16 + struct.pack("<II", 1, 0)
+     + b"b" * 16 + b"r" * 16 + struct.pack("<II", 4, 0))
+seed("ranges", 8, 0, struct.pack("<QQQQ", 512, 512, 2048, 1024))
+trailer = (b"\x89NBT\r\n\x1a\n" + struct.pack(
+    "<QQIIQQQQIIQII", 5, 1 << 20, 9000, 8000, 5000000, 8192, 12288, 16384, 3,
+    0, 20480, 9, 0) + b"\1" * 16 + bytes(24) + entry(3, 0, 0, 700, 700, 24576))
+seed("trailer", 9, 1, trailer)
+seed("trailer-first", 9, 1, trailer[:48] + bytes(36) + trailer[84:128])
+seed("page", 10, 0, struct.pack("<II", 4096, 2) + b"A" * 16 + b"B" * 16
+     + bytes.fromhex("4b00000301 0a230002f8fe01"))
+seed("page-kinds", 10, 0, struct.pack("<II", 20, 0) + bytes.fromhex("00018a01"))
+seed("page-high", 10, 0, struct.pack("<II", 20, 1) + b"A" * 16
+     + bytes.fromhex("9c0100d6ffffff1f"))
+seed("lz4", 11, 0, struct.pack("<H", 20) + b"\x48abcd\4\0\x50efghi")
+seed("zstd", 12, 0, struct.pack("<H", 199) + bytes.fromhex(
+    "28b52ffd20c8430600") + b"z")
+seed("zstd-window", 12, 0, struct.pack("<H", 299) + bytes.fromhex(
+    "28b52ffd40502c00630900") + b"z")
+seed("zstd-raw", 12, 0, struct.pack("<H", 2) + bytes.fromhex(
+    "28b52ffd2003190000") + b"zzz")
+END
+
 # -------------------------------------------------- what file systems use
 
 # A file system of SIZE by COMMAND..., as the input NAME.

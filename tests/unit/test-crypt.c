@@ -570,6 +570,16 @@ key_files_have_32_to_65536_bytes (void **state)
 }
 
 static void
+refuse_key (const struct nbi_header *h, const struct nbi_header *root,
+            const uint8_t *master)
+{
+  struct err err = ERR_INIT;
+  int r = crypt_check_key (h, root, master, &err);
+
+  assert_refused (r, &err, -EACCES, "NBI-124");
+}
+
+static void
 another_key_is_told_from_damage (void **state)
 {
   const struct nbi_header plain = example_header ();
@@ -585,18 +595,12 @@ another_key_is_told_from_damage (void **state)
   assert_int_equal (crypt_check_key (&h, &h, master, NULL), 0);
   assert_int_equal (crypt_check_key (&h, &h, NULL, NULL), 0);
   assert_int_equal (crypt_check_key (&plain, &plain, NULL, NULL), 0);
-  assert_refused (crypt_check_key (&plain, &plain, master, &err), &err,
-                  -EACCES, "NBI-124");
-  assert_refused (crypt_check_key (&h, &h, wrong, &err), &err, -EACCES,
-                  "NBI-124");
-  assert_refused (crypt_check_key (&plain, &h, master, &err), &err, -EACCES,
-                  "NBI-124");
-  assert_refused (crypt_check_key (&h, &plain, NULL, &err), &err, -EACCES,
-                  "NBI-124");
-  assert_refused (crypt_check_key (&foreign, &h, master, &err), &err, -EACCES,
-                  "NBI-124");
-  assert_refused (crypt_check_key (&foreign, &h, NULL, &err), &err, -EACCES,
-                  "NBI-124");
+  refuse_key (&plain, &plain, master);
+  refuse_key (&h, &h, wrong);
+  refuse_key (&plain, &h, master);
+  refuse_key (&h, &plain, NULL);
+  refuse_key (&foreign, &h, master);
+  refuse_key (&foreign, &h, NULL);
   assert_refused (crypt_new (wrong, &h, &c, &err), &err, -EACCES, "NBI-124");
   assert_refused (crypt_new (master, &plain, &c, &err), &err, -EACCES,
                   "NBI-124");

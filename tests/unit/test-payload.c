@@ -460,7 +460,7 @@ beginning_of_a_damaged_block_is_refused (void **state)
   struct nbi_record rec = {
     .kind = NBI_CHUNK, .codec = NBI_LZ4, .plain = 21, .stored = 5,
   };
-  uint8_t back[21];
+  uint8_t back[30];
   struct err err = ERR_INIT;
   int r;
 
@@ -470,6 +470,12 @@ beginning_of_a_damaged_block_is_refused (void **state)
   assert_int_equal (r, 0);
   assert_memory_equal (back, "abcd", 4);
   r = payload_decode_begin (decoder, &rec, BLOCK, 5, back, &err);
+  assert_refused (r, &err, -EBADMSG, "NBI-42");
+  /* All of it is there, and is less than what is asked for. */
+  rec.stored = sizeof BLOCK - 1;
+  rec.plain = sizeof back;
+  err = (struct err) ERR_INIT;
+  r = payload_decode_begin (decoder, &rec, BLOCK, 22, back, &err);
   assert_refused (r, &err, -EBADMSG, "NBI-42");
   payload_decoder_free (decoder);
 }
