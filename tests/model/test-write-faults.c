@@ -32,6 +32,7 @@
 #include "tests/support/counted.h"
 #include "tests/support/disk-model.h"
 #include "tests/support/fault.h"
+#include "tests/support/share.h"
 #include "tests/support/subject.h"
 
 #define NR_OPS 14U
@@ -305,7 +306,8 @@ static void
 try_row (const struct subject_files *f, const struct fault_row *row)
 {
   unsigned nr = one_life (f, row, UINT32_MAX), done = 0;
-  unsigned step = nr > MOST_CALLS ? nr / MOST_CALLS : 1;
+  unsigned most = share_of (MOST_CALLS);
+  unsigned step = nr > most ? nr / most : 1;
 
   for (unsigned n = 1 + (unsigned) (seed % step); n <= nr; n += step) {
     one_life (f, row, n);

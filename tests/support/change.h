@@ -42,12 +42,13 @@ void change_once (const struct change *c);
  * be left of those that were not flushed (history.h), `seeds` times.  How
  * many states were bad, of *nr; *first is about the first of them.
  * drop_flushes: none is done, for the test of the test, which ends at the first
- * that is bad.
+ * that is bad.  Of the moments this build tries its share (share.h).
  */
 unsigned change_power_cuts (const struct change *c, unsigned seeds,
                             bool drop_flushes, unsigned *nr, char first[256]);
 
-/* Each change of the file fails once, in turn, and once with all that follow.
+/* Each change of the file, or this build's share of them, fails once, in turn,
+ * and once with all that follow.
  * Ends the test if what is left is not good.  Returns how many it tried.
  */
 unsigned change_faults (const struct change *c);
