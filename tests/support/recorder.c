@@ -32,6 +32,7 @@ struct recorder {
   uint8_t *now, *stable;        /* zeros behind what the file has */
   size_t room;                  /* of each, whole sectors */
   uint64_t size, stable_size;
+  uint64_t lowest_size;         /* since the last flush */
   struct changes log;           /* since the last flush */
   bool drop_flushes, drop_next;
   unsigned nr_changes, nr_flushes, fail_nth, fail_count;
@@ -141,6 +142,7 @@ change_size (struct recorder *r, uint64_t size)
   if (size < r->size)
     memset (r->now + size, 0, r->size - size);
   r->size = size;
+  r->lowest_size = min_u64 (r->lowest_size, size);
   must (vector_append (&r->log, &c) == 0);
 }
 
@@ -156,6 +158,24 @@ recorder_pread (struct block *b, void *buf, size_t len, uint64_t off,
   return 0;
 }
 
+/* What was written since the last flush, and what may have been cut off, is
+ * all that differs.
+ */
+static void
+make_stable (struct recorder *r)
+{
+  uint64_t end = max_u64 (r->size, r->stable_size), off = r->lowest_size;
+
+  for (size_t i = 0; i < r->log.len; ++i)
+    if (r->log.ptr[i].data)
+      memcpy (r->stable + r->log.ptr[i].sector * SECTOR,
+              r->now + r->log.ptr[i].sector * SECTOR, SECTOR);
+  if (off < end)
+    memcpy (r->stable + off, r->now + off, end - off);
+  r->stable_size = r->lowest_size = r->size;
+  forget (r);
+}
+
 static int
 flush (struct recorder *r, struct err *err)
 {
@@ -166,9 +186,7 @@ flush (struct recorder *r, struct err *err)
     r->drop_next = false;
     return 0;
   }
-  memcpy (r->stable, r->now, max_u64 (r->size, r->stable_size));
-  r->stable_size = r->size;
-  forget (r);
+  make_stable (r);
   return 0;
 }
 
@@ -303,7 +321,7 @@ recorder_new (const void *data, size_t len)
   make_room (r, max_u64 (len, 1));
   memcpy (r->now, data, len);
   memcpy (r->stable, data, len);
-  r->size = r->stable_size = len;
+  r->size = r->stable_size = r->lowest_size = len;
   pthread_mutex_init (&r->lock, NULL);
   return &r->base;
 }
