@@ -330,7 +330,9 @@ struct mapped {
   uint32_t file, ordinal;       /* of the chunk asked for; if it has data */
 };
 
-/* Page `number' of the map; *item is NULL if it is uniform, of root->ordinal. */
+/* Page `number' of the map; *item is NULL if it is uniform, and its chunks of
+ * the kind root->ordinal.
+ */
 static int
 get_page (struct generation *gen, uint64_t number, struct nbi_root *root,
           struct cache_item **item, struct err *err)

@@ -188,6 +188,15 @@ for wrong in --codec=gzip --codec=zstd:0 --codec=zstd:20 --chunk-size=8K \
     same "status of $wrong" "$status" 2
 done
 
+# What was a VHD before it was cut off would look whole.
+nbdimage convert --fixed ext4.img cut.vhd
+truncate -s -20M cut.vhd
+status=0
+nbdimage backup --single=x.nbi cut.vhd 2>err || status=$?
+same "status of a VHD that was cut off" "$status" 3
+[ ! -e x.nbi ]
+rm cut.vhd
+
 # Whatever is cut off or changed is refused, at once or where it is.
 size=$(stat -c %s used.nbi)
 for n in 0 100 4096 16383 16384 $((size / 2)) $((size - 1)); do
@@ -217,3 +226,58 @@ status=0
 wait $pid || status=$?
 [ "$status" -ne 0 ]
 same "what is left" "$(find . -name '*huge.nbi*')" ""
+
+# --- a vault
+
+refuses nbdimage backup ext4.img vault
+contains "$tmp/refused" '--init'
+nbdimage backup --init --everything --name=web ext4.img vault
+cp ext4.img web2.img
+dd if=/dev/urandom of=web2.img bs=64k seek=300 count=3 conv=notrunc status=none
+nbdimage backup --everything --name=web --json web2.img vault >report
+same "new" "$(jq .new report)" $((3 * 65536))
+nbdimage backup --everything win.img vault
+
+nbdimage generations --json vault >list
+same "disks" "$(jq -r '[.[].disk] | sort | join (" ")' list)" 'web web win'
+first=$(jq -r '[.[] | select (.disk == "web")][0].generation' list)
+nbdimage generations vault web >out
+same "lines" "$(wc -l <out)" 3
+contains out "$first"
+
+for pair in "vault/web web2.img" "vault/web@latest web2.img" \
+            "vault/web@$first ext4.img" \
+            "vault/web@$(jq -r '[.[] | select (.disk == "web")][0].id' list | head -c 13) ext4.img" \
+            "vault/win win.img"; do
+    read -r name file <<<"$pair"
+    rm -f out.raw
+    nbdimage convert "$name" -O raw out.raw
+    cmp out.raw "$file"
+    as_raw "$name" got.raw
+    cmp got.raw "$file"
+done
+refuses nbdimage info vault/none
+refuses nbdimage info vault/web@2
+contains "$tmp/refused" '2 generations'
+refuses nbdimage backup --name=web --chunk-size=128K ext4.img vault
+
+# Killed in the middle: the vault lists what it listed, the next run works.
+nbdimage backup --everything --name=huge --codec=zstd:19 huge.img vault & pid=$!
+sleep 1
+kill -KILL $pid
+wait $pid || :
+same "generations" "$(nbdimage generations --json vault | jq length)" 3
+nbdimage backup --everything --name=web ext4.img vault
+same "generations" "$(nbdimage generations --json vault | jq length)" 4
+
+# One generation is damaged, the others are not.
+bad=$(find vault/files -name "win.*" -type d)
+bad=$(find "$bad" -name '*.nbi')
+truncate -s -4096 "$bad"
+status=0
+nbdimage generations --json vault >list 2>err || status=$?
+same "exit status" "$status" 3
+same "the others" "$(jq length list)" 3
+refuses nbdimage info vault/win
+as_raw vault/web got.raw
+cmp got.raw ext4.img

@@ -61,6 +61,9 @@ backup_source_open (const char *name, const struct image_options *options,
 {
   int r = image_open (name, options, &source->img, report, err);
 
+  /* What is no VHD any more is not saved as if that were nothing. */
+  if (r == 0)
+    r = image_check_recognised (source->img, err);
   if (r == 0 && !live)
     r = backup_device_check_still (image_block (source->img), err);
   if (r == 0)
