@@ -23,5 +23,6 @@ extern const struct command command_rebase;
 extern const struct command command_repair;
 extern const struct command command_resize;
 extern const struct command command_serve;
+extern const struct command command_verify;
 
 #endif /* NBDIMAGE_TOOLS_COMMANDS_H */

@@ -38,6 +38,7 @@ static const struct command *const commands[] = {
   &command_commit,
   &command_backup,
   &command_generations,
+  &command_verify,
 };
 
 #define NR_COMMANDS (sizeof commands / sizeof commands[0])

@@ -134,6 +134,14 @@ open_file (struct vault_view *view, const char *folder,
   return 0;
 }
 
+int
+vault_view_open_file (struct vault_view *view, const struct vault_run *run,
+                      const struct vault_file *file, struct file_reader **out,
+                      struct report *report, struct err *err)
+{
+  return open_file (view, run->folder, file, out, report, err);
+}
+
 /* Of the editions of a UUID, the highest that opens. */
 static int
 open_edition (struct vault_view *view, const char *folder,

@@ -39,6 +39,15 @@ int vault_view_open (struct vault_view *view, size_t i, bool dropped,
                      struct err *err);
 void vault_opened_close (struct vault_opened *opened);
 
+/* One file of a run, by its name.  -ENOENT: it has gone; -EBADMSG too if its
+ * header says another UUID or edition.
+ */
+int vault_view_open_file (struct vault_view *view,
+                          const struct vault_run *run,
+                          const struct vault_file *file,
+                          struct file_reader **out, struct report *report,
+                          struct err *err);
+
 /* The newest generation of the disk of this name: its place in the list.
  * -ENOENT.
  */

@@ -270,6 +270,31 @@ same "generations" "$(nbdimage generations --json vault | jq length)" 3
 nbdimage backup --everything --name=web ext4.img vault
 same "generations" "$(nbdimage generations --json vault | jq length)" 4
 
+nbdimage verify vault >out
+contains out 'whole'
+same "generations" "$(nbdimage verify --json vault |
+                      jq '[.generations, .whole, (.findings | length)] |
+                          join (" ")' -r)" '4 true 0'
+
+# A bit in the data of one file: the structure is whole, the data is not.
+cp -a vault flipped
+bad=$(find flipped/files -name '*.root.nbi' -size +1M | head -1)
+python3 - "$bad" <<'PYTHON'
+import sys
+f = open (sys.argv[1], "r+b")
+f.seek (4096 + 64 + 5)
+b = f.read (1)
+f.seek (-1, 1)
+f.write (bytes ([b[0] ^ 1]))
+PYTHON
+nbdimage verify --structure flipped
+status=0
+nbdimage verify flipped >out || status=$?
+same "exit status" "$status" 3
+contains out 'NBI-40'
+contains out '1 thing is wrong'
+rm -r flipped
+
 # One generation is damaged, the others are not.
 bad=$(find vault/files -name "win.*" -type d)
 bad=$(find "$bad" -name '*.nbi')
@@ -279,5 +304,9 @@ nbdimage generations --json vault >list 2>err || status=$?
 same "exit status" "$status" 3
 same "the others" "$(jq length list)" 3
 refuses nbdimage info vault/win
+status=0
+nbdimage verify vault >out || status=$?
+same "exit status" "$status" 3
+contains out 'NBI-100'
 as_raw vault/web got.raw
 cmp got.raw ext4.img
