@@ -9,16 +9,14 @@
  * A block comes into the file:
  *
  *   1. A ready place is taken: vhdx-space.c.
- *   2. Of a differencing disk, if the parent has anything there: all of the
- *      block is written to the place; flush.  Or it is partially present:
- *      vhdx-child.c.
- *   3. The BAT entry is changed: vhdx-logger.c; then in memory.
- *   4. Otherwise what is written goes there now, as into any block that is in
- *      the file: others who write into it don't wait for it.
+ *   2. What is written goes there.
+ *   3. Of a differencing disk: flush, if the parent has anything there; all of
+ *      the block is written then, or vhdx-child.c makes it partially present.
+ *   4. The BAT entry is changed: vhdx-logger.c; then in memory.
  *
- * A crash before 3: the block is not in the file, as it was.  After 3: it is,
+ * A crash before 4: the block is not in the file, as it was.  After 4: it is,
  * and of what was written what got to the disk, the rest being zero, as it
- * was.  Over a parent's data that would be neither old nor new: hence 2.
+ * was.  Over a parent's data that would be neither old nor new: hence 3.
  *
  * A block is given up: its BAT entry becomes zero (state 2, which hides the
  * parent), then in memory; bits of it that wait are forgotten, and the place is
@@ -297,54 +295,42 @@ vhdx_parent_is_zero (struct vhdx_layer *layer, uint64_t len, uint64_t off,
 
 /*--- Present ----------------------------------------------------------------*/
 
-/* Does it hide what the parents have? */
+/* Steps 2 and 3.  parents: the block was theirs. */
 static int
-hides_parents (struct vhdx_writer *w, uint64_t block, enum vhdx_state state,
-               bool *hides, struct err *err)
+fill_place (struct vhdx_writer *w, uint64_t place, uint64_t block,
+            uint32_t in_block, const void *buf, size_t len, bool parents,
+            struct err *err)
 {
   const struct vhdx_metadata *m = &w->layer->metadata;
   uint64_t off = block * m->block_size;
   bool zero = true;
-  int r = 0;
+  int r = block_pwrite (w->layer->block, buf, len, place + in_block, 0, err);
 
-  if (m->has_parent && state == VHDX_NOT_PRESENT)
+  if (r == 0 && parents)
     r = vhdx_parent_is_zero (w->layer, min_u64 (m->block_size, m->size - off),
                              off, &zero, err);
-  *hides = !zero;
+  if (r == 0 && !zero)
+    r = vhdx_space_flush (w->space, err);
   return r;
 }
 
-/* Step 2. */
 static int
-fill_place (struct vhdx_writer *w, uint64_t place, const void *buf, size_t len,
-            struct err *err)
+add_block (struct vhdx_writer *w, uint64_t block, uint32_t in_block,
+           const void *buf, size_t len, bool parents, struct err *err)
 {
-  int r = block_pwrite (w->layer->block, buf, len, place, 0, err);
-
-  return r < 0 ? r : vhdx_space_flush (w->space, err);
-}
-
-static int
-add_block (struct vhdx_writer *w, uint64_t block, enum vhdx_state state,
-           const void *buf, size_t len, struct err *err)
-{
-  bool hides = false;
   uint64_t place;
   int r = vhdx_writer_begin (w, err);
 
   if (r == 0)
-    r = hides_parents (w, block, state, &hides, err);
-  if (r == 0)
     r = vhdx_space_take (w->space, &place, err);
   if (r < 0)
     return r;
-  r = hides ? fill_place (w, place, buf, len, err) : 0;
+  r = fill_place (w, place, block, in_block, buf, len, parents, err);
   if (r < 0) {
     vhdx_space_soil (w->space, place);
     return r;
   }
-  r = vhdx_block_publish (w, block, place, VHDX_PRESENT, err);
-  return r < 0 ? r : !hides;
+  return vhdx_block_publish (w, block, place, VHDX_PRESENT, err);
 }
 
 static bool
@@ -354,8 +340,8 @@ is_in_file (enum vhdx_state state)
 }
 
 int
-vhdx_block_add (struct vhdx_writer *w, uint64_t block, const void *buf,
-                size_t len, struct err *err)
+vhdx_block_add (struct vhdx_writer *w, uint64_t block, uint32_t in_block,
+                const void *buf, size_t len, struct err *err)
 {
   struct err why = ERR_INIT;
   enum vhdx_state state;
@@ -368,7 +354,8 @@ vhdx_block_add (struct vhdx_writer *w, uint64_t block, const void *buf,
   if (r == 0 && is_in_file (state))
     r = 1;
   else if (r == 0)
-    r = add_block (w, block, state, buf, len, &why);
+    r = add_block (w, block, in_block, buf, len, w->layer->metadata.has_parent
+                   && state == VHDX_NOT_PRESENT, &why);
   busy_end (&w->busy, &busy);
   return r < 0 ? err_set (err, r, "%s", why.msg) : r;
 }

@@ -283,7 +283,8 @@ vhdx_child_write (struct vhdx_writer *w, const struct vhdx_part *part,
   if (r < 0)
     return r;
   if (!partial)
-    return vhdx_block_add (w, part->block, buf, part->len, err);
+    return vhdx_block_add (w, part->block, part->in_block, buf, part->len,
+                           err);
   if (!here)
     return change_sectors (w, part, &found, buf, 0, err);
   r = vhdx_writer_begin (w, err);

@@ -92,7 +92,7 @@ flush_if_fua (struct vhdx_writer *w, unsigned flags, struct err *err)
 /*--- Data -------------------------------------------------------------------*/
 
 /* Returns 1 when the block has to be looked up again, because it was changed
- * meanwhile: by us, or by someone else.
+ * by someone else meanwhile.
  */
 static int
 try_to_write (struct vhdx_writer *w, const struct vhdx_part *part,
@@ -104,7 +104,8 @@ try_to_write (struct vhdx_writer *w, const struct vhdx_part *part,
   if (r < 0)
     return r;
   if (found.state != VHDX_PRESENT)
-    return vhdx_block_add (w, part->block, buf, part->len, err);
+    return vhdx_block_add (w, part->block, part->in_block, buf, part->len,
+                           err);
   r = vhdx_writer_begin (w, err);
   if (r < 0)
     return r;

@@ -280,15 +280,13 @@ int vhdx_block_publish (struct vhdx_writer *w, uint64_t block, uint64_t place,
 /* The chunk of this block has a bitmap block from now on. */
 int vhdx_bitmap_add (struct vhdx_writer *w, uint64_t block, struct err *err);
 
-/* Before a part of a block that is not in the file is written: the block is
- * fully present then, and zero.  Of a differencing disk it is zero now, or the
- * parents have nothing there, or all of it is to be written: len bytes of buf.
- * Returns 1 if they have yet to be written, into the block that is in the file
- * by now, be it by someone else; 0 if they were; or an error.  Blocks; from
- * many threads.
+/* Write into a block that is not in the file, which is fully present then and
+ * zero elsewhere.  Of a differencing disk it is zero now, or the parents have
+ * nothing there, or all of it is written.  Returns 1 if it is in the file by
+ * now, nothing being done; 0; or an error.
  */
-int vhdx_block_add (struct vhdx_writer *w, uint64_t block, const void *buf,
-                    size_t len, struct err *err);
+int vhdx_block_add (struct vhdx_writer *w, uint64_t block, uint32_t in_block,
+                    const void *buf, size_t len, struct err *err);
 
 /* Make a block zero and give up its place, if that can be done: *done.
  * Otherwise it was not changed.
