@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/base/cleanup.h"
 #include "lib/block/memory.h"
 #include "tests/support/repo-memory.h"
 
@@ -44,12 +45,18 @@ begin (void *opaque, const struct nbi_header *header, struct sink **sink,
   struct repo_memory *repo = opaque;
   struct memory_file *file = calloc (1, sizeof *file);
 
-  if (file == NULL || vector_append (&repo->files, &file) < 0) {
-    free (file);
+  if (file == NULL)
     return err_nomem (err);
-  }
   memcpy (file->uuid, header->file, UUID_SIZE);
   memcpy (file->run, header->run, UUID_SIZE);
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&repo->lock);
+
+    if (vector_append (&repo->files, &file) < 0) {
+      free (file);
+      return err_nomem (err);
+    }
+  }
   *sink = &repo->sink;
   return 0;
 }
@@ -72,15 +79,21 @@ look_up (void *opaque, const struct nbi_file *wanted,
          struct file_reader **out, struct err *err)
 {
   struct repo_memory *repo = opaque;
+  const struct memory_file *found = NULL;
 
-  for (size_t i = 0; i < repo->files.len; ++i) {
-    const struct memory_file *file = repo->files.ptr[i];
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&repo->lock);
 
-    if (memcmp (file->uuid, wanted->uuid, UUID_SIZE) == 0 &&
-        memcmp (file->run, wanted->run, UUID_SIZE) == 0)
-      return repo_memory_open (repo, file, out, err);
+    for (size_t i = 0; i < repo->files.len; ++i) {
+      const struct memory_file *file = repo->files.ptr[i];
+
+      if (memcmp (file->uuid, wanted->uuid, UUID_SIZE) == 0 &&
+          memcmp (file->run, wanted->run, UUID_SIZE) == 0)
+        found = file;
+    }
   }
-  return nbi_refuse (err, 131, "a file is not there");
+  return found != NULL ? repo_memory_open (repo, found, out, err)
+    : nbi_refuse (err, 131, "a file is not there");
 }
 
 void
@@ -91,6 +104,7 @@ repo_memory_init (struct repo_memory *repo, size_t chunks)
     .place = { begin, end, repo },
     .look_up = { look_up, repo },
   };
+  pthread_mutex_init (&repo->lock, NULL);
   if (generation_caches_init (&repo->caches, chunks, NULL) < 0)
     abort ();
 }
@@ -104,6 +118,7 @@ repo_memory_destroy (struct repo_memory *repo)
     free (repo->files.ptr[i]);
   }
   vector_free (&repo->files);
+  pthread_mutex_destroy (&repo->lock);
 }
 
 int

@@ -5,6 +5,8 @@
 #ifndef NBDIMAGE_TESTS_REPO_MEMORY_H
 #define NBDIMAGE_TESTS_REPO_MEMORY_H
 
+#include <pthread.h>
+
 #include "lib/base/vector.h"
 #include "lib/repo/generation.h"
 #include "lib/repo/run.h"
@@ -21,6 +23,7 @@ DEFINE_VECTOR (memory_files, struct memory_file *);
 
 struct repo_memory {
   struct sink sink;
+  pthread_mutex_t lock;         /* guards the list while a backup runs */
   struct memory_files files;    /* in the order in which they were begun */
   size_t fail_at;               /* bytes after which writing fails; 0: never */
   struct run_place place;
