@@ -169,6 +169,9 @@ listed_bytes (struct map *m, uint64_t c, uint64_t *n, struct err *err)
     range_end = range.off + range.len;
     if (range.off >= end)
       break;
+    /* One of chunks that were passed over. */
+    if (range_end <= start)
+      continue;
     *n += min_u64 (range_end, end) - max_u64 (range.off, start);
     if (range_end > end)
       break;
