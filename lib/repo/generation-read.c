@@ -96,6 +96,14 @@ refuse_unreadable (const struct generation *gen, uint64_t c, struct err *err)
 
 /*--- One chunk --------------------------------------------------------------*/
 
+/* A record, decoded.  A map may say of chunks of different lengths that they
+ * are in it, so that its length is asked for each time (NBI-79).
+ */
+struct decoded {
+  uint32_t len;
+  uint8_t bytes[];
+};
+
 struct chunk_wanted {
   struct generation *gen;
   uint64_t chunk;
@@ -107,22 +115,23 @@ make_chunk (void *opaque, const struct cache_key *key, void **value,
             size_t *size, struct err *err)
 {
   const struct chunk_wanted *wanted = opaque;
-  CLEANUP_FREE uint8_t *plain = NULL;
+  CLEANUP_FREE struct decoded *plain = NULL;
   struct nbi_record record;
   int r;
 
   (void) key;
   r = generation_record (wanted->gen, wanted->chunk, wanted->place, &record,
                          err);
-  if (r == 0 && (plain = malloc (record.plain)) == NULL)
+  if (r == 0 && (plain = malloc (sizeof *plain + record.plain)) == NULL)
     r = err_nomem (err);
   if (r == 0)
     r = decoders_read (wanted->gen->decoders, wanted->place->file, &record,
-                       plain, err);
+                       plain->bytes, err);
   if (r < 0)
     return r;
+  plain->len = record.plain;
   *value = steal_ptr (&plain);
-  *size = record.plain;
+  *size = sizeof (struct decoded) + record.plain;
   return 0;
 }
 
@@ -130,6 +139,21 @@ static struct cache_key
 key_of (const struct generation_chunk *place)
 {
   return (struct cache_key) { file_reader_id (place->file), place->ordinal };
+}
+
+/* Copy the part, if the item is as long as its chunk; it is put back. */
+static bool
+copy_part (struct generation *gen, const struct part *part,
+           struct cache_item *item, void *buf)
+{
+  const struct decoded *plain = cache_value (item);
+  bool fits = plain->len == nbi_chunk_len (generation_header (gen),
+                                           part->chunk);
+
+  if (fits)
+    memcpy (buf, plain->bytes + part->in, part->len);
+  cache_put (gen->caches->chunks, item);
+  return fits;
 }
 
 /* Is it in the cache?  Then that is done. */
@@ -140,11 +164,7 @@ read_cached (struct generation *gen, const struct part *part,
   const struct cache_key key = key_of (place);
   struct cache_item *item = cache_find (gen->caches->chunks, &key);
 
-  if (item == NULL)
-    return false;
-  memcpy (buf, (const uint8_t *) cache_value (item) + part->in, part->len);
-  cache_put (gen->caches->chunks, item);
-  return true;
+  return item != NULL && copy_part (gen, part, item, buf);
 }
 
 static int
@@ -155,14 +175,17 @@ read_part (struct generation *gen, const struct part *part,
   const struct cache_key key = key_of (place);
   const struct cache_maker maker = { make_chunk, &wanted };
   struct cache_item *item;
+  struct nbi_record record;
   int r;
 
   r = cache_get (gen->caches->chunks, &key, &maker, &item, err);
-  if (r < 0)
+  if (r < 0 || copy_part (gen, part, item, buf))
     return r;
-  memcpy (buf, (const uint8_t *) cache_value (item) + part->in, part->len);
-  cache_put (gen->caches->chunks, item);
-  return 0;
+  /* Another chunk, of another length, has it there: that refuses it. */
+  r = generation_record (gen, part->chunk, place, &record, err);
+  return r < 0 ? r
+    : nbi_refuse (err, 79, "chunk %" PRIu64 " is in a record of another "
+                  "length", part->chunk);
 }
 
 /*--- Whole chunks -----------------------------------------------------------*/

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* Generations that no backup makes: whose map lies, or of which something is
+ * gone.  What a read refuses it refuses whatever was read before it, and what
+ * verifying tells of is what is wrong, and nothing else.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "lib/base/checked.h"
+#include "lib/repo/backup.h"
+#include "lib/repo/map-writer.h"
+#include "lib/repo/payload.h"
+#include "lib/repo/verify.h"
+#include "tests/support/bad-block.h"
+#include "tests/support/repo-memory.h"
+#include "tests/support/rng.h"
+
+#define CHUNK (16 * 1024)
+
+static struct nbi_header
+header_of (uint64_t size)
+{
+  struct nbi_header h = {
+    .disk_size = size, .chunk_size = CHUNK, .logical = 512, .physical = 4096,
+    .time = 1700000000,
+  };
+
+  strcpy (h.name, "a disk");
+  assert_int_equal (uuid_new (h.run, NULL), 0);
+  memset (h.vault, 7, sizeof h.vault);
+  return h;
+}
+
+static struct generation *
+newest (struct repo_memory *repo)
+{
+  struct err err = ERR_INIT;
+  struct generation *gen;
+
+  if (repo_memory_newest (repo, &gen, &err) < 0)
+    fail_msg ("opening: %s", err.msg);
+  return gen;
+}
+
+/*--- A map that lies --------------------------------------------------------*/
+
+struct lie {
+  struct nbi_header header;
+  struct file_table files;
+  struct run *run;
+  struct map_writer *map;
+};
+
+static int
+write_page (void *opaque, struct nbi_record *record, const void *payload,
+            uint32_t *file, struct err *err)
+{
+  struct lie *lie = opaque;
+
+  return run_add (lie->run, record, payload, file, err);
+}
+
+static int
+give_root (void *opaque, uint64_t i, struct nbi_root *root, struct err *err)
+{
+  struct lie *lie = opaque;
+
+  (void) err;
+  *root = *map_writer_root (lie->map, i);
+  return 0;
+}
+
+static int
+give_file (void *opaque, uint64_t i, struct nbi_file *file, struct err *err)
+{
+  struct lie *lie = opaque;
+
+  (void) err;
+  *file = lie->files.files.ptr[i];
+  return 0;
+}
+
+/* The last chunk, of len bytes. */
+static void
+add_last (struct lie *lie, const uint8_t *bytes, uint32_t len,
+          struct map_cell *cell, uint8_t identity[DIGEST_SIZE])
+{
+  struct nbi_record record = {
+    .kind = NBI_CHUNK, .codec = NBI_STORED, .plain = len, .stored = len,
+    .number = (uint32_t) nbi_nr_chunks (&lie->header) - 1,
+  };
+
+  assert_int_equal (nbi_identity (bytes, len, identity, NULL), 0);
+  memcpy (record.identity, identity, DIGEST_SIZE);
+  assert_int_equal (run_add (lie->run, &record, bytes, &cell->file, NULL), 0);
+  cell->kind = NBI_DATA;
+  cell->ordinal = record.ordinal;
+  cell->identity = identity;
+}
+
+/* A disk of two chunks, the last one short, whose map says that both are in
+ * the record of the last one.
+ */
+static void
+lie_of_two (struct repo_memory *repo, uint32_t last, const uint8_t *bytes)
+{
+  static const char json[] = "{}";
+  struct lie lie = { .header = header_of (CHUNK + last) };
+  const struct map_writer_ops ops = { .write = write_page, .opaque = &lie };
+  struct file_ending ending = {
+    .nr_pages = 1, .nr_files = 1, .root = give_root, .file = give_file,
+    .opaque = &lie, .payload = json,
+    .manifest = { .codec = NBI_STORED, .plain = 2, .stored = 2 },
+  };
+  uint8_t identity[DIGEST_SIZE];
+  struct map_cell cell;
+
+  assert_int_equal (run_new (&lie.header, 0, &repo->place, &lie.files,
+                             &lie.run, NULL), 0);
+  assert_int_equal (map_writer_new (&lie.header, &lie.files, &ops, &lie.map,
+                                    NULL), 0);
+  add_last (&lie, bytes, last, &cell, identity);
+  assert_int_equal (map_writer_add (lie.map, &cell, 1, NULL), 0);
+  assert_int_equal (map_writer_add (lie.map, &cell, 1, NULL), 0);
+  assert_int_equal (nbi_identity (json, 2, ending.manifest.identity, NULL), 0);
+  assert_int_equal (run_end (lie.run, &ending, NULL), 0);
+  map_writer_free (lie.map);
+  run_free (lie.run);
+  file_table_destroy (&lie.files);
+}
+
+static void
+refuse (struct generation *gen, uint64_t off, size_t len)
+{
+  struct err err = ERR_INIT;
+  uint8_t buf[CHUNK];
+
+  assert_int_equal (generation_pread (gen, buf, len, off, &err), -EBADMSG);
+  assert_non_null (strstr (err.msg, "NBI-79"));
+}
+
+/* A record that is too short for a chunk is refused, in the cache or not: of
+ * what is behind it in memory nothing is given out (NBI-79).
+ */
+static void
+test_short_record (void **state)
+{
+  uint8_t bytes[512], buf[100];
+  struct rng rng = { 1 };
+  struct repo_memory repo;
+  struct generation *gen;
+
+  (void) state;
+  for (size_t i = 0; i < sizeof bytes; ++i)
+    bytes[i] = (uint8_t) rng_next (&rng);
+  repo_memory_init (&repo, 1024 * 1024);
+  lie_of_two (&repo, sizeof bytes, bytes);
+  gen = newest (&repo);
+  for (int i = 0; i < 2; ++i) {
+    refuse (gen, 0, CHUNK);
+    refuse (gen, 0, 100);
+    refuse (gen, 8192, 100);
+    /* Now it is in the cache. */
+    assert_int_equal (generation_pread (gen, buf, 100, CHUNK, NULL), 0);
+    assert_memory_equal (buf, bytes, 100);
+  }
+  generation_unref (gen);
+  repo_memory_destroy (&repo);
+}
+
+/*--- What verifying tells ---------------------------------------------------*/
+
+struct told {
+  unsigned n;
+  uint64_t off, end;            /* of the disk, which all of them are about */
+};
+
+static int
+take (void *opaque, struct file_reader *file,
+      const struct verify_finding *finding, struct err *err)
+{
+  struct told *told = opaque;
+
+  (void) file;
+  (void) err;
+  print_message ("%s\n", finding->what->msg);
+  if (finding->disk_off < told->off ||
+      finding->disk_off + finding->disk_len > told->end)
+    fail_msg ("%s", finding->what->msg);
+  ++told->n;
+  return 0;
+}
+
+static void
+verify_newest (struct repo_memory *repo, struct told *told)
+{
+  const struct verify v = { .found = take, .opaque = told };
+  struct generation *gen = newest (repo);
+  struct file_reader *last = NULL;
+  struct manifest m;
+  const char *json;
+  size_t len;
+
+  for (size_t i = 0; i < repo->files.len; ++i)
+    if (repo->files.ptr[i]->last)
+      assert_int_equal (repo_memory_open (repo, repo->files.ptr[i], &last,
+                                          NULL), 0);
+  json = generation_manifest (gen, &len);
+  assert_int_equal (manifest_read (json, len, generation_header (gen), &m,
+                                   NULL), 0);
+  assert_int_equal (verify_generation (gen, last, &m, &v, NULL), 0);
+  manifest_destroy (&m);
+  file_reader_unref (last);
+  generation_unref (gen);
+}
+
+/* A chunk of which a sector is bad lies in a file that is gone: that is told,
+ * and nothing of its neighbours.
+ */
+static void
+test_lost_part (void **state)
+{
+  const struct nbi_range bad = { CHUNK + 1024, 512 };
+  struct manifest manifest = { 0 };
+  struct backup_options options = {
+    .header = header_of (8 * CHUNK), .manifest = &manifest,
+    .file_limit = 1, .threads = 2,      /* each record has its own file */
+  };
+  struct told told = { 0, CHUNK, 2 * CHUNK };
+  struct backup_result result;
+  struct repo_memory repo;
+  struct rng rng = { 2 };
+  struct block *block;
+  uint8_t *bytes = malloc (8 * CHUNK);
+
+  (void) state;
+  assert_non_null (bytes);
+  for (size_t i = 0; i < 8 * CHUNK; ++i)
+    bytes[i] = (uint8_t) rng_next (&rng);
+  block = bad_block_new (bytes, 8 * CHUNK, &bad, 1);
+  repo_memory_init (&repo, 1024 * 1024);
+  assert_int_equal (backup_disk (block, &options, &repo.place, &result, NULL,
+                                 NULL), 0);
+  assert_int_equal (repo.files.len, 9);
+  repo.files.ptr[1]->uuid[0] ^= 1;
+  verify_newest (&repo, &told);
+  assert_int_equal (told.n, 1);
+  repo_memory_destroy (&repo);
+  manifest_destroy (&manifest);
+  block_unref (block);
+  free (bytes);
+}
+
+int
+main (void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test (test_short_record),
+    cmocka_unit_test (test_lost_part),
+  };
+
+  return cmocka_run_group_tests (tests, NULL, NULL);
+}
