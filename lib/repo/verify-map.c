@@ -33,6 +33,7 @@ struct map {
   const struct verify *v;
   const struct nbi_header *h;
   uint8_t zeros_id[DIGEST_SIZE], last_zeros_id[DIGEST_SIZE];
+  struct hash_zeros zeros;
 
   struct expected *hashes;      /* of the disk, then of its partitions */
   size_t nr_hashes;
@@ -100,6 +101,23 @@ add_to_hashes (struct map *m, uint64_t c, const uint8_t *id, struct err *err)
   return r;
 }
 
+/* n chunks from c on are whole ones of zeros. */
+static int
+add_zeros_to_hashes (struct map *m, uint64_t c, uint64_t n, struct err *err)
+{
+  int r = hash_range_add_zeros (&m->page, &m->zeros, n, err);
+
+  for (size_t i = 0; r == 0 && i < m->nr_hashes; ++i) {
+    struct expected *e = &m->hashes[i];
+    uint64_t end = min_u64 (c + n, e->end);
+
+    if (!e->unknown && e->range.next < end)
+      r = hash_range_add_zeros (&e->range, &m->zeros, end - e->range.next,
+                                err);
+  }
+  return r;
+}
+
 /* NBI-86. */
 static int
 end_page (struct map *m, uint64_t page, struct err *err)
@@ -149,6 +167,24 @@ check_hashes (struct map *m, struct err *err)
 }
 
 /*--- Ranges -----------------------------------------------------------------*/
+
+/* Is nothing from chunk c on, n of them, listed?  What ends in front of them
+ * is passed over.
+ */
+static bool
+lists_nothing (struct map *m, uint64_t c, uint64_t n)
+{
+  uint32_t nr = file_reader_trailer (m->last)->nr_ranges;
+  struct nbi_range range;
+
+  for (; m->next_range < nr; ++m->next_range) {
+    if (file_reader_range (m->last, m->next_range, &range, NULL) < 0)
+      return false;
+    if (range.off + range.len > c * m->h->chunk_size)
+      return range.off >= (c + n) * m->h->chunk_size;
+  }
+  return true;
+}
 
 /* How many bytes of a chunk are listed as unreadable.  Chunks come in order. */
 static int
@@ -236,36 +272,69 @@ check_chunk (struct map *m, uint64_t c, struct err *err)
   return r < 0 ? r : add_to_hashes (m, c, id, err);
 }
 
+/* A page that is all zeros, at once: of a huge disk most are.  How many of its
+ * chunks that were; the disk's last one may be short, and is not.
+ */
+static int
+check_zeros (struct map *m, uint64_t first, uint32_t n, uint32_t *done,
+             struct err *err)
+{
+  struct nbi_root root;
+
+  *done = 0;
+  if (first + n == nbi_nr_chunks (m->h))
+    --n;
+  if (file_reader_root (m->last, first / NBI_PAGE_CHUNKS, &root, NULL) < 0 ||
+      root.file != NBI_NONE || root.ordinal == NBI_UNREADABLE ||
+      !lists_nothing (m, first, n))
+    return 0;
+  *done = n;
+  return add_zeros_to_hashes (m, first, n, err);
+}
+
+/* A page that can't be had: nothing of its chunks is known. */
+static int
+pass_over (struct map *m, uint64_t first, uint32_t n, int r,
+           const struct err *why, struct err *err)
+{
+  uint64_t off = first * m->h->chunk_size;
+
+  for (size_t i = 0; i < m->nr_hashes; ++i)
+    if (m->hashes[i].range.first < first + n && m->hashes[i].end > first)
+      m->hashes[i].unknown = true;
+  if (is_finding (r))
+    return tell (m, "nbi-map", off,
+                 min_u64 ((uint64_t) n * m->h->chunk_size,
+                          m->h->disk_size - off), why, err);
+  if (err != NULL)
+    *err = *why;
+  return r;
+}
+
 static int
 check_page (struct map *m, uint64_t page, struct err *err)
 {
   uint64_t first = page * NBI_PAGE_CHUNKS;
-  uint32_t n = nbi_page_chunks (m->h, page);
+  uint32_t n = nbi_page_chunks (m->h, page), done = 0;
+  uint64_t off = first * m->h->chunk_size;
   struct err why = ERR_INIT;
   int r;
 
   hash_range_init (&m->page, first);
   m->page_unknown = false;
-  /* A page that can't be had is told with its first chunk. */
   r = generation_page_uses (m->gen, page, m->uses, &why);
-  if (r < 0) {
-    r = is_finding (r)
-      ? tell (m, "nbi-map", first * m->h->chunk_size,
-              min_u64 ((uint64_t) n * m->h->chunk_size,
-                       m->h->disk_size - first * m->h->chunk_size), &why, err)
-      : r;
-    for (size_t i = 0; i < m->nr_hashes; ++i)
-      if (m->hashes[i].range.first < first + n && m->hashes[i].end > first)
-        m->hashes[i].unknown = true;
-    return r;
+  if (r < 0)
+    r = pass_over (m, first, n, r, &why, err);
+  else {
+    r = check_zeros (m, first, n, &done, err);
+    for (; r == 0 && done < n; ++done)
+      r = check_chunk (m, first + done, err);
+    if (r == 0)
+      r = end_page (m, page, err);
   }
-  for (uint32_t i = 0; r == 0 && i < n; ++i)
-    r = check_chunk (m, first + i, err);
-  if (r == 0)
-    r = end_page (m, page, err);
   return r < 0 ? r
     : job_advance (m->v->job, min_u64 ((uint64_t) n * m->h->chunk_size,
-                                       m->h->disk_size), err);
+                                       m->h->disk_size - off), err);
 }
 
 /* NBI-83. */
@@ -316,6 +385,8 @@ set_up (struct map *m, const struct manifest *manifest, struct err *err)
     m->hashes[i].hash = p->hash;
   }
   r = nbi_identity (zeros, m->h->chunk_size, m->zeros_id, err);
+  if (r == 0)
+    r = hash_zeros_init (&m->zeros, m->zeros_id, err);
   if (r == 0)
     r = nbi_identity (zeros, nbi_chunk_len (m->h, nr - 1), m->last_zeros_id,
                       err);

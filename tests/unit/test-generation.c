@@ -19,6 +19,7 @@
 #include <cmocka.h>
 
 #include "lib/base/checked.h"
+#include "lib/block/block-ops.h"
 #include "lib/repo/backup.h"
 #include "lib/repo/map-writer.h"
 #include "lib/repo/payload.h"
@@ -185,6 +186,8 @@ test_short_record (void **state)
 struct told {
   unsigned n;
   uint64_t off, end;            /* of the disk, which all of them are about */
+  const char *rule;             /* NULL: any */
+  bool other_hashes;            /* of the manifest's partitions */
 };
 
 static int
@@ -197,7 +200,8 @@ take (void *opaque, struct file_reader *file,
   (void) err;
   print_message ("%s\n", finding->what->msg);
   if (finding->disk_off < told->off ||
-      finding->disk_off + finding->disk_len > told->end)
+      finding->disk_off + finding->disk_len > told->end ||
+      (told->rule != NULL && strstr (finding->what->msg, told->rule) == NULL))
     fail_msg ("%s", finding->what->msg);
   ++told->n;
   return 0;
@@ -220,6 +224,8 @@ verify_newest (struct repo_memory *repo, struct told *told)
   json = generation_manifest (gen, &len);
   assert_int_equal (manifest_read (json, len, generation_header (gen), &m,
                                    NULL), 0);
+  for (size_t i = 0; told->other_hashes && i < m.partitions.len; ++i)
+    m.partitions.ptr[i].hash[7] ^= 1;
   assert_int_equal (verify_generation (gen, last, &m, &v, NULL), 0);
   manifest_destroy (&m);
   file_reader_unref (last);
@@ -238,7 +244,7 @@ test_lost_part (void **state)
     .header = header_of (8 * CHUNK), .manifest = &manifest,
     .file_limit = 1, .threads = 2,      /* each record has its own file */
   };
-  struct told told = { 0, CHUNK, 2 * CHUNK };
+  struct told told = { .off = CHUNK, .end = 2 * CHUNK };
   struct backup_result result;
   struct repo_memory repo;
   struct rng rng = { 2 };
@@ -263,12 +269,120 @@ test_lost_part (void **state)
   free (bytes);
 }
 
+/*--- A huge disk ------------------------------------------------------------*/
+
+/* Of zeros, but for a little data at each of these offsets. */
+static const uint64_t islands[] = {
+  0, UINT64_C (5) << 30, (UINT64_C (300) << 30) + 12345, UINT64_C (999) << 30,
+};
+
+#define HUGE_SIZE ((UINT64_C (1) << 40) + 12345)
+#define ISLAND 1000
+#define NR_ISLANDS (sizeof islands / sizeof islands[0])
+
+static int
+huge_pread (struct block *b, void *buf, size_t len, uint64_t off,
+            struct err *err)
+{
+  uint8_t *p = buf;
+
+  (void) b;
+  (void) err;
+  for (size_t i = 0; i < len; ++i) {
+    p[i] = 0;
+    for (size_t k = 0; k < NR_ISLANDS; ++k)
+      if (off + i - islands[k] < ISLAND)
+        p[i] = (uint8_t) (k + 1);
+  }
+  return 0;
+}
+
+static int
+huge_extents (struct block *b, uint64_t len, uint64_t off,
+              struct extent_list *list, struct err *err)
+{
+  uint64_t end = off + len;
+  int r = 0;
+
+  (void) b;
+  for (size_t k = 0; r == 0 && k < NR_ISLANDS; ++k) {
+    uint64_t start = min_u64 (max_u64 (islands[k], off), end);
+    uint64_t stop = min_u64 (max_u64 (islands[k] + ISLAND, off), end);
+
+    r = extent_list_add (list, off, start - off, EXTENT_HOLE, 0, err);
+    if (r == 0)
+      r = extent_list_add (list, start, stop - start, EXTENT_DATA, 0, err);
+    off = stop;
+  }
+  return r < 0 ? r
+    : extent_list_add (list, off, end - off, EXTENT_HOLE, 0, err);
+}
+
+static const struct block_ops huge_ops = {
+  .pread = huge_pread, .extents = huge_extents,
+};
+
+/* What most of it is costs little, at writing and at verifying, and the hashes
+ * of what begins and ends in the middle of it are right.
+ */
+static void
+test_huge_disk (void **state)
+{
+  struct manifest manifest = { 0 };
+  struct backup_options options = {
+    .header = header_of (HUGE_SIZE), .manifest = &manifest, .threads = 2,
+  };
+  const struct manifest_partition parts[] = {
+    { .number = 1, .off = 1 << 20, .len = (UINT64_C (400) << 30) + 77 },
+    { .number = 2, .off = UINT64_C (401) << 30,
+      .len = HUGE_SIZE - (UINT64_C (401) << 30) },
+    { .number = 3, .off = 12345, .len = 100 },
+  };
+  struct told told = { .end = UINT64_MAX, .rule = "NBI-87" };
+  struct block *block = calloc (1, sizeof *block);
+  struct backup_result result;
+  struct repo_memory repo;
+  struct generation *gen;
+  uint8_t buf[ISLAND + 2];
+
+  (void) state;
+  assert_non_null (block);
+  assert_int_equal (block_init (block, &huge_ops, "huge", HUGE_SIZE, false,
+                                NULL), 0);
+  for (size_t i = 0; i < 3; ++i)
+    assert_int_equal (vector_append (&manifest.partitions, &parts[i]), 0);
+  options.header.chunk_size = 64 * 1024;
+  repo_memory_init (&repo, 1024 * 1024);
+  assert_int_equal (backup_disk (block, &options, &repo.place, &result, NULL,
+                                 NULL), 0);
+  assert_int_equal (result.counts.data, NR_ISLANDS);
+  verify_newest (&repo, &told);
+  assert_int_equal (told.n, 0);
+  told.other_hashes = true;
+  verify_newest (&repo, &told);
+  assert_int_equal (told.n, 3);
+  gen = newest (&repo);
+  for (size_t k = 1; k < NR_ISLANDS; ++k) {
+    assert_int_equal (generation_pread (gen, buf, sizeof buf, islands[k] - 1,
+                                        NULL), 0);
+    assert_int_equal (buf[0], 0);
+    assert_int_equal (buf[1], k + 1);
+    assert_int_equal (buf[ISLAND], k + 1);
+    assert_int_equal (buf[ISLAND + 1], 0);
+  }
+  generation_unref (gen);
+  repo_memory_destroy (&repo);
+  manifest_destroy (&manifest);
+  block_unref (block);
+}
+
 int
 main (void)
 {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test (test_short_record),
     cmocka_unit_test (test_lost_part),
+    cmocka_unit_test (test_huge_disk),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
