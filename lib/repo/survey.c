@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #include "lib/fsmap/identify.h"
 #include "lib/fsmap/used.h"
 #include "lib/part/part.h"
+#include "lib/repo/bad-sectors.h"
 #include "lib/repo/manifest-limits.h"
 #include "lib/repo/survey.h"
 
@@ -39,14 +41,20 @@ copy_text (char **to, const char *from, struct err *err)
   return *to != NULL ? 0 : err_nomem (err);
 }
 
-static int
-warn (struct survey *s, const char *what, const char *reason, struct err *err)
+/* For whoever runs it, and in the manifest. */
+static int __attribute__ ((__format__ (__printf__, 3, 4)))
+warn (struct survey *s, struct err *err, const char *fmt, ...)
 {
   char *text;
+  va_list ap;
+  int n;
 
-  report_warn (s->report, "%s is backed up as a whole: %s", what, reason);
-  if (asprintf (&text, "%s is backed up as a whole: %s", what, reason) < 0)
+  va_start (ap, fmt);
+  n = vasprintf (&text, fmt, ap);
+  va_end (ap);
+  if (n < 0)
     return err_nomem (err);
+  report_warn (s->report, "%s", text);
   if (vector_append (&s->m->warnings, &text) < 0) {
     free (text);
     return err_nomem (err);
@@ -96,7 +104,7 @@ look (struct survey *s, struct manifest_partition *p, const char *what,
     return r;
   s->parts[s->nr++] = (struct used_partition) { off, len, &used->map };
   if (used->verdict == FS_USED_WHOLE)
-    r = warn (s, what, used->reason, err);
+    r = warn (s, err, "%s is backed up as a whole: %s", what, used->reason);
   if (p == NULL || r < 0)
     return r;
   if (used->verdict != FS_USED_WHOLE) {
@@ -138,12 +146,32 @@ add_partition (struct survey *s, const struct partition *p, struct err *err)
 
 /*--- The table as it is -----------------------------------------------------*/
 
+/* What the disk can't read is left out: of a disk that is dying that is no
+ * reason to save nothing.
+ */
+static int
+read_table (struct survey *s, void *buf, size_t len, uint64_t off, bool *got,
+            struct err *err)
+{
+  struct err why = ERR_INIT;
+  int r = block_pread (s->disk, buf, len, off, &why);
+
+  *got = r == 0;
+  if (bad_sectors_may_be (r))
+    return warn (s, err, "the partition table at %" PRIu64 " can't be read, "
+                 "and is not in the manifest: %s", off, why.msg);
+  if (r < 0 && err != NULL)
+    *err = why;
+  return r;
+}
+
 /* Bytes of the disk, unless they are more than a manifest takes. */
 static int
 take_bytes (struct survey *s, uint64_t off, uint64_t len, uint8_t **out,
             size_t *out_len, struct err *err)
 {
   CLEANUP_FREE uint8_t *bytes = NULL;
+  bool got;
   int r;
 
   if (len == 0 || len > MANIFEST_TABLE_MAX ||
@@ -152,8 +180,8 @@ take_bytes (struct survey *s, uint64_t off, uint64_t len, uint8_t **out,
   bytes = malloc ((size_t) len);
   if (bytes == NULL)
     return err_nomem (err);
-  r = block_pread (s->disk, bytes, (size_t) len, off, err);
-  if (r < 0)
+  r = read_table (s, bytes, (size_t) len, off, &got, err);
+  if (r < 0 || !got)
     return r;
   *out = steal_ptr (&bytes);
   *out_len = (size_t) len;
@@ -172,13 +200,14 @@ find_array (struct survey *s, uint64_t header, struct gpt_array *array,
   uint32_t sector = s->table.sector_size;
   uint8_t bytes[92];
   uint64_t len;
+  bool got;
   int r;
 
   *array = (struct gpt_array) { 0, 0 };
   if (!range_fits (header, sizeof bytes, block_size (s->disk)))
     return 0;
-  r = block_pread (s->disk, bytes, sizeof bytes, header, err);
-  if (r < 0 || memcmp (bytes, "EFI PART", 8) != 0)
+  r = read_table (s, bytes, sizeof bytes, header, &got, err);
+  if (r < 0 || !got || memcmp (bytes, "EFI PART", 8) != 0)
     return r;
   len = (uint64_t) get_le32 (bytes + 80) * get_le32 (bytes + 84);
   if (get_le64 (bytes + 72) > block_size (s->disk) / sector ||
@@ -228,15 +257,32 @@ take_table (struct survey *s, struct err *err)
 
 /*----------------------------------------------------------------------------*/
 
+/* *lost: it can't be read, so that nobody knows what is where. */
+static int
+find_partitions (struct survey *s, bool *lost, struct err *err)
+{
+  struct err why = ERR_INIT;
+  int r = part_read (s->disk, s->options->sector_size, &s->table, s->report,
+                     &why);
+
+  *lost = bad_sectors_may_be (r);
+  if (*lost)
+    return warn (s, err, "the disk is backed up as a whole: its partition "
+                 "table can't be read: %s", why.msg);
+  if (r < 0 && err != NULL)
+    *err = why;
+  return r < 0 ? r : take_table (s, err);
+}
+
 static int
 survey (struct survey *s, struct used_map *used, struct err *err)
 {
+  const uint64_t size = block_size (s->disk);
+  bool lost;
   size_t n;
   int r;
 
-  r = part_read (s->disk, s->options->sector_size, &s->table, s->report, err);
-  if (r == 0)
-    r = take_table (s, err);
+  r = find_partitions (s, &lost, err);
   if (r < 0)
     return r;
   n = s->table.parts.len;
@@ -244,14 +290,16 @@ survey (struct survey *s, struct used_map *used, struct err *err)
   s->parts = calloc (n + 1, sizeof *s->parts);
   if (s->used == NULL || s->parts == NULL)
     return err_nomem (err);
-  if (s->table.scheme == PART_NONE)
-    r = look (s, NULL, "the disk", 0, block_size (s->disk), err);
+  if (lost)
+    s->parts[s->nr++] = (struct used_partition) { 0, size, NULL };
+  else if (s->table.scheme == PART_NONE)
+    r = look (s, NULL, "the disk", 0, size, err);
   for (size_t i = 0; r == 0 && i < n; ++i)
     /* An extended one has no data but its tables, which are in gaps. */
     if (!s->table.parts.ptr[i].is_extended)
       r = add_partition (s, &s->table.parts.ptr[i], err);
   return r < 0 ? r
-    : used_disk_map (block_size (s->disk), s->parts, s->nr, used, err);
+    : used_disk_map (size, s->parts, s->nr, used, err);
 }
 
 int
