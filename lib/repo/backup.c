@@ -383,6 +383,27 @@ check_base (const struct backup *b, struct err *err)
                   b->header.chunk_size);
 }
 
+/* NBI-16, and §18: what would only be found out at the end, or by whoever reads
+ * it.
+ */
+static int
+check_size (const struct backup *b, struct err *err)
+{
+  const struct nbi_header *h = &b->header;
+  uint64_t chunks = nbi_nr_chunks (h);
+
+  if (chunks > NBI_MAX_CHUNKS)
+    return err_set (err, -EFBIG, "the disk has %" PRIu64 " chunks of %" PRIu32
+                    " bytes, more than 2^32; they have to be larger (NBI-16)",
+                    chunks, h->chunk_size);
+  if (b->options->file_limit == 0 && chunks + nbi_nr_pages (h) > UINT32_MAX)
+    return err_set (err, -EFBIG, "one file can't have the %" PRIu64 " chunks of"
+                    " %" PRIu32 " bytes of the disk, and their map; they have"
+                    " to be larger, or it has to be a vault (NBI-103)",
+                    chunks, h->chunk_size);
+  return 0;
+}
+
 int
 backup_disk (struct block *disk, const struct backup_options *options,
              const struct run_place *place, struct backup_result *result,
@@ -398,7 +419,9 @@ backup_disk (struct block *disk, const struct backup_options *options,
 
   pthread_mutex_init (&b.lock, NULL);
   pthread_cond_init (&b.moved, NULL);
-  r = check_base (&b, err);
+  r = check_size (&b, err);
+  if (r == 0)
+    r = check_base (&b, err);
   if (r == 0)
     r = set_up (&b, disk, &ops, place, err);
   if (r == 0)

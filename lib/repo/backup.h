@@ -58,6 +58,7 @@ struct backup_result {
 /* Back up the disk, which has the size that the header says, and which must
  * not change meanwhile.  Sectors that can't be read are recorded, and told by
  * the result.  job: phase "backing up", in bytes of the disk; -ECANCELED.
+ * -EFBIG at once for a disk of more chunks than there may be (NBI-16, NBI-103).
  * After a failure the files are torn, and nothing was ended.  Messages about
  * the disk name it; those about files are the place's.
  */

@@ -376,6 +376,44 @@ test_huge_disk (void **state)
   block_unref (block);
 }
 
+/* A disk of too many chunks is refused before the first is written. */
+static void
+test_too_many_chunks (void **state)
+{
+  static const struct {
+    uint64_t size, limit;
+    const char *rule;
+  } cases[] = {
+    { (UINT64_C (1) << 32) * CHUNK + 1, 1 << 30, "NBI-16" },
+    { (UINT64_C (1) << 32) * CHUNK, 0, "NBI-103" },
+    { ((UINT64_C (1) << 32) - (1 << 20) + 512) * CHUNK, 0, "NBI-103" },
+  };
+
+  (void) state;
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; ++i) {
+    struct manifest manifest = { 0 };
+    struct backup_options options = {
+      .header = header_of (cases[i].size), .manifest = &manifest,
+      .file_limit = cases[i].limit,
+    };
+    struct block *block = calloc (1, sizeof *block);
+    struct backup_result result;
+    struct err err = ERR_INIT;
+    struct repo_memory repo;
+
+    assert_non_null (block);
+    assert_int_equal (block_init (block, &huge_ops, "huge", cases[i].size,
+                                  false, NULL), 0);
+    repo_memory_init (&repo, 1024 * 1024);
+    assert_int_equal (backup_disk (block, &options, &repo.place, &result, NULL,
+                                   &err), -EFBIG);
+    assert_non_null (strstr (err.msg, cases[i].rule));
+    assert_int_equal (repo.files.len, 0);
+    repo_memory_destroy (&repo);
+    block_unref (block);
+  }
+}
+
 int
 main (void)
 {
@@ -383,6 +421,7 @@ main (void)
     cmocka_unit_test (test_short_record),
     cmocka_unit_test (test_lost_part),
     cmocka_unit_test (test_huge_disk),
+    cmocka_unit_test (test_too_many_chunks),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
