@@ -43,7 +43,10 @@ int backup_source_disk_name (const char *name, const struct manifest *m,
 int backup_device_describe (struct block *disk, struct manifest *m,
                             struct err *err);
 
-/* Is it, or a part of it, mounted for writing, or swapped to?  -EBUSY. */
+/* Is it, a part of it, or what is made of these (LVM, encryption, RAID),
+ * mounted for writing, or swapped to?  -EBUSY.  Of a file system of several
+ * devices only the one that the kernel names as its source is known.
+ */
 int backup_device_check_still (struct block *disk, struct err *err);
 
 /*--- single.c: a backup in one file -----------------------------------------*/

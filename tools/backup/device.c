@@ -17,6 +17,9 @@
 #include "lib/block/file.h"
 #include "tools/backup/backup-tool.h"
 
+/* Of partitions, LVM, encryption and RAID on each other. */
+#define MAX_LAYERS 16
+
 struct device {
   unsigned major, minor;
 };
@@ -84,22 +87,73 @@ backup_device_describe (struct block *disk, struct manifest *m,
 
 /*--- Is it still? -----------------------------------------------------------*/
 
-/* Is `other' the device, or a partition of it? */
+/* Is that what a file of /sys says: "MAJOR:MINOR"? */
 static bool
-is_part_of (const struct device *device, const struct device *other)
+read_device (const char *path, struct device *device)
 {
-  char path[256], line[64];
-  CLEANUP_FCLOSE FILE *fp = NULL;
-  unsigned disk_major, disk_minor;
+  CLEANUP_FCLOSE FILE *fp = fopen (path, "re");
+  char line[64];
 
-  if (device->major == other->major && device->minor == other->minor)
+  return fp != NULL && fgets (line, sizeof line, fp) != NULL &&
+    sscanf (line, "%u:%u", &device->major, &device->minor) == 2;
+}
+
+static bool
+is_same (const struct device *a, const struct device *b)
+{
+  return a->major == b->major && a->minor == b->minor;
+}
+
+static bool is_on (const struct device *device, const struct device *other,
+                   unsigned depth);
+
+/* Does `other' lie on the device by what it is made of: LVM, encryption,
+ * RAID?
+ */
+static bool
+is_made_of (const struct device *device, const struct device *other,
+            unsigned depth)
+{
+  char path[512];
+  struct dirent *entry;
+  bool found = false;
+  DIR *dir;
+
+  snprintf (path, sizeof path, "/sys/dev/block/%u:%u/slaves", other->major,
+            other->minor);
+  dir = opendir (path);
+  while (!found && dir != NULL && (entry = readdir (dir)) != NULL) {
+    struct device slave;
+
+    if (entry->d_name[0] == '.')
+      continue;
+    snprintf (path, sizeof path, "/sys/dev/block/%u:%u/slaves/%s/dev",
+              other->major, other->minor, entry->d_name);
+    found = read_device (path, &slave) && is_on (device, &slave, depth);
+  }
+  if (dir != NULL)
+    closedir (dir);
+  return found;
+}
+
+/* Is `other' the device, a partition of it, or something made of these?
+ * depth: how many layers there may be.
+ */
+static bool
+is_on (const struct device *device, const struct device *other, unsigned depth)
+{
+  struct device disk;
+  char path[256];
+
+  if (is_same (device, other))
     return true;
+  if (depth == 0)
+    return false;
   snprintf (path, sizeof path, "/sys/dev/block/%u:%u/../dev", other->major,
             other->minor);
-  fp = fopen (path, "re");
-  return fp != NULL && fgets (line, sizeof line, fp) != NULL &&
-    sscanf (line, "%u:%u", &disk_major, &disk_minor) == 2 &&
-    disk_major == device->major && disk_minor == device->minor;
+  if (read_device (path, &disk) && is_on (device, &disk, depth - 1))
+    return true;
+  return is_made_of (device, other, depth - 1);
 }
 
 /* Has a comma-separated list the word "rw"? */
@@ -114,29 +168,73 @@ is_rw (const char *list)
   return false;
 }
 
-/* Whether anything of it is mounted for writing; where, for free().  The last
- * word of a line of mountinfo is what the file system as a whole is; one that
- * is mounted for reading only in one place may be written by another.
+/* A path of /proc, in which blanks are as \040. */
+static void
+unescape (char *text)
+{
+  char *to = text;
+
+  for (const char *p = text; *p != '\0'; ++to) {
+    unsigned c;
+
+    if (*p == '\\' && sscanf (p + 1, "%3o", &c) == 1) {
+      *to = (char) c;
+      p += 4;
+    }
+    else
+      *to = *p++;
+  }
+  *to = '\0';
+}
+
+static bool
+device_at (const char *path, struct device *device)
+{
+  struct stat st;
+
+  if (path[0] != '/' || stat (path, &st) < 0 || !S_ISBLK (st.st_mode))
+    return false;
+  device->major = major (st.st_rdev);
+  device->minor = minor (st.st_rdev);
+  return true;
+}
+
+/* proc(5), mountinfo: after " - " the type, the source, and what the file
+ * system as a whole is; one that is mounted for reading only in one place may
+ * be written by another.  The numbers in front are no device's where a file
+ * system may have several of them, as btrfs; its source is.
  */
+static bool
+is_mounted_on (const struct device *device, char *line, char where[4096])
+{
+  char source[4096], options[4096];
+  const char *rest = strstr (line, " - ");
+  struct device other;
+
+  if (rest == NULL ||
+      sscanf (line, "%*s %*s %u:%u %*s %4095s", &other.major, &other.minor,
+              where) != 3 ||
+      sscanf (rest, " - %*s %4095s %4095s", source, options) != 2 ||
+      !is_rw (options))
+    return false;
+  if (is_on (device, &other, MAX_LAYERS))
+    return true;
+  unescape (source);
+  return device_at (source, &other) && is_on (device, &other, MAX_LAYERS);
+}
+
+/* Whether anything of it is mounted for writing; where, for free(). */
 static char *
 find_mount (const struct device *device)
 {
   CLEANUP_FCLOSE FILE *fp = fopen ("/proc/self/mountinfo", "re");
   CLEANUP_FREE char *line = NULL;
+  char where[4096];
   size_t cap = 0;
 
-  while (fp != NULL && getline (&line, &cap, fp) > 0) {
-    struct device other;
-    char where[4096];
-    char *options = strrchr (line, ' ');
-
-    line[strcspn (line, "\n")] = '\0';
-    if (options != NULL &&
-        sscanf (line, "%*s %*s %u:%u %*s %4095s", &other.major, &other.minor,
-                where) == 3 &&
-        is_part_of (device, &other) && is_rw (options + 1))
+  while (fp != NULL && getline (&line, &cap, fp) > 0)
+    if (is_mounted_on (device, line, where))
       return strdup (where);
-  }
   return NULL;
 }
 
@@ -150,14 +248,12 @@ find_swap (const struct device *device)
 
   while (fp != NULL && getline (&line, &cap, fp) > 0) {
     struct device other;
-    struct stat st;
     char path[4096];
 
-    if (sscanf (line, "%4095s", path) != 1 || stat (path, &st) < 0 ||
-        !S_ISBLK (st.st_mode))
+    if (sscanf (line, "%4095s", path) != 1)
       continue;
-    other = (struct device) { major (st.st_rdev), minor (st.st_rdev) };
-    if (is_part_of (device, &other))
+    unescape (path);
+    if (device_at (path, &other) && is_on (device, &other, MAX_LAYERS))
       return strdup (path);
   }
   return NULL;
