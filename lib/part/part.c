@@ -131,6 +131,7 @@ read_gpt_disk (struct block *disk, enum mbr_kind kind, uint32_t sector_size,
                  "GPT, whose partitions are used");
   if (r == 0)
     report_warn (report, "the MBR names a GPT, but there is no usable one");
+  table->is_lost = r == 0;
   return r < 0 ? r : 0;
 }
 

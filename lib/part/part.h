@@ -41,6 +41,8 @@ struct part_table {
   uint32_t sector_size;         /* bytes the table counts in */
   char *id;                     /* disk GUID, or MBR signature "0x1234abcd" */
   struct partition_vector parts;        /* by number */
+  bool is_lost;                 /* PART_NONE: the MBR names a GPT, of which no
+                                   copy is good */
 };
 
 /* Read the table of a disk.  sector_size: as the disk says; 0 tries 512 and

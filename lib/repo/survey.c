@@ -257,7 +257,9 @@ take_table (struct survey *s, struct err *err)
 
 /*----------------------------------------------------------------------------*/
 
-/* *lost: it can't be read, so that nobody knows what is where. */
+/* *lost: it can't be had, so that nobody knows what is where; least of all what
+ * the disk as a whole looks like, by what was on it before.
+ */
 static int
 find_partitions (struct survey *s, bool *lost, struct err *err)
 {
@@ -269,6 +271,11 @@ find_partitions (struct survey *s, bool *lost, struct err *err)
   if (*lost)
     return warn (s, err, "the disk is backed up as a whole: its partition "
                  "table can't be read: %s", why.msg);
+  if (r == 0 && s->table.is_lost) {
+    *lost = true;
+    return warn (s, err, "the disk is backed up as a whole: its MBR names a "
+                 "GPT, but there is no usable one");
+  }
   if (r < 0 && err != NULL)
     *err = why;
   return r < 0 ? r : take_table (s, err);

@@ -186,6 +186,34 @@ test_other_gpt (void **state)
   assert_warned (f, "not in the manifest");
 }
 
+/* The MBR names a GPT, of which there is none any more: what was behind it may
+ * be partitions, whatever the disk as a whole looks like.
+ */
+static void
+test_lost_gpt (void **state)
+{
+  struct fixture *f = *state;
+
+  put_swap (f->disk);
+  put_entry (f, 0, 0, 0xEE, 1, SECTORS - 1);
+  survey (f, SIZE);
+  assert_int_equal (f->m.partitions.len, 0);
+  assert_true (used_map_covers (&f->used, 0, SIZE));
+  assert_warned (f, "no usable one");
+}
+
+/* It is what it looks like if nothing speaks against it. */
+static void
+test_no_table (void **state)
+{
+  struct fixture *f = *state;
+
+  put_swap (f->disk);
+  survey (f, SIZE);
+  assert_false (used_map_covers (&f->used, 0, SIZE));
+  assert_int_equal (f->m.warnings.len, 0);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown (name, setup, teardown)
 
 int
@@ -196,6 +224,8 @@ main (void)
     T (test_logical_partitions),
     T (test_one_gpt),
     T (test_other_gpt),
+    T (test_lost_gpt),
+    T (test_no_table),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
