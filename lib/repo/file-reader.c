@@ -216,6 +216,7 @@ get_entry (struct file_reader *reader, enum nbi_table table, uint64_t off,
   const struct cache_key key = { reader->id, off / NBI_SHEET_SIZE };
   const struct cache_maker maker = { make_sheet, &wanted };
   struct cache_item *item;
+  const uint8_t *sheet;
   int r;
 
   memcpy (wanted.sheet.nonce, reader->header.nonce,
@@ -223,10 +224,15 @@ get_entry (struct file_reader *reader, enum nbi_table table, uint64_t off,
   r = cache_get (reader->sheets, &key, &maker, &item, err);
   if (r < 0)
     return r;
-  memcpy (entry, (const uint8_t *) cache_value (item) + NBI_SHEET_HEADER +
-          i * size, size);
+  /* It may have been read as another one: two tables may say that it is theirs,
+   * and what is refused does not depend on which was asked first.
+   */
+  sheet = cache_value (item);
+  r = nbi_sheet_check_place (sheet, &wanted.sheet, err);
+  if (r == 0)
+    memcpy (entry, sheet + NBI_SHEET_HEADER + i * size, size);
   cache_put (reader->sheets, item);
-  return 0;
+  return r;
 }
 
 /* Entry i of n of a table whose sheets lie side by side from `off' on. */

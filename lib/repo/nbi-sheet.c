@@ -171,6 +171,13 @@ nbi_sheet_check_body (const uint8_t body[NBI_SHEET_BODY],
 }
 
 int
+nbi_sheet_check_place (const uint8_t buf[NBI_SHEET_SIZE],
+                       const struct nbi_sheet *sheet, struct err *err)
+{
+  return check_place (buf, sheet, tables[sheet->table].name, err);
+}
+
+int
 nbi_sheet_check_encrypted (const uint8_t buf[NBI_SHEET_SIZE],
                            const struct nbi_sheet *sheet, struct err *err)
 {

@@ -52,8 +52,13 @@ void nbi_sheet_seal (const struct nbi_sheet *sheet,
 int nbi_sheet_check (const uint8_t buf[NBI_SHEET_SIZE],
                      const struct nbi_sheet *sheet, struct err *err);
 
-/* The same where all bytes behind the header are encrypted: with the tag, and
- * in two steps, before decrypting (NBI-1, NBI-50 to NBI-54) and after (NBI-56).
+/* Is one that was checked as some sheet this one?  NBI-51 to NBI-54. */
+int nbi_sheet_check_place (const uint8_t buf[NBI_SHEET_SIZE],
+                           const struct nbi_sheet *sheet, struct err *err);
+
+/* As nbi_sheet_check, where all bytes behind the header are encrypted: with the
+ * tag, and in two steps, before decrypting (NBI-1, NBI-50 to NBI-54) and after
+ * (NBI-56).
  */
 #define NBI_SHEET_TAG 32        /* where it is */
 #define NBI_SHEET_BODY (NBI_SHEET_SIZE - NBI_SHEET_HEADER)

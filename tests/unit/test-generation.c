@@ -181,6 +181,49 @@ test_short_record (void **state)
   repo_memory_destroy (&repo);
 }
 
+/* The directory says that the chunk table's first sheet is the root's. */
+static void
+mislead_directory (struct repo_memory *repo)
+{
+  struct memory_file *memory = repo->files.ptr[0];
+  struct file_reader *file;
+  const struct nbi_header *h;
+  const struct nbi_trailer *t;
+  struct nbi_group group = { .bits = { 1 } };
+  struct nbi_sheet sheet = { .count = 1, .table = NBI_TABLE_DIRECTORY };
+
+  assert_int_equal (repo_memory_open (repo, memory, &file, NULL), 0);
+  h = file_reader_header (file);
+  t = file_reader_trailer (file);
+  group.off = t->root;
+  sheet.salt = h->salt;
+  sheet.off = t->directory;
+  memcpy (sheet.nonce, h->nonce, sizeof sheet.nonce);
+  nbi_group_encode (&group, memory->bytes + sheet.off + NBI_SHEET_HEADER);
+  nbi_sheet_seal (&sheet, memory->bytes + sheet.off);
+  file_reader_unref (file);
+}
+
+/* A sheet that is in the cache as another one is refused as if it were not. */
+static void
+test_sheet_of_two (void **state)
+{
+  uint8_t bytes[512] = { 1 }, buf[100];
+  struct err err = ERR_INIT;
+  struct repo_memory repo;
+  struct generation *gen;
+
+  (void) state;
+  repo_memory_init (&repo, 1024 * 1024);
+  lie_of_two (&repo, sizeof bytes, bytes);
+  mislead_directory (&repo);
+  gen = newest (&repo);
+  assert_int_equal (generation_pread (gen, buf, 100, CHUNK, &err), -EBADMSG);
+  assert_non_null (strstr (err.msg, "NBI-53"));
+  generation_unref (gen);
+  repo_memory_destroy (&repo);
+}
+
 /*--- What verifying tells ---------------------------------------------------*/
 
 struct told {
@@ -419,6 +462,7 @@ main (void)
 {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test (test_short_record),
+    cmocka_unit_test (test_sheet_of_two),
     cmocka_unit_test (test_lost_part),
     cmocka_unit_test (test_huge_disk),
     cmocka_unit_test (test_too_many_chunks),
