@@ -128,7 +128,21 @@ write_page (void *opaque, struct nbi_record *record, const void *payload,
   return r;
 }
 
-/* As for chunks: what can't be read is not there. */
+/* As for chunks: what can't be read is not there.  A page with data was read
+ * when its chunks were compared; any page is, so that one that is damaged is
+ * not referred to for ever.
+ */
+static bool
+can_be_read (struct generation *gen, uint64_t page)
+{
+  struct generation_chunk chunk;
+
+  if (generation_find (gen, page * NBI_PAGE_CHUNKS, &chunk, NULL) < 0)
+    return false;
+  file_reader_unref (chunk.file);
+  return true;
+}
+
 static int
 same_page (void *opaque, uint64_t page, const uint8_t identity[DIGEST_SIZE],
            bool *is, uint32_t *file, uint32_t *ordinal, struct err *err)
@@ -145,7 +159,8 @@ same_page (void *opaque, uint64_t page, const uint8_t identity[DIGEST_SIZE],
       generation_page (base, page, &is_record, &index, &record, NULL) < 0 ||
       !is_record || record.kind != NBI_PAGE ||
       memcmp (record.identity, identity, DIGEST_SIZE) != 0 ||
-      generation_file (base, index, &entry, NULL) < 0)
+      generation_file (base, index, &entry, NULL) < 0 ||
+      !can_be_read (base, page))
     return 0;
   *is = true;
   *ordinal = record.ordinal;

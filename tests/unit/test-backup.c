@@ -414,6 +414,129 @@ test_round_trips (void **state)
     round_trips (way);
 }
 
+/* The disk becomes larger and smaller between generations, over the end of a
+ * page of the map too.
+ */
+static void
+test_other_size (void **state)
+{
+  static const size_t sizes[] = {
+    3 * MIB + 700, 3 * MIB + 16 * KIB, 3 * MIB, 9 * MIB + 1, 64 * MIB,
+    64 * MIB + 5, 2 * MIB + 700, 700, 65 * MIB,
+  };
+  struct generation *base = NULL;
+  struct rng rng = { 11 };
+  struct repo_memory repo;
+  struct disk disk;
+
+  (void) state;
+  disk_init (&disk, 66 * MIB, &rng);
+  repo_memory_init (&repo, MIB);
+  for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; ++i) {
+    struct backup_options options = {
+      .codec = NBI_LZ4, .threads = 3, .file_limit = MIB, .base = base,
+    };
+
+    disk.size = sizes[i];
+    back_up (&repo, &disk, &options, 16 * 1024);
+    check_newest (&repo, &disk, 16 * 1024, &rng);
+    generation_unref (base);
+    base = newest (&repo);
+  }
+  assert_int_equal (verify_all (&repo, true), 0);
+  generation_unref (base);
+  repo_memory_destroy (&repo);
+  disk_free (&disk);
+}
+
+/* Is what can be read of it right?  How much can't. */
+static unsigned
+count_refused (struct repo_memory *repo, const struct disk *disk)
+{
+  struct generation *gen = newest (repo);
+  uint8_t buf[16 * KIB];
+  unsigned n = 0;
+
+  for (uint64_t off = 0; off < disk->size; off += sizeof buf)
+    if (generation_pread (gen, buf, sizeof buf, off, NULL) < 0)
+      ++n;
+    else
+      assert_memory_equal (buf, disk->bytes + off, sizeof buf);
+  generation_unref (gen);
+  return n;
+}
+
+/* A base that is damaged makes no backup fail, and no byte of one wrong; what
+ * its tables don't give is written again.
+ */
+static void
+test_damaged_base (void **state)
+{
+  struct rng rng = { 12 };
+  unsigned refused = 0, whole = 0;
+  struct disk disk;
+
+  (void) state;
+  disk_init (&disk, 2 * MIB, &rng);
+  for (int i = 0; i < 60; ++i) {
+    struct backup_options options = { .codec = NBI_LZ4, .file_limit = MIB };
+    struct memory_file *file;
+    struct generation *base;
+    struct repo_memory repo;
+    unsigned n;
+
+    repo_memory_init (&repo, MIB);
+    back_up (&repo, &disk, &options, 16 * 1024);
+    for (int k = 0; k < 8; ++k) {
+      file = repo.files.ptr[rng_below (&rng, (unsigned) repo.files.len)];
+      /* Not the ends, with which the base could not be opened. */
+      file->bytes[4096 + rng_next (&rng) % (file->len - 24 * KIB)] ^= 1;
+    }
+    if (repo_memory_newest (&repo, &base, NULL) == 0) {
+      options.base = base;
+      back_up (&repo, &disk, &options, 16 * 1024);
+      n = count_refused (&repo, &disk);
+      refused += n;
+      whole += n == 0;
+      generation_unref (base);
+    }
+    repo_memory_destroy (&repo);
+  }
+  print_message ("%u chunks refused, %u generations whole\n", refused, whole);
+  assert_in_range (refused, 1, 60 * 64);
+  disk_free (&disk);
+}
+
+/* A page of the map that has no data, damaged in the base, is written again. */
+static void
+test_damaged_page (void **state)
+{
+  struct backup_options options = { .codec = NBI_LZ4, .file_limit = MIB };
+  struct rng rng = { 13 };
+  struct generation *base;
+  struct repo_memory repo;
+  struct disk disk;
+
+  (void) state;
+  disk_init (&disk, 4 * MIB, &rng);
+  memset (disk.bytes, 0, disk.size);
+  use_in_part (&disk, &rng, 2);
+  repo_memory_init (&repo, MIB);
+  back_up (&repo, &disk, &options, 16 * 1024);
+  assert_int_equal (count_refused (&repo, &disk), 0);
+  /* The payload of its only record. */
+  repo.files.ptr[0]->bytes[4096 + NBI_RECORD_SIZE + 3] ^= 1;
+  generation_caches_destroy (&repo.caches);
+  assert_int_equal (generation_caches_init (&repo.caches, MIB, NULL), 0);
+  assert_int_not_equal (count_refused (&repo, &disk), 0);
+  options.base = base = newest (&repo);
+  back_up (&repo, &disk, &options, 16 * 1024);
+  assert_int_equal (count_refused (&repo, &disk), 0);
+  generation_unref (base);
+  repo_memory_destroy (&repo);
+  disk_free (&disk);
+}
+
 /* What did not change is not written again, and neither is its page. */
 static void
 test_only_what_changed (void **state)
@@ -608,6 +731,9 @@ main (void)
 {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test (test_round_trips),
+    cmocka_unit_test (test_other_size),
+    cmocka_unit_test (test_damaged_base),
+    cmocka_unit_test (test_damaged_page),
     cmocka_unit_test (test_only_what_changed),
     cmocka_unit_test (test_duplicates),
     cmocka_unit_test (test_hash),
