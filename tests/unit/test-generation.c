@@ -419,6 +419,139 @@ test_huge_disk (void **state)
   block_unref (block);
 }
 
+/*--- A disk of many extents -------------------------------------------------*/
+
+#define TORN_SIZE (6 * 1024 * 1024 + 700)
+
+/* Of sectors, each a hole or data by a bit, told in lists that end wherever
+ * they like.
+ */
+struct torn {
+  struct block base;
+  uint8_t *bytes;
+  uint8_t *is_hole;             /* of each sector */
+  uint64_t seed;
+};
+
+static int
+torn_pread (struct block *b, void *buf, size_t len, uint64_t off,
+            struct err *err)
+{
+  const struct torn *torn = (const struct torn *) b;
+
+  (void) err;
+  memcpy (buf, torn->bytes + off, len);
+  return 0;
+}
+
+static int
+torn_extents (struct block *b, uint64_t len, uint64_t off,
+              struct extent_list *list, struct err *err)
+{
+  const struct torn *torn = (const struct torn *) b;
+  struct rng rng = { torn->seed ^ off };
+  uint64_t end = off + min_u64 (len, 1 + rng_next (&rng) % (len + 300000));
+  int r = 0;
+
+  while (r == 0 && off < end && !extent_list_full (list)) {
+    uint64_t next = min_u64 (round_down (off, 512) + 512, end);
+
+    r = extent_list_add (list, off, next - off, torn->is_hole[off / 512] ?
+                         EXTENT_HOLE : EXTENT_DATA, 0, err);
+    off = next;
+  }
+  return r;
+}
+
+static const struct block_ops torn_ops = {
+  .pread = torn_pread, .extents = torn_extents,
+};
+
+/* Where it is fine it is a hole or not by sectors, elsewhere by 100 KiB. */
+static void
+tear (struct torn *torn, uint64_t seed)
+{
+  struct rng rng = { seed };
+
+  for (uint64_t s = 0, end; s < TORN_SIZE / 512 + 1; s = end) {
+    bool fine = rng_below (&rng, 2);
+
+    end = min_u64 (s + 1 + rng_below (&rng, 2000), TORN_SIZE / 512 + 1);
+    for (uint64_t i = s; i < end; ++i)
+      torn->is_hole[i] = fine ? rng_below (&rng, 2) : i / 200 % 3 > 0;
+  }
+  for (uint64_t i = 0; i < TORN_SIZE; ++i)
+    torn->bytes[i] = torn->is_hole[i / 512] ? 0
+      : (uint8_t) (rng_next (&rng) | 1);
+  torn->seed = seed;
+}
+
+/* Whole chunks of what is used are as they are, the others zeros. */
+static void
+check_torn (struct generation *gen, const struct torn *torn,
+            const struct used_map *used)
+{
+  uint8_t buf[CHUNK], zeros[CHUNK] = { 0 };
+
+  for (uint64_t off = 0; off < TORN_SIZE; off += CHUNK) {
+    size_t len = (size_t) min_u64 (CHUNK, TORN_SIZE - off);
+
+    assert_int_equal (generation_pread (gen, buf, len, off, NULL), 0);
+    if (used == NULL || used_map_touches (used, off, len))
+      assert_memory_equal (buf, torn->bytes + off, len);
+    else
+      assert_memory_equal (buf, zeros, len);
+  }
+}
+
+static void
+test_torn_disk (void **state)
+{
+  (void) state;
+  for (uint64_t seed = 1; seed <= 12; ++seed) {
+    struct torn *torn = calloc (1, sizeof *torn);
+    struct manifest manifest = { 0 };
+    struct rng rng = { seed * 77 };
+    struct used_map used;
+    struct backup_options options = {
+      .header = header_of (TORN_SIZE), .manifest = &manifest, .threads = 3,
+      .used = seed % 2 ? &used : NULL,
+    };
+    struct told told = { .end = UINT64_MAX };
+    struct backup_result result;
+    struct repo_memory repo;
+    struct generation *gen;
+
+    assert_non_null (torn);
+    torn->bytes = malloc (TORN_SIZE);
+    torn->is_hole = malloc (TORN_SIZE / 512 + 1);
+    assert_non_null (torn->bytes);
+    assert_non_null (torn->is_hole);
+    tear (torn, seed);
+    used_map_init (&used, TORN_SIZE, USED_MAP_LIMIT);
+    for (int i = 0; i < 40; ++i)
+      assert_int_equal (used_map_add (&used, rng_next (&rng) % TORN_SIZE,
+                                      1 + rng_next (&rng) % 90000, NULL), 0);
+    used_map_finish (&used);
+    assert_int_equal (block_init (&torn->base, &torn_ops, "torn", TORN_SIZE,
+                                  false, NULL), 0);
+    repo_memory_init (&repo, 1024 * 1024);
+    assert_int_equal (backup_disk (&torn->base, &options, &repo.place, &result,
+                                   NULL, NULL), 0);
+    gen = newest (&repo);
+    check_torn (gen, torn, options.used);
+    generation_unref (gen);
+    verify_newest (&repo, &told);
+    assert_int_equal (told.n, 0);
+    repo_memory_destroy (&repo);
+    manifest_destroy (&manifest);
+    used_map_free (&used);
+    free (torn->bytes);
+    free (torn->is_hole);
+    block_unref (&torn->base);
+  }
+}
+
 /* A disk of too many chunks is refused before the first is written. */
 static void
 test_too_many_chunks (void **state)
@@ -465,6 +598,7 @@ main (void)
     cmocka_unit_test (test_sheet_of_two),
     cmocka_unit_test (test_lost_part),
     cmocka_unit_test (test_huge_disk),
+    cmocka_unit_test (test_torn_disk),
     cmocka_unit_test (test_too_many_chunks),
   };
 
