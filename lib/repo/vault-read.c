@@ -266,9 +266,9 @@ vault_view_open (struct vault_view *view, size_t i, bool dropped,
   r = open_last (view, run, &names, &opened.last, report, err);
   if (r == 0)
     r = check_folders (view, opened.last, err);
-  if (r == 0)
-    r = generation_open (opened.last, &view->files, view->caches, &opened.gen,
-                         err);
+  if (r == 0 && generation_open (opened.last, &view->files, view->caches,
+                                 &opened.gen, err) < 0)
+    r = err_in (err, "%s", file_reader_name (opened.last));
   if (r < 0)
     vault_opened_close (&opened);
   else
