@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
 #include "lib/repo/lease-look.h"
 #include "lib/repo/vault-backup.h"
@@ -25,6 +26,7 @@ struct vault_run_writer {
   struct store *store;
   struct backup_options *options;
   struct lease_hold *hold;      /* NULL: none is held */
+  uint64_t after;               /* the generation's time is later */
   struct store_file *file;      /* that is being written */
 };
 
@@ -305,9 +307,46 @@ set_time (struct vault_run_writer *w, const struct vault_opened *base)
 {
   struct nbi_header *h = &w->options->header;
 
+  if (base->gen != NULL)
+    w->after = max_u64 (w->after, generation_header (base->gen)->time);
   h->time = (uint64_t) lease_time (w->hold);
-  if (base->gen != NULL && h->time <= generation_header (base->gen)->time)
-    h->time = generation_header (base->gen)->time + 1;
+  if (h->time <= w->after)
+    h->time = w->after + 1;
+}
+
+/* The newest generation that can be had, or none.  One that is damaged must
+ * not be in the way of all backups to come: they do without it, and what only
+ * it had is written anew.
+ */
+static int
+find_base (struct vault_run_writer *w, struct vault_view *view, size_t *index,
+           struct vault_opened *base, struct report *report, struct err *err)
+{
+  const struct vault_runs *runs = vault_view_runs (view);
+
+  w->after = 0;
+  *index = runs->len;
+  for (;;) {
+    struct err why = ERR_INIT;
+    int r = vault_view_before (view, *index, w->options->header.name, index,
+                               report, &why);
+
+    if (r == -ENOENT)
+      return 0;
+    if (r == 0)
+      r = vault_view_open (view, *index, false, base, report, &why);
+    if (r == 0)
+      return 0;
+    if (r == -ENOENT)           /* dropped meanwhile */
+      continue;
+    if (!vault_is_damage (r)) {
+      if (err != NULL)
+        *err = why;
+      return r;
+    }
+    report_warn (report, "%s; this backup does not build on it", why.msg);
+    w->after = max_u64 (w->after, runs->ptr[*index].time);
+  }
 }
 
 static int
@@ -365,15 +404,11 @@ back_up (struct vault_run_writer *w, struct vault_view *view,
 {
   struct nbi_header *h = &w->options->header;
   struct vault_opened base = { NULL, NULL };
-  size_t index = 0;
+  size_t index;
   int r;
 
   *lost = false;
-  r = vault_view_newest (view, h->name, &index, report, err);
-  if (r == 0)
-    r = vault_view_open (view, index, false, &base, report, err);
-  else if (r == -ENOENT)
-    r = 0;
+  r = find_base (w, view, &index, &base, report, err);
   if (r == 0)
     r = set_vault (w->vault, &base, h, err);
   if (r == 0)

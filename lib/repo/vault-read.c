@@ -209,9 +209,8 @@ check_folders (struct vault_view *view, struct file_reader *last,
     if (find_run (view, file.run) != NULL)
       continue;
     uuid_to_string (file.run, text);
-    return nbi_refuse (err, 131, "%s: it needs files of the run %s, whose "
-                       "folder is not in the vault", file_reader_name (last),
-                       text);
+    return nbi_refuse (err, 131, "it needs files of the run %s, whose folder "
+                       "is not in the vault", text);
   }
   return 0;
 }
@@ -264,16 +263,18 @@ vault_view_open (struct vault_view *view, size_t i, bool dropped,
     return err_set (err, -ENOENT, "files/%s: the generation was dropped",
                     run->folder);
   r = open_last (view, run, &names, &opened.last, report, err);
-  if (r == 0)
-    r = check_folders (view, opened.last, err);
-  if (r == 0 && generation_open (opened.last, &view->files, view->caches,
-                                 &opened.gen, err) < 0)
-    r = err_in (err, "%s", file_reader_name (opened.last));
   if (r < 0)
+    return r;
+  r = check_folders (view, opened.last, err);
+  if (r == 0)
+    r = generation_open (opened.last, &view->files, view->caches, &opened.gen,
+                         err);
+  if (r < 0) {
     vault_opened_close (&opened);
-  else
-    *out = opened;
-  return r;
+    return err_in (err, "%s", path);
+  }
+  *out = opened;
+  return 0;
 }
 
 void
@@ -286,31 +287,47 @@ vault_opened_close (struct vault_opened *opened)
 
 /*--- Which one --------------------------------------------------------------*/
 
+bool
+vault_is_damage (int r)
+{
+  return r == -EBADMSG || r == -ENOTSUP || r == -EIO;
+}
+
 /* Does that folder have a generation of the disk?  1, 0, or why it can't be
  * known.
  */
 static int
 is_of_disk (struct vault_view *view, size_t i, const char *disk_name,
-            struct report *report)
+            struct report *report, struct err *err)
 {
   CLEANUP_VAULT_FOLDER struct vault_folder names = { .dropped = false };
   const struct vault_run *run = &view->runs.ptr[i];
   char hint[VAULT_HINT_MAX + 1], path[STORE_PATH_SIZE];
   struct file_reader *last;
-  struct err err = ERR_INIT;
+  struct err why = ERR_INIT;
   int r;
 
   vault_hint (disk_name, hint);
   if (strcmp (run->disk, hint) != 0)
     return 0;
   folder_path (path, run->folder);
-  r = vault_look_in (view->vault, path, 0, &names, &err);
-  if (r < 0 || names.dropped)
-    return r == -ENOENT ? 0 : r;
-  r = open_last (view, run, &names, &last, report, &err);
+  r = vault_look_in (view->vault, path, 0, &names, &why);
+  if (r < 0)
+    err_in (&why, "%s", path);
+  else if (names.dropped)
+    return 0;
+  else
+    r = open_last (view, run, &names, &last, report, &why);
+  if (r == -ENOENT)             /* pruned meanwhile */
+    return 0;
+  if (r == -EBADMSG || r == -ENOTSUP) {
+    report_warn (report, "%s", why.msg);
+    return 0;
+  }
   if (r < 0) {
-    report_warn (report, "%s", err.msg);
-    return r == -EBADMSG || r == -ENOTSUP ? 0 : r;
+    if (err != NULL)
+      *err = why;
+    return r;
   }
   r = strcmp (file_reader_header (last)->name, disk_name) == 0;
   file_reader_unref (last);
@@ -318,22 +335,25 @@ is_of_disk (struct vault_view *view, size_t i, const char *disk_name,
 }
 
 int
-vault_view_newest (struct vault_view *view, const char *disk_name, size_t *i,
-                   struct report *report, struct err *err)
+vault_view_before (struct vault_view *view, size_t end, const char *disk_name,
+                   size_t *i, struct report *report, struct err *err)
 {
-  for (size_t n = view->runs.len; n-- > 0; ) {
-    int r = is_of_disk (view, n, disk_name, report);
+  for (size_t n = end; n-- > 0; ) {
+    int r = is_of_disk (view, n, disk_name, report, err);
 
-    if (r < 0)
-      return err_set (err, r, "files/%s can't be read",
-                      view->runs.ptr[n].folder);
-    if (r > 0) {
-      *i = n;
-      return 0;
-    }
+    *i = n;
+    if (r != 0)
+      return r < 0 ? r : 0;
   }
   return err_set (err, -ENOENT, "the vault has no generation of ‘%s’",
                   disk_name);
+}
+
+int
+vault_view_newest (struct vault_view *view, const char *disk_name, size_t *i,
+                   struct report *report, struct err *err)
+{
+  return vault_view_before (view, view->runs.len, disk_name, i, report, err);
 }
 
 /* Does the text begin the time of the run, or its UUID? */
@@ -372,10 +392,9 @@ vault_view_find (struct vault_view *view, const char *disk_name,
 
     if (!means (&view->runs.ptr[n], which))
       continue;
-    r = is_of_disk (view, n, disk_name, report);
+    r = is_of_disk (view, n, disk_name, report, err);
     if (r < 0)
-      return err_set (err, r, "files/%s can't be read",
-                      view->runs.ptr[n].folder);
+      return r;
     nr += (size_t) r;
     if (r > 0)
       found = n;

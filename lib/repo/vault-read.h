@@ -48,9 +48,21 @@ int vault_view_open_file (struct vault_view *view,
                           struct file_reader **out, struct report *report,
                           struct err *err);
 
-/* The newest generation of the disk of this name: its place in the list.
- * -ENOENT.
+/* Errors that one generation has for itself, and others may not have: it is
+ * damaged, made by a later version, or its bytes can't be read.
  */
+bool vault_is_damage (int r);
+
+/* The newest generation of the disk of this name, of those in front of place
+ * `end' of the list: its place.  What is damaged so that nobody knows whose it
+ * is is told, and passed over.  -ENOENT: there is none.  After any other error
+ * *i is where it happened.
+ */
+int vault_view_before (struct vault_view *view, size_t end,
+                       const char *disk_name, size_t *i,
+                       struct report *report, struct err *err);
+
+/* The same, of all. */
 int vault_view_newest (struct vault_view *view, const char *disk_name,
                        size_t *i, struct report *report, struct err *err);
 

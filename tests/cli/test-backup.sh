@@ -295,6 +295,18 @@ contains out 'NBI-40'
 contains out '1 thing is wrong'
 rm -r flipped
 
+# The newest generation can't be had without what another has: the next backup
+# does without it, and is whole.
+cp -a vault lost
+rm -r lost/files/web."$first".*
+refuses nbdimage info lost/web
+contains "$tmp/refused" 'NBI-131'
+nbdimage backup --everything --name=web web2.img lost 2>err
+contains err 'does not build on it'
+as_raw lost/web got.raw
+cmp got.raw web2.img
+rm -r lost
+
 # One generation is damaged, the others are not.
 bad=$(find vault/files -name "win.*" -type d)
 bad=$(find "$bad" -name '*.nbi')

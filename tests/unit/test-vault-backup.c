@@ -318,6 +318,63 @@ end_at_each (enum store_fault_kind kind, int code)
   assert_in_range (count, 40, 2000);
 }
 
+/* How many files were opened when the first generation was. */
+struct opens {
+  unsigned nr, first;
+};
+
+static void
+count_open (void *opaque, unsigned op, const char *name)
+{
+  struct opens *opens = opaque;
+
+  if (op != STORE_OP_OPEN)
+    return;
+  ++opens->nr;
+  if (opens->first == 0 && strncmp (name, "files/disk.", 11) == 0)
+    opens->first = opens->nr;
+}
+
+/* The newest generation can't be read: the next backup builds on the one in
+ * front of it, and is later than both.
+ */
+static void
+test_base_unreadable (void **state)
+{
+  struct trial *t = malloc (sizeof *t);
+  struct store_fault fault = {
+    .kind = STORE_FAULT_ONCE, .ops = STORE_OP_OPEN, .code = -EIO,
+  };
+  struct vault_backup_result one, two, three;
+  struct opens opens = { 0, 0 };
+  struct store *store, *faulty;
+  struct err err = ERR_INIT;
+
+  (void) state;
+  trial_init (t, 5);
+  back_up_well (t, "disk", &one);
+  store = store_model_client (t->model, 0, true);
+  faulty = store_faulty_new (store);
+  store_faulty_watch (faulty, count_open, &opens);
+  change (t);
+  assert_int_equal (back_up (t, faulty, "disk", &two, NULL), 0);
+  assert_int_not_equal (opens.first, 0);
+  store_faulty_watch (faulty, NULL, NULL);
+  fault.at = opens.first;
+  store_faulty_set (faulty, &fault);
+  change (t);
+  if (back_up (t, faulty, "disk", &three, &err) < 0)
+    fail_msg ("backing up: %s", err.msg);
+  assert_true (three.has_base);
+  assert_int_equal (three.base_time, one.time);
+  assert_true (three.time > two.time);
+  store_close (faulty);
+  store_close (store);
+  check_vault (t);
+  trial_end (t);
+  free (t);
+}
+
 static void
 test_killed (void **state)
 {
@@ -399,6 +456,7 @@ main (void)
   const struct CMUnitTest tests[] = {
     cmocka_unit_test (test_generations),
     cmocka_unit_test (test_found_by_name),
+    cmocka_unit_test (test_base_unreadable),
     cmocka_unit_test (test_killed),
     cmocka_unit_test (test_fails),
     cmocka_unit_test (test_answer_lost),
