@@ -133,7 +133,7 @@ list (struct generations *g, struct report *report, struct err *err)
     }
     if (r == 0 || r == -ENOENT)         /* dropped, or gone meanwhile */
       continue;
-    if (r != -EBADMSG && r != -ENOTSUP) {
+    if (!vault_is_damage (r)) {
       *err = why;
       return r;
     }
