@@ -262,27 +262,50 @@ seal (struct vault_run_writer *w, const char *folder, struct job *job,
 
 /*--- All of it --------------------------------------------------------------*/
 
+static int
+refuse_encrypted (struct vault *vault, struct err *err)
+{
+  return err_set (err, -EACCES, "%s: the vault is encrypted, and there is no "
+                  "key (NBI-125)", store_name (vault_store (vault)));
+}
+
+/* What vault.json would say, from the header of any generation, whatever disk
+ * it is of (§13): the newest that opens.
+ */
+static int
+ask_generations (struct vault *vault, struct vault_view *view,
+                 struct nbi_header *h, struct err *err)
+{
+  for (size_t n = vault_view_runs (view)->len; n-- > 0; ) {
+    struct vault_opened any;
+    bool encrypted;
+
+    if (vault_view_open (view, n, true, &any, NULL, NULL) < 0)
+      continue;
+    encrypted = nbi_encrypted (generation_header (any.gen));
+    memcpy (h->vault, generation_header (any.gen)->vault, UUID_SIZE);
+    vault_opened_close (&any);
+    return encrypted ? refuse_encrypted (vault, err) : 0;
+  }
+  return err_set (err, -EINVAL, "%s: which vault this is, is lost, and there "
+                  "is no generation that says it",
+                  store_name (vault_store (vault)));
+}
+
 /* NBI-125, and which vault it is. */
 static int
-set_vault (struct vault *vault, const struct vault_opened *base,
-           struct nbi_header *h, struct err *err)
+set_vault (struct vault *vault, struct vault_view *view,
+           const struct vault_opened *base, struct nbi_header *h,
+           struct err *err)
 {
   const struct vault_about *about = vault_about (vault);
-  const struct nbi_header *before = base->gen != NULL
-    ? generation_header (base->gen) : NULL;
 
   if ((about != NULL && about->encryption != 0) ||
-      (before != NULL && nbi_encrypted (before)))
-    return err_set (err, -EACCES, "%s: the vault is encrypted, and there is no "
-                    "key (NBI-125)", store_name (vault_store (vault)));
-  if (about != NULL)
-    memcpy (h->vault, about->uuid, UUID_SIZE);
-  else if (before != NULL)
-    memcpy (h->vault, before->vault, UUID_SIZE);
-  else
-    return err_set (err, -EINVAL, "%s: which vault this is, is lost, and there"
-                    " is no generation of ‘%s’ that says it",
-                    store_name (vault_store (vault)), h->name);
+      (base->gen != NULL && nbi_encrypted (generation_header (base->gen))))
+    return refuse_encrypted (vault, err);
+  if (about == NULL)
+    return ask_generations (vault, view, h, err);
+  memcpy (h->vault, about->uuid, UUID_SIZE);
   return 0;
 }
 
@@ -410,7 +433,7 @@ back_up (struct vault_run_writer *w, struct vault_view *view,
   *lost = false;
   r = find_base (w, view, &index, &base, report, err);
   if (r == 0)
-    r = set_vault (w->vault, &base, h, err);
+    r = set_vault (w->vault, view, &base, h, err);
   if (r == 0)
     r = set_chunk_size (&base, h, err);
   if (r == 0)

@@ -34,7 +34,7 @@ read_about (struct vault *v, struct report *report, struct err *err)
   if (r == 0) {
     r = vault_about_decode (json, len, &v->about, err);
     v->has_about = r == 0;
-    return r;
+    return r < 0 ? err_in (err, "vault/" VAULT_JSON) : 0;
   }
   if (r != -ENOENT)
     return r;

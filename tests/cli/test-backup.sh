@@ -307,6 +307,20 @@ as_raw lost/web got.raw
 cmp got.raw web2.img
 rm -r lost
 
+# What vault.json said is in each generation: a disk that is new finds it in
+# those of others.
+cp -a vault lost
+rm -r lost/vault
+nbdimage backup --name=new web2.img lost 2>err
+contains err 'vault.json is lost'
+nbdimage verify lost
+rm -r lost
+cp -a vault lost
+echo '{' >lost/vault/vault.json
+refuses nbdimage generations lost
+contains "$tmp/refused" 'vault/vault.json'
+rm -r lost
+
 # One generation is damaged, the others are not.
 bad=$(find vault/files -name "win.*" -type d)
 bad=$(find "$bad" -name '*.nbi')
