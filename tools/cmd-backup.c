@@ -160,7 +160,8 @@ fill_header (struct backup_command *b, struct err *err)
     return err_set (err, -EINVAL, "the disk has 0 bytes: there is nothing to "
                     "back up");
   if (b->name == NULL)
-    r = backup_source_disk_name (b->source, &b->manifest, &name, err);
+    r = backup_source_disk_name (b->source, &b->disk, &b->manifest, &name,
+                                 err);
   if (r < 0)
     return r;
   snprintf (h->name, sizeof h->name, "%s", b->name ? b->name : name);

@@ -120,6 +120,16 @@ nbdimage backup --everything --single=nbd.nbi --name=far \
     "nbd+unix:///?socket=$tmp/none" 2>err && fail "there is no server"
 [ ! -e nbd.nbi ]
 
+# Exports of one server are different disks.
+for pair in "one?socket=SOCK one" "a/two.img?socket=SOCK a_two.img" \
+            "?socket=SOCK srv"; do
+    read -r uri name <<<"$pair"
+    rm -f srv.sock nbd.nbi
+    nbdkit -U "$tmp/srv.sock" memory 1M --run "nbdimage backup --json \
+        --single=nbd.nbi 'nbd+unix:///${uri/SOCK/$tmp\/srv.sock}'" >report
+    same "name of $uri" "$(jq -r .disk report)" "$name"
+done
+
 # --- sectors that can't be read
 
 cat >bad.sh <<'SH'

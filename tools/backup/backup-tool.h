@@ -31,17 +31,23 @@ int backup_source_open (const char *name, const struct image_options *options,
 void backup_source_close (struct backup_source *source);
 
 /* The name that the disk has in backups unless another is given: of a device
- * the host's and its serial number, of anything else that of its file, without
- * its ending.  For free().  -EINVAL if that is none: NBI-20.
+ * the host's and its serial number, and which partition it is, if it is one;
+ * of an export of an NBD server that of the export, and of anything else that
+ * of its file, without its ending.  For free().
  */
-int backup_source_disk_name (const char *name, const struct manifest *m,
-                             char **out, struct err *err);
+int backup_source_disk_name (const char *name,
+                             const struct backup_source *source,
+                             const struct manifest *m, char **out,
+                             struct err *err);
 
 /*--- device.c: disks of this machine ----------------------------------------*/
 
 /* What the kernel knows about the device, if it is one. */
 int backup_device_describe (struct block *disk, struct manifest *m,
                             struct err *err);
+
+/* The number of the partition that it is; 0: it is none. */
+unsigned backup_device_partition (struct block *disk);
 
 /* Is it, a part of it, or what is made of these (LVM, encryption, RAID),
  * mounted for writing, or swapped to?  -EBUSY.  Of a file system of several

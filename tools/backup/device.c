@@ -85,6 +85,23 @@ backup_device_describe (struct block *disk, struct manifest *m,
   return 0;
 }
 
+unsigned
+backup_device_partition (struct block *disk)
+{
+  struct device device;
+  char path[256];
+  unsigned n = 0;
+
+  if (!device_of (disk, &device))
+    return 0;
+  snprintf (path, sizeof path, "/sys/dev/block/%u:%u/partition", device.major,
+            device.minor);
+
+  CLEANUP_FCLOSE FILE *fp = fopen (path, "re");
+
+  return fp != NULL && fscanf (fp, "%u", &n) == 1 ? n : 0;
+}
+
 /*--- Is it still? -----------------------------------------------------------*/
 
 /* Is that what a file of /sys says: "MAJOR:MINOR"? */

@@ -80,7 +80,7 @@ backup_source_close (struct backup_source *source)
 
 /*--- Its name in backups ----------------------------------------------------*/
 
-/* Of a URI the export, of a path the file, without its ending. */
+/* Without its ending. */
 static char *
 name_of_file (const char *name)
 {
@@ -93,18 +93,45 @@ name_of_file (const char *name)
   return base;
 }
 
-int
-backup_source_disk_name (const char *name, const struct manifest *m,
-                         char **out, struct err *err)
+/* Two exports of one server are two disks.  Where the export has no name, what
+ * is left of the URI has: the socket or the host.
+ */
+static char *
+name_of_uri (const char *uri)
 {
-  char *text = NULL;
+  const char *path = strstr (uri, "://") + 3;
+  size_t len;
 
-  if (m->source_serial != NULL && m->host != NULL) {
-    if (asprintf (&text, "%s-%s", m->host, m->source_serial) < 0)
-      text = NULL;
-  }
+  path += strcspn (path, "/?#");
+  path += *path == '/';
+  len = strcspn (path, "?#");
+  return len > 0 ? strndup (path, len) : name_of_file (uri);
+}
+
+/* A partition has the serial number of its disk. */
+static char *
+name_of_device (const struct backup_source *source, const struct manifest *m)
+{
+  unsigned n = backup_device_partition (image_block (source->img));
+  char *text;
+  int r = n == 0 ? asprintf (&text, "%s-%s", m->host, m->source_serial)
+    : asprintf (&text, "%s-%s-part%u", m->host, m->source_serial, n);
+
+  return r < 0 ? NULL : text;
+}
+
+int
+backup_source_disk_name (const char *name, const struct backup_source *source,
+                         const struct manifest *m, char **out,
+                         struct err *err)
+{
+  char *text;
+
+  if (m->source_serial != NULL && m->host != NULL)
+    text = name_of_device (source, m);
   else
-    text = name_of_file (name);
+    text = block_nbd_is_uri (name) && uri_has_scheme (name)
+      ? name_of_uri (name) : name_of_file (name);
   if (text == NULL)
     return err_nomem (err);
   for (char *p = text; *p != '\0'; ++p)
