@@ -42,6 +42,9 @@ struct map {
 
   uint32_t *uses;               /* of each file of the list */
   uint32_t next_range;          /* that ends behind where we are */
+
+  uint64_t bad_off, bad_len;    /* bytes of the disk not told yet; len 0: none */
+  struct err bad;               /* what is wrong with all of them */
 };
 
 static int
@@ -64,16 +67,38 @@ is_finding (int r)
 }
 
 static int
+tell_bad (struct map *m, struct err *err)
+{
+  uint64_t len = m->bad_len;
+
+  m->bad_len = 0;
+  return len == 0 ? 0 : tell (m, "nbi-map", m->bad_off, len, &m->bad, err);
+}
+
+/* A file that is missing is the same sentence for each of its chunks: those
+ * behind each other are told as one.
+ */
+static int
 tell_chunk (struct map *m, uint64_t c, int r, const struct err *what,
             struct err *err)
 {
+  uint64_t off = c * m->h->chunk_size, len = nbi_chunk_len (m->h, c);
+
   if (!is_finding (r)) {
     if (err != NULL)
       *err = *what;
     return r;
   }
-  return tell (m, "nbi-map", c * m->h->chunk_size, nbi_chunk_len (m->h, c),
-               what, err);
+  if (m->bad_len > 0 && m->bad_off + m->bad_len == off &&
+      strcmp (m->bad.msg, what->msg) == 0) {
+    m->bad_len += len;
+    return 0;
+  }
+  r = tell_bad (m, err);
+  m->bad_off = off;
+  m->bad_len = len;
+  m->bad = *what;
+  return r;
 }
 
 /*--- Hashes -----------------------------------------------------------------*/
@@ -406,6 +431,8 @@ verify_generation (struct generation *gen, struct file_reader *last,
   job_start (v->job, "checking the map", m.h->disk_size);
   for (uint64_t page = 0; r == 0 && page < nbi_nr_pages (m.h); ++page)
     r = check_page (&m, page, err);
+  if (r == 0)
+    r = tell_bad (&m, err);
   if (r == 0)
     r = check_uses (&m, err);
   if (r == 0)

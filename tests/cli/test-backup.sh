@@ -317,6 +317,21 @@ as_raw lost/web got.raw
 cmp got.raw web2.img
 rm -r lost
 
+# A file that is missing is told once for what is side by side, not for each
+# chunk.
+head -c 4M /dev/urandom >full.img
+nbdimage backup --init full.img small
+bad=$(find small/files -name '*.nbi')
+dd if=junk of=full.img bs=64k seek=9 conv=notrunc status=none
+nbdimage backup full.img small
+rm "$bad"
+status=0
+nbdimage verify --json small >out || status=$?
+same "exit status" "$status" 3
+same "findings" "$(jq -c '[.findings[].sentence | match ("NBI-1[0-9]*").string]
+                          ' out)" '["NBI-133","NBI-131","NBI-131"]'
+rm -r small
+
 # What vault.json said is in each generation: a disk that is new finds it in
 # those of others.
 cp -a vault lost
