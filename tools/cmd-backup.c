@@ -260,9 +260,10 @@ show_result (const struct backup_command *b)
 
 /*--- The work ---------------------------------------------------------------*/
 
+/* in_vault: what is said of the vault, not of the disk. */
 static int
-back_up (struct backup_command *b, struct report *report, struct job *job,
-         struct err *err)
+back_up (struct backup_command *b, struct report *report,
+         struct report *in_vault, struct job *job, struct err *err)
 {
   const struct survey_options survey = {
     .sector_size = b->options.header.logical, .everything = b->everything,
@@ -277,7 +278,7 @@ back_up (struct backup_command *b, struct report *report, struct job *job,
   b->options.manifest = &b->manifest;
   return b->vault != NULL
     ? backup_to_vault (b->disk.disk, &b->options, b->vault, b->init,
-                       &b->result, report, job, err)
+                       &b->result, in_vault, job, err)
     : backup_to_file (b->disk.disk, &b->options, b->single, &b->result.backup,
                       job, err);
 }
@@ -286,6 +287,7 @@ static int
 backup (struct backup_command *b)
 {
   CLEANUP_REPORT struct report report = REPORT_INIT;
+  CLEANUP_REPORT struct report in_vault = REPORT_INIT;
   struct err err = ERR_INIT;
   struct job job = JOB_INIT;
   struct progress *progress = NULL;
@@ -302,9 +304,10 @@ backup (struct backup_command *b)
     return tool_fail (b->source, &err);
   r = progress_start (&job, b->mode, b->source, &progress, &err);
   if (r == 0)
-    r = back_up (b, &report, &job, &err);
+    r = back_up (b, &report, &in_vault, &job, &err);
   progress_stop (progress);
   tool_warnings (b->source, &report);
+  tool_warnings (b->vault, &in_vault);
   return r < 0 ? tool_fail (NULL, &err) : show_result (b);
 }
 

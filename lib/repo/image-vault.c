@@ -47,7 +47,8 @@ cut_name (const char *name, struct parts *parts, struct err *err)
 }
 
 /* A folder with files/ in it is a vault (§13), and anything that has that
- * name itself wins.
+ * name itself wins; but a folder is no image, and disks may be called like
+ * those of the vault.
  */
 static bool
 may_be_one (const char *name)
@@ -57,7 +58,7 @@ may_be_one (const char *name)
   struct stat st;
 
   if (slash == NULL || slash[1] == '\0' || slash[1] == '@' ||
-      lstat (name, &st) == 0 ||
+      (lstat (name, &st) == 0 && !S_ISDIR (st.st_mode)) ||
       asprintf (&files, "%.*s/files", (int) (slash - name), name) < 0)
     return false;
   return lstat (files, &st) == 0 && S_ISDIR (st.st_mode);

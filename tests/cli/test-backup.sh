@@ -332,6 +332,17 @@ same "findings" "$(jq -c '[.findings[].sentence | match ("NBI-1[0-9]*").string]
                           ' out)" '["NBI-133","NBI-131","NBI-131"]'
 rm -r small
 
+# A disk may be called like a folder of the vault.
+nbdimage backup --init --name=files full.img small
+nbdimage info --json small/files >info
+same disk "$(jq -r '.. | .disk? // empty' info)" files
+same size "$(jq .size info)" "$(stat -c %s full.img)"
+# What is said of the vault has the vault's name.
+rm -r small/vault
+nbdimage backup --name=files full.img small 2>err
+contains err 'warning: small: '
+rm -r small
+
 # What vault.json said is in each generation: a disk that is new finds it in
 # those of others.
 cp -a vault lost
