@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "lib/base/size.h"
 #include "lib/repo/manifest.h"
@@ -28,7 +29,8 @@ struct generations {
   struct store *store;
   struct vault *vault;
   struct vault_view *view;
-  json_t *list;                 /* with --json */
+  json_t *list;                 /* what --json prints */
+  json_t *newest;               /* of each disk: its time */
   bool damaged;                 /* one of them is */
 };
 
@@ -113,7 +115,26 @@ show (struct generations *g, const struct vault_run *run,
   else
     print (&e);
   manifest_destroy (&e.m);
+  if (r == 0 && json_object_set_new (g->newest, e.h->name,
+                                     json_integer ((json_int_t) e.h->time)) < 0)
+    r = err_nomem (err);
   return r;
+}
+
+/* Who only reads the vault can't ask for its time: ours has to do. */
+static void
+warn_ahead (struct generations *g, struct report *report)
+{
+  const char *name;
+  json_t *time_of;
+  uint64_t now = (uint64_t) time (NULL);
+
+  json_object_foreach (g->newest, name, time_of) {
+    uint64_t t = (uint64_t) json_integer_value (time_of);
+
+    if (t > now + VAULT_AHEAD)
+      vault_warn_ahead (report, name, t);
+  }
 }
 
 /* One that can't be opened is named, and the others are listed. */
@@ -162,13 +183,16 @@ generations (struct generations *g)
   struct err err = ERR_INIT;
   int r = open_vault (g, &report, &err), status;
 
-  if (r == 0 && g->json && (g->list = json_array ()) == NULL)
+  if (r == 0 && ((g->list = json_array ()) == NULL ||
+                 (g->newest = json_object ()) == NULL))
     r = err_nomem (&err);
   if (r == 0 && !g->json)
     printf ("%-16s  %10s  %10s  %10s  %10s  %s\n", "GENERATION", "SIZE",
             "DATA", "NEW", "STORED", "DISK");
   if (r == 0)
     r = list (g, &report, &err);
+  if (r == 0)
+    warn_ahead (g, &report);
   tool_warnings (g->path, &report);
   if (r < 0)
     return tool_fail (g->path, &err);
@@ -190,6 +214,7 @@ run (int argc, char *argv[])
   g.disk = argc - first == 2 ? argv[first + 1] : NULL;
   status = generations (&g);
   json_decref (g.list);
+  json_decref (g.newest);
   vault_view_free (g.view);
   vault_close (g.vault);
   generation_caches_destroy (&g.caches);

@@ -27,6 +27,7 @@ struct vault_run_writer {
   struct backup_options *options;
   struct lease_hold *hold;      /* NULL: none is held */
   uint64_t after;               /* the generation's time is later */
+  struct report *report;
   struct store_file *file;      /* that is being written */
 };
 
@@ -333,6 +334,8 @@ set_time (struct vault_run_writer *w, const struct vault_opened *base)
   if (base->gen != NULL)
     w->after = max_u64 (w->after, generation_header (base->gen)->time);
   h->time = (uint64_t) lease_time (w->hold);
+  if (w->after > h->time + VAULT_AHEAD)
+    vault_warn_ahead (w->report, h->name, w->after);
   if (h->time <= w->after)
     h->time = w->after + 1;
 }
@@ -343,7 +346,7 @@ set_time (struct vault_run_writer *w, const struct vault_opened *base)
  */
 static int
 find_base (struct vault_run_writer *w, struct vault_view *view, size_t *index,
-           struct vault_opened *base, struct report *report, struct err *err)
+           struct vault_opened *base, struct err *err)
 {
   const struct vault_runs *runs = vault_view_runs (view);
 
@@ -352,12 +355,12 @@ find_base (struct vault_run_writer *w, struct vault_view *view, size_t *index,
   for (;;) {
     struct err why = ERR_INIT;
     int r = vault_view_before (view, *index, w->options->header.name, index,
-                               report, &why);
+                               w->report, &why);
 
     if (r == -ENOENT)
       return 0;
     if (r == 0)
-      r = vault_view_open (view, *index, false, base, report, &why);
+      r = vault_view_open (view, *index, false, base, w->report, &why);
     if (r == 0)
       return 0;
     if (r == -ENOENT)           /* dropped meanwhile */
@@ -367,7 +370,7 @@ find_base (struct vault_run_writer *w, struct vault_view *view, size_t *index,
         *err = why;
       return r;
     }
-    report_warn (report, "%s; this backup does not build on it", why.msg);
+    report_warn (w->report, "%s; this backup does not build on it", why.msg);
     w->after = max_u64 (w->after, runs->ptr[*index].time);
   }
 }
@@ -423,7 +426,7 @@ try_with (struct vault_run_writer *w, struct vault_view *view, size_t index,
 static int
 back_up (struct vault_run_writer *w, struct vault_view *view,
          struct block *disk, struct vault_backup_result *result,
-         struct report *report, bool *lost, struct job *job, struct err *err)
+         bool *lost, struct job *job, struct err *err)
 {
   struct nbi_header *h = &w->options->header;
   struct vault_opened base = { NULL, NULL };
@@ -431,7 +434,7 @@ back_up (struct vault_run_writer *w, struct vault_view *view,
   int r;
 
   *lost = false;
-  r = find_base (w, view, &index, &base, report, err);
+  r = find_base (w, view, &index, &base, err);
   if (r == 0)
     r = set_vault (w->vault, view, &base, h, err);
   if (r == 0)
@@ -452,7 +455,7 @@ vault_backup (struct vault *vault, struct block *disk,
 {
   struct vault_run_writer w = {
     .sink = { write_file }, .vault = vault, .store = vault_store (vault),
-    .options = options,
+    .options = options, .report = report,
   };
   uint32_t chunk_size = options->header.chunk_size;
   bool lost;
@@ -465,7 +468,7 @@ vault_backup (struct vault *vault, struct block *disk,
     r = vault_view_new (vault, caches, &view, err);
     if (r < 0)
       return r;
-    r = back_up (&w, view, disk, result, report, &lost, job, err);
+    r = back_up (&w, view, disk, result, &lost, job, err);
     vault_view_free (view);
   } while (r == 0 && lost);
   return r;

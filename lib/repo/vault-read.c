@@ -409,3 +409,14 @@ vault_view_find (struct vault_view *view, const char *disk_name,
     : err_set (err, -EINVAL, "%zu generations of ‘%s’ begin with ‘%s’", nr,
                disk_name, which);
 }
+
+void
+vault_warn_ahead (struct report *report, const char *disk_name, uint64_t time)
+{
+  char text[VAULT_TIME_SIZE];
+
+  vault_time_to_string (time, text);
+  report_warn (report, "the newest generation of ‘%s’, %s, is more than a day "
+               "later than it is now: some clock was or is wrong, and those "
+               "that follow are counted from there", disk_name, text);
+}

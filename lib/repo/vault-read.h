@@ -74,4 +74,12 @@ int vault_view_find (struct vault_view *view, const char *disk_name,
                      const char *which, size_t *i, struct report *report,
                      struct err *err);
 
+#define VAULT_AHEAD 86400       /* seconds */
+
+/* What is said of a newest generation that is more than VAULT_AHEAD later than
+ * the store's time (§13, "Time").
+ */
+void vault_warn_ahead (struct report *report, const char *disk_name,
+                       uint64_t time);
+
 #endif /* NBDIMAGE_REPO_VAULT_READ_H */

@@ -664,6 +664,14 @@ store_model_advance (struct store_model *m, unsigned n)
 }
 
 void
+store_model_set_back (struct store_model *m, unsigned n)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+
+  m->now -= n * REPO_SECOND;
+}
+
+void
 store_model_set_time (struct store_model *m, const char *name, int64_t time)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);

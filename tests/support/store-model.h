@@ -37,6 +37,9 @@ struct store *store_model_client (struct store_model *model, unsigned lag,
 int64_t store_model_time (struct store_model *model);
 void store_model_advance (struct store_model *model, unsigned seconds);
 
+/* Its clock is set back: not for those who sleep by store_model_clock. */
+void store_model_set_back (struct store_model *model, unsigned seconds);
+
 /* The time of modification of a file or folder: a clock that was wrong. */
 void store_model_set_time (struct store_model *model, const char *name,
                            int64_t time);

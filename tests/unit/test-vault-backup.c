@@ -41,6 +41,7 @@ struct trial {
   struct version versions[MAX_VERSIONS];
   size_t nr;
   uint8_t bytes[DISK_SIZE];     /* of the disk as it is now */
+  struct report report;         /* what backups said */
 };
 
 static void
@@ -65,6 +66,7 @@ static void
 trial_end (struct trial *t)
 {
   store_model_free (t->model);
+  report_free (&t->report);
 }
 
 static void
@@ -107,7 +109,7 @@ back_up (struct trial *t, struct store *store, const char *name,
   memcpy (version->bytes, t->bytes, DISK_SIZE);
   r = vault_open (store, VAULT_WRITE, &vault, NULL, err);
   if (r == 0)
-    r = vault_backup (vault, block, &options, &caches, result, NULL, NULL,
+    r = vault_backup (vault, block, &options, &caches, result, &t->report, NULL,
                       err);
   /* Also of what failed: it may be in the vault. */
   memcpy (version->run, options.header.run, UUID_SIZE);
@@ -375,6 +377,34 @@ test_base_unreadable (void **state)
   free (t);
 }
 
+/* The store's clock was days ahead, and is set right: what follows is later
+ * than what there is, and it is said.
+ */
+static void
+test_clock_set_back (void **state)
+{
+  struct trial *t = malloc (sizeof *t);
+  struct vault_backup_result one, two;
+
+  (void) state;
+  trial_init (t, 6);
+  store_model_advance (t->model, 3 * 86400);
+  back_up_well (t, "disk", &one);
+  store_model_set_back (t->model, 86000);
+  back_up_well (t, "disk", &two);
+  assert_true (two.has_base);
+  assert_int_equal (two.time, one.time + 1);
+  assert_int_equal (t->report.lines.len, 0);
+  store_model_set_back (t->model, 86400);
+  back_up_well (t, "disk", &two);
+  assert_int_equal (two.time, one.time + 2);
+  assert_int_equal (t->report.lines.len, 1);
+  assert_non_null (strstr (t->report.lines.ptr[0], "more than a day later"));
+  check_vault (t);
+  trial_end (t);
+  free (t);
+}
+
 static void
 test_killed (void **state)
 {
@@ -457,6 +487,7 @@ main (void)
     cmocka_unit_test (test_generations),
     cmocka_unit_test (test_found_by_name),
     cmocka_unit_test (test_base_unreadable),
+    cmocka_unit_test (test_clock_set_back),
     cmocka_unit_test (test_killed),
     cmocka_unit_test (test_fails),
     cmocka_unit_test (test_answer_lost),
