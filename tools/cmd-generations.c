@@ -164,6 +164,22 @@ list (struct generations *g, struct report *report, struct err *err)
   return 0;
 }
 
+struct naming {
+  struct generations *g;
+  struct report *report;
+};
+
+static int
+tell_name (void *opaque, const struct err *what, struct err *err)
+{
+  const struct naming *n = opaque;
+
+  (void) err;
+  n->g->damaged = true;
+  report_warn (n->report, "%s", what->msg);
+  return 0;
+}
+
 static int
 open_vault (struct generations *g, struct report *report, struct err *err)
 {
@@ -181,6 +197,7 @@ generations (struct generations *g)
 {
   CLEANUP_REPORT struct report report = REPORT_INIT;
   struct err err = ERR_INIT;
+  struct naming naming = { g, &report };
   int r = open_vault (g, &report, &err), status;
 
   if (r == 0 && ((g->list = json_array ()) == NULL ||
@@ -191,6 +208,8 @@ generations (struct generations *g)
             "DATA", "NEW", "STORED", "DISK");
   if (r == 0)
     r = list (g, &report, &err);
+  if (r == 0)
+    r = vault_view_names (g->view, tell_name, &naming, &err);
   if (r == 0)
     warn_ahead (g, &report);
   tool_warnings (g->path, &report);

@@ -81,6 +81,38 @@ vault_view_runs (const struct vault_view *view)
   return &view->runs;
 }
 
+struct naming {
+  int (*found) (void *opaque, const struct err *what, struct err *err);
+  void *opaque;
+};
+
+static int
+look_at_name (void *opaque, const struct store_entry *entry, struct err *err)
+{
+  const struct naming *n = opaque;
+  struct err what = ERR_INIT;
+  struct vault_name name;
+
+  vault_name_parse (entry->name, &name);
+  if (name.kind != VAULT_NAME_RUN || entry->kind == STORE_FOLDER)
+    return 0;
+  nbi_refuse (&what, 132, "files/%s is called like a generation, and is no "
+              "folder", entry->name);
+  return n->found (n->opaque, &what, err);
+}
+
+int
+vault_view_names (struct vault_view *view,
+                  int (*found) (void *opaque, const struct err *what,
+                                struct err *err),
+                  void *opaque, struct err *err)
+{
+  struct naming naming = { found, opaque };
+
+  return store_list (vault_store (view->vault), "files", look_at_name, &naming,
+                     err);
+}
+
 /*--- Files ------------------------------------------------------------------*/
 
 static int

@@ -24,6 +24,14 @@ void vault_view_free (struct vault_view *view);         /* NULL is fine */
 /* The runs in it, in the order of their times. */
 const struct vault_runs *vault_view_runs (const struct vault_view *view);
 
+/* What is called like a run in files/ and is no folder, as a link to one, is
+ * overlooked by all readers: found is called for each (NBI-132).
+ */
+int vault_view_names (struct vault_view *view,
+                      int (*found) (void *opaque, const struct err *what,
+                                    struct err *err),
+                      void *opaque, struct err *err);
+
 /* One of them, opened. */
 struct vault_opened {
   struct file_reader *last;     /* the file that it ends in */

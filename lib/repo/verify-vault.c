@@ -97,6 +97,12 @@ check_run (struct all *a, size_t i, struct err *err)
   return r;
 }
 
+static int
+tell_name (void *opaque, const struct err *what, struct err *err)
+{
+  return tell_or_fail (opaque, what->code, "nbi-name", what, err);
+}
+
 int
 verify_vault (struct vault *vault, const struct generation_caches *caches,
               const struct verify *v, struct verify_vault_result *result,
@@ -108,6 +114,8 @@ verify_vault (struct vault *vault, const struct generation_caches *caches,
   int r = vault_view_new (vault, caches, &a.view, err);
 
   *result = (struct verify_vault_result) { 0, 0, 0 };
+  if (r == 0)
+    r = vault_view_names (a.view, tell_name, &a, err);
   for (size_t i = 0; r == 0 && i < vault_view_runs (a.view)->len; ++i)
     r = check_run (&a, i, err);
   vault_view_free (a.view);

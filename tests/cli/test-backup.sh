@@ -343,6 +343,20 @@ nbdimage backup --name=files full.img small 2>err
 contains err 'warning: small: '
 rm -r small
 
+# A generation that was moved away, with a link to it, is overlooked by all that
+# reads; it is told.
+cp -a vault lost
+run=$(basename lost/files/web."$first".*)
+mv "lost/files/$run" moved
+ln -s ../../moved "lost/files/$run"
+for command in generations verify; do
+    status=0
+    nbdimage $command lost >out 2>&1 || status=$?
+    same "exit status of $command" "$status" 3
+    contains out 'NBI-132'
+done
+rm -r lost moved
+
 # What vault.json said is in each generation: a disk that is new finds it in
 # those of others.
 cp -a vault lost
