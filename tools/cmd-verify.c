@@ -144,6 +144,9 @@ verify (struct verify_command *v)
     r = work (v, &report, &job, &err);
   progress_stop (progress);
   tool_warnings (v->path, &report);
+  if (r == -ENOTDIR)
+    err_set (&err, r, "is no folder, and so no vault; nbdimage check looks at "
+             "one image");
   return r < 0 ? tool_fail (v->path, &err) : show_result (v);
 }
 

@@ -357,6 +357,14 @@ for command in generations verify; do
 done
 rm -r lost moved
 
+# What is no vault is said to be none, and named once.
+status=0
+nbdimage verify used.nbi 2>err || status=$?
+same "exit status" "$status" 1
+contains err 'nbdimage check'
+refuses nbdimage backup ext4.img ext4.img
+same "names" "$(grep 'the folder' "$tmp/refused" | grep -o ext4.img | wc -l)" 1
+
 # What vault.json said is in each generation: a disk that is new finds it in
 # those of others.
 cp -a vault lost

@@ -3,6 +3,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "lib/repo/store-local.h"
@@ -35,9 +36,11 @@ backup_open_vault (const char *path, bool init, struct store **store,
     r = vault_open (*store, VAULT_WRITE, vault, report, err);
   if (r == 0)
     return 0;
-  err_in (err, "%s", path);
-  return r == -ENOENT && !init
-    ? err_set (err, r, "%s: there is no vault; --init makes one", path) : r;
+  if (r == -ENOENT && !init)
+    return err_set (err, r, "%s: there is no vault; --init makes one", path);
+  /* Some of it has the name already. */
+  return err != NULL && strncmp (err->msg, path, strlen (path)) == 0 ? r
+    : err_in (err, "%s", path);
 }
 
 int
