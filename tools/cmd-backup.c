@@ -104,6 +104,22 @@ parse_codec (struct backup_command *b)
                          "zstd, zstd:LEVEL or none", codec);
 }
 
+/* nbi_name_is_right wants it as the header has it, with zeros behind it. */
+static void
+check_name (struct backup_command *b)
+{
+  char *name = b->options.header.name;
+
+  if (b->name == NULL)
+    return;
+  if (strlen (b->name) < NBI_NAME_SIZE)
+    strcpy (name, b->name);
+  if (!nbi_name_is_right (name))
+    command_usage_error (&command_backup, "‘%s’ is no name for a disk: 1 to "
+                         "255 bytes of UTF-8 without ‘/’, ‘@’ and control "
+                         "characters, and not . or ..", b->name);
+}
+
 static void
 check (struct backup_command *b)
 {
@@ -131,13 +147,7 @@ check (struct backup_command *b)
   if (progress_mode_parse (b->progress, &b->mode, &err) < 0 ||
       image_options_from_values (&b->image, &b->from, &err) < 0)
     command_usage_error (&command_backup, "%s", err.msg);
-  if (b->name != NULL &&
-      (b->name[0] == '\0' || strpbrk (b->name, "/@") != NULL ||
-       strcmp (b->name, ".") == 0 || strcmp (b->name, "..") == 0 ||
-       strlen (b->name) >= NBI_NAME_SIZE))
-    command_usage_error (&command_backup, "‘%s’ is no name for a disk: 1 to "
-                         "255 bytes without ‘/’ and ‘@’, and not . or ..",
-                         b->name);
+  check_name (b);
   b->options.threads = b->threads;
 }
 

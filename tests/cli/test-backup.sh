@@ -192,7 +192,8 @@ refuses nbdimage backup --single=no/folder/x.nbi ext4.img
 refuses nbdimage backup --single=x.nbi --format=raw empty.img
 [ ! -e x.nbi ]
 for wrong in --codec=gzip --codec=zstd:0 --codec=zstd:20 --chunk-size=8K \
-             --chunk-size=96K --chunk-size=2M --name=a/b --name=.. --name=; do
+             --chunk-size=96K --chunk-size=2M --name=a/b --name=.. --name= \
+             --name=$'a\nb' --name=$'\xff'; do
     status=0
     nbdimage backup --single=x.nbi "$wrong" ext4.img 2>err || status=$?
     same "status of $wrong" "$status" 2
