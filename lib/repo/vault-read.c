@@ -325,8 +325,10 @@ vault_is_damage (int r)
   return r == -EBADMSG || r == -ENOTSUP || r == -EIO;
 }
 
-/* Does that folder have a generation of the disk?  1, 0, or why it can't be
- * known.
+enum { OTHER, OF_DISK, DAMAGED };
+
+/* Does that folder have a generation of the disk?  DAMAGED, which is told:
+ * nobody knows; or why it can't be found out.
  */
 static int
 is_of_disk (struct vault_view *view, size_t i, const char *disk_name,
@@ -341,41 +343,61 @@ is_of_disk (struct vault_view *view, size_t i, const char *disk_name,
 
   vault_hint (disk_name, hint);
   if (strcmp (run->disk, hint) != 0)
-    return 0;
+    return OTHER;
   folder_path (path, run->folder);
   r = vault_look_in (view->vault, path, 0, &names, &why);
   if (r < 0)
     err_in (&why, "%s", path);
   else if (names.dropped)
-    return 0;
+    return OTHER;
   else
     r = open_last (view, run, &names, &last, report, &why);
   if (r == -ENOENT)             /* pruned meanwhile */
-    return 0;
+    return OTHER;
   if (r == -EBADMSG || r == -ENOTSUP) {
     report_warn (report, "%s", why.msg);
-    return 0;
+    return DAMAGED;
   }
   if (r < 0) {
     if (err != NULL)
       *err = why;
     return r;
   }
-  r = strcmp (file_reader_header (last)->name, disk_name) == 0;
+  r = strcmp (file_reader_header (last)->name, disk_name) == 0 ? OF_DISK
+    : OTHER;
   file_reader_unref (last);
   return r;
+}
+
+/* Whoever wanted the newest shall know that it is perhaps another. */
+static void
+warn_older (struct report *report, const char *disk_name, uint64_t time)
+{
+  char text[VAULT_TIME_SIZE];
+
+  vault_time_to_string (time, text);
+  report_warn (report, "the newest generation of ‘%s’ that can be read is %s",
+               disk_name, text);
 }
 
 int
 vault_view_before (struct vault_view *view, size_t end, const char *disk_name,
                    size_t *i, struct report *report, struct err *err)
 {
+  bool damaged = false;
+
   for (size_t n = end; n-- > 0; ) {
     int r = is_of_disk (view, n, disk_name, report, err);
 
     *i = n;
-    if (r != 0)
-      return r < 0 ? r : 0;
+    if (r < 0)
+      return r;
+    damaged |= r == DAMAGED;
+    if (r == OF_DISK) {
+      if (damaged)
+        warn_older (report, disk_name, view->runs.ptr[n].time);
+      return 0;
+    }
   }
   return err_set (err, -ENOENT, "the vault has no generation of ‘%s’",
                   disk_name);
@@ -427,9 +449,10 @@ vault_view_find (struct vault_view *view, const char *disk_name,
     r = is_of_disk (view, n, disk_name, report, err);
     if (r < 0)
       return r;
-    nr += (size_t) r;
-    if (r > 0)
+    if (r == OF_DISK) {
       found = n;
+      ++nr;
+    }
   }
   if (nr == 1) {
     *i = found;

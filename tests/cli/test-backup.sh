@@ -344,6 +344,16 @@ nbdimage backup --name=files full.img small 2>err
 contains err 'warning: small: '
 rm -r small
 
+# The newest generation is damaged, and VAULT/DISK an older one: that is said.
+cp -a vault lost
+run=$(find lost/files -name 'web.*' | sort | tail -1)
+truncate -s 0 "$run"/*.root.nbi
+nbdimage convert lost/web -O raw got2.raw 2>err
+second=$(jq -r '[.[] | select (.disk == "web")][1].generation' list)
+contains err "that can be read is $second"
+cmp got2.raw web2.img
+rm -r lost
+
 # A generation that was moved away, with a link to it, is overlooked by all that
 # reads; it is told.
 cp -a vault lost
