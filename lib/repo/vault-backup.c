@@ -277,7 +277,7 @@ static int
 ask_generations (struct vault *vault, struct vault_view *view,
                  struct nbi_header *h, struct err *err)
 {
-  for (size_t n = vault_view_runs (view)->len; n-- > 0; ) {
+  for (size_t n = vault_view_runs (view)->len; n-- > 0;) {
     struct vault_opened any;
     bool encrypted;
 

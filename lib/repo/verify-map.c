@@ -43,7 +43,7 @@ struct map {
   uint32_t *uses;               /* of each file of the list */
   uint32_t next_range;          /* that ends behind where we are */
 
-  uint64_t bad_off, bad_len;    /* bytes of the disk not told yet; len 0: none */
+  uint64_t bad_off, bad_len;    /* of the disk, not told yet; len 0: none */
   struct err bad;               /* what is wrong with all of them */
 };
 
