@@ -151,8 +151,9 @@ open_file (struct vault_view *view, const char *folder,
   snprintf (path, sizeof path, "files/%s/%s", folder,
             vault_name_nbi (name, file->uuid, file->edition, file->root));
   r = store_open (vault_store (view->vault), path, &block, err);
-  if (r == 0)
-    r = file_reader_open (block, view->caches->sheets, &reader, report, err);
+  if (r < 0)
+    return r;
+  r = file_reader_open (block, view->caches->sheets, &reader, report, err);
   if (r < 0)
     return err_in (err, "%s", path);
   h = file_reader_header (reader);
@@ -346,11 +347,9 @@ is_of_disk (struct vault_view *view, size_t i, const char *disk_name,
     return OTHER;
   folder_path (path, run->folder);
   r = vault_look_in (view->vault, path, 0, &names, &why);
-  if (r < 0)
-    err_in (&why, "%s", path);
-  else if (names.dropped)
+  if (r == 0 && names.dropped)
     return OTHER;
-  else
+  if (r == 0)
     r = open_last (view, run, &names, &last, report, &why);
   if (r == -ENOENT)             /* pruned meanwhile */
     return OTHER;

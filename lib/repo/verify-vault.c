@@ -17,7 +17,9 @@ struct all {
   struct report *report;
 };
 
-/* About something that could not be opened. */
+/* About something that could not be opened.  What nobody lets us read (EACCES)
+ * may be whole: that ends it.
+ */
 static int
 tell_or_fail (struct all *a, int r, const char *kind, const struct err *what,
               struct err *err)
@@ -26,7 +28,7 @@ tell_or_fail (struct all *a, int r, const char *kind, const struct err *what,
     .kind = kind, .off = VERIFY_NOWHERE, .what = what,
   };
 
-  if (r == -EBADMSG || r == -ENOTSUP || r == -EIO || r == -EACCES)
+  if (vault_is_damage (r))
     return a->v->found (a->v->opaque, NULL, &finding, err);
   if (err != NULL)
     *err = *what;

@@ -20,6 +20,7 @@
 
 #include "lib/block/memory.h"
 #include "lib/repo/vault-backup.h"
+#include "lib/repo/verify-vault.h"
 #include "tests/support/rng.h"
 #include "tests/support/store-faulty.h"
 #include "tests/support/store-model.h"
@@ -377,6 +378,62 @@ test_base_unreadable (void **state)
   free (t);
 }
 
+static int
+count_finding (void *opaque, struct file_reader *file,
+               const struct verify_finding *finding, struct err *err)
+{
+  (void) file;
+  (void) finding;
+  (void) err;
+  ++*(unsigned *) opaque;
+  return 0;
+}
+
+/* The first opening fails: how many findings there are. */
+static unsigned
+verify_with (struct trial *t, int code, int expected)
+{
+  struct store *store = store_model_client (t->model, 0, true);
+  struct store *faulty = store_faulty_new (store);
+  struct store_fault fault = {
+    .kind = STORE_FAULT_ONCE, .ops = STORE_OP_OPEN, .at = 1, .code = code,
+  };
+  struct generation_caches caches;
+  struct verify_vault_result result;
+  struct vault *vault;
+  unsigned nr = 0;
+  const struct verify verify = {
+    .data = true, .found = count_finding, .opaque = &nr,
+  };
+
+  assert_int_equal (generation_caches_init (&caches, 1 << 20, NULL), 0);
+  assert_int_equal (vault_open (faulty, 0, &vault, NULL, NULL), 0);
+  store_faulty_set (faulty, &fault);
+  assert_int_equal (verify_vault (vault, &caches, &verify, &result, NULL,
+                                  NULL), expected);
+  vault_close (vault);
+  generation_caches_destroy (&caches);
+  store_close (faulty);
+  store_close (store);
+  return nr;
+}
+
+/* What can't be read is damaged; what we may not read is not known to be. */
+static void
+test_verify_fails (void **state)
+{
+  struct trial *t = malloc (sizeof *t);
+  struct vault_backup_result result;
+
+  (void) state;
+  trial_init (t, 7);
+  back_up_well (t, "disk", &result);
+  assert_int_equal (verify_with (t, -EIO, 0), 1);
+  assert_int_equal (verify_with (t, -EACCES, -EACCES), 0);
+  trial_end (t);
+  free (t);
+}
+
 /* The store's clock was days ahead, and is set right: what follows is later
  * than what there is, and it is said.
  */
@@ -488,6 +545,7 @@ main (void)
     cmocka_unit_test (test_found_by_name),
     cmocka_unit_test (test_base_unreadable),
     cmocka_unit_test (test_clock_set_back),
+    cmocka_unit_test (test_verify_fails),
     cmocka_unit_test (test_killed),
     cmocka_unit_test (test_fails),
     cmocka_unit_test (test_answer_lost),
