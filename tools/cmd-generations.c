@@ -32,6 +32,7 @@ struct generations {
   json_t *list;                 /* what --json prints */
   json_t *newest;               /* of each disk: its time */
   bool damaged;                 /* one of them is */
+  bool any;                     /* one was listed */
 };
 
 static const struct option_spec generations_options[] = {
@@ -107,6 +108,7 @@ show (struct generations *g, const struct vault_run *run,
 
   if (g->disk != NULL && strcmp (g->disk, e.h->name) != 0)
     return 0;
+  g->any = true;
   r = manifest_read (json, len, e.h, &e.m, err);
   if (r < 0)
     return err_in (err, "%s: manifest", run->folder);
@@ -215,6 +217,10 @@ generations (struct generations *g)
   tool_warnings (g->path, &report);
   if (r < 0)
     return tool_fail (g->path, &err);
+  if (g->disk != NULL && !g->any) {
+    tool_error ("%s: the vault has no generation of ‘%s’", g->path, g->disk);
+    return g->damaged ? STATUS_DAMAGED : STATUS_FAILED;
+  }
   status = g->json ? output_json (json_incref (g->list)) : STATUS_DONE;
   return status == STATUS_DONE && g->damaged ? STATUS_DAMAGED : status;
 }

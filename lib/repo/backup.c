@@ -58,13 +58,16 @@ end_turn (struct backup *b, uint64_t end)
   pthread_cond_broadcast (&b->moved);
 }
 
+/* r counts, whatever err says: who waits is told by a code that is not 0. */
 static void
-fail (struct backup *b, const struct err *err)
+fail (struct backup *b, int r, const struct err *err)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&b->lock);
 
-  if (b->first.code == 0)
+  if (b->first.code == 0) {
     b->first = *err;
+    b->first.code = r;
+  }
   pthread_cond_broadcast (&b->moved);
 }
 
@@ -84,7 +87,7 @@ work (struct crew *crew, struct crew_member *me, struct err *err)
   if (r == 0)
     end_turn (b, me->range.off + me->range.len);
   else
-    fail (b, err);
+    fail (b, r, err);
   return r;
 }
 

@@ -268,6 +268,8 @@ for pair in "vault/web web2.img" "vault/web@latest web2.img" \
     cmp got.raw "$file"
 done
 refuses nbdimage info vault/none
+refuses nbdimage generations vault none
+contains "$tmp/refused" 'no generation of'
 refuses nbdimage info vault/web@2
 contains "$tmp/refused" '2 generations'
 refuses nbdimage backup --name=web --chunk-size=128K ext4.img vault
