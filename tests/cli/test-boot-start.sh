@@ -188,13 +188,15 @@ two_boots ()
 {
     local pids=() n i
 
+    # What the two before these said must not be taken for theirs.
+    rm -f "$tmp/args1" "$tmp/args2"
     for n in 1 2; do
         PATH=$tmp/fake:$PATH nbdimage boot --accel tcg "$tmp/disk.img" \
             >"$tmp/args$n" 2>"$tmp/err$n" &
         pids+=($!)
         cleanup_fn stop_pid "$!"
         for ((i = 0; i < 300; i++)); do
-            if grep -q '^running$' "$tmp/args$n"; then break; fi
+            if grep -qs '^running$' "$tmp/args$n"; then break; fi
             sleep 0.1
         done
         cp "$tmp/args$n" "$tmp/args"
