@@ -42,6 +42,8 @@ struct file_block {
   pthread_cond_t told;
   uint64_t nr_tellings;         /* that began, ever */
   struct telling *tellings;     /* that are under way */
+  uint64_t rounds_begun, rounds_ended;  /* of flushes; at most one is between */
+  pthread_cond_t round_ended[2];        /* odd and even ones */
   int flush_errno;              /* of the first that failed; 0: none */
   void (*on_loss) (void *opaque);       /* NULL: nobody has to know */
   void *on_loss_opaque;
@@ -73,6 +75,8 @@ file_close (struct block *b)
   close (file (b)->fd);
   pthread_mutex_destroy (&file (b)->lock);
   pthread_cond_destroy (&file (b)->told);
+  for (unsigned i = 0; i < 2; ++i)
+    pthread_cond_destroy (&file (b)->round_ended[i]);
 }
 
 static int
@@ -144,17 +148,45 @@ see_loss (struct file_block *f, bool wait, struct err *err)
   return errno ? err_sys (err, "writes were lost when they were flushed") : 0;
 }
 
-static int
-file_flush (struct block *b, struct err *err)
+/* A flush has to ask the kernel after it came.  So those that come while one
+ * is asking need not ask each by itself: they wait for that to end, and one of
+ * them asks for all.
+ */
+static void
+ask_for_all (struct file_block *f, uint64_t round)
 {
   struct telling t;
   int r;
 
-  begin_telling (file (b), &t);
+  pthread_mutex_unlock (&f->lock);
+  begin_telling (f, &t);
   do
-    r = fdatasync (file (b)->fd);
+    r = fdatasync (f->fd);
   while (r < 0 && errno == EINTR);
-  end_telling (file (b), &t, r < 0 ? errno : 0);
+  end_telling (f, &t, r < 0 ? errno : 0);
+  pthread_mutex_lock (&f->lock);
+  f->rounds_ended = round;
+  pthread_cond_broadcast (&f->round_ended[round % 2]);
+  pthread_cond_signal (&f->round_ended[(round + 1) % 2]);
+}
+
+static void
+wait_for_round (struct file_block *f)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&f->lock);
+  uint64_t mine = f->rounds_begun + 1;
+
+  while (f->rounds_ended < mine)
+    if (f->rounds_begun == f->rounds_ended)
+      ask_for_all (f, ++f->rounds_begun);
+    else
+      pthread_cond_wait (&f->round_ended[mine % 2], &f->lock);
+}
+
+static int
+file_flush (struct block *b, struct err *err)
+{
+  wait_for_round (file (b));
   return see_loss (file (b), true, err);
 }
 
@@ -424,6 +456,8 @@ block_file_from_fd (int fd, const char *name, unsigned flags,
   }
   pthread_mutex_init (&f->lock, NULL);
   pthread_cond_init (&f->told, NULL);
+  for (unsigned i = 0; i < 2; ++i)
+    pthread_cond_init (&f->round_ended[i], NULL);
   f->fd = fd;
   f->base.can_resize = S_ISREG (st.st_mode);
   f->can_punch = f->can_zero_range = f->can_seek_hole = true;

@@ -83,6 +83,7 @@ wait_for_first (void)
 }
 
 static double patience;         /* seconds */
+static unsigned nr_asked, nr_waiting;   /* atomic */
 
 int __wrap_fdatasync (int fd);
 
@@ -90,10 +91,22 @@ int
 __wrap_fdatasync (int fd)
 {
   (void) fd;
+  __atomic_add_fetch (&nr_asked, 1, __ATOMIC_RELAXED);
   if (!hold_up_first (patience) || first.result == 0)
     return 0;
   errno = first.result;
   return -1;
+}
+
+/* Of these only those in the flush of a file are replaced. */
+int __wrap_pthread_cond_wait (pthread_cond_t *cond, pthread_mutex_t *lock);
+int __real_pthread_cond_wait (pthread_cond_t *cond, pthread_mutex_t *lock);
+
+int
+__wrap_pthread_cond_wait (pthread_cond_t *cond, pthread_mutex_t *lock)
+{
+  __atomic_add_fetch (&nr_waiting, 1, __ATOMIC_RELAXED);
+  return __real_pthread_cond_wait (cond, lock);
 }
 
 ssize_t __wrap_pwritev2 (int fd, const struct iovec *iov, int nr, off_t off,
@@ -199,6 +212,37 @@ a_flush_beside_one_that_succeeds_does_so_too (void **state)
   block_unref (block);
 }
 
+#define NR_BESIDE 8
+
+/* None of them relies on the one under way, which may not know what they wrote,
+ * but they do not ask one after the other either.
+ */
+static void
+flushes_beside_one_share_the_next (void **state)
+{
+  struct block *block = new_file ();
+  pthread_t thread, beside[NR_BESIDE];
+
+  (void) state;
+  nr_asked = nr_waiting = 0;
+  thread = begin_first (flush, block, 0, 600);
+  nr_waiting = 0;
+  for (unsigned i = 0; i < NR_BESIDE; ++i)
+    assert_int_equal (pthread_create (&beside[i], NULL, flush, block), 0);
+  while (__atomic_load_n (&nr_waiting, __ATOMIC_RELAXED) < NR_BESIDE)
+    usleep (1000);
+  assert_int_equal (__atomic_load_n (&nr_asked, __ATOMIC_RELAXED), 1);
+  end_first (thread, false);
+  for (unsigned i = 0; i < NR_BESIDE; ++i) {
+    void *failed;
+
+    assert_int_equal (pthread_join (beside[i], &failed), 0);
+    assert_null (failed);
+  }
+  assert_int_equal (nr_asked, 2);
+  block_unref (block);
+}
+
 /* It would be as slow as a flush otherwise. */
 static void
 what_is_written_through_waits_for_no_flush (void **state)
@@ -241,6 +285,7 @@ main (void)
   const struct CMUnitTest tests[] = {
     cmocka_unit_test (no_flush_succeeds_beside_one_that_fails),
     cmocka_unit_test (a_flush_beside_one_that_succeeds_does_so_too),
+    cmocka_unit_test (flushes_beside_one_share_the_next),
     cmocka_unit_test (what_is_written_through_waits_for_no_flush),
     cmocka_unit_test (a_loss_is_told_before_anybody_knows),
   };
