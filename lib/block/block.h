@@ -31,6 +31,8 @@ struct block;
 #define BLOCK_FUA     1U        /* on stable storage when it returns */
 #define BLOCK_NO_HOLE 2U        /* zero: keep the space */
 #define BLOCK_FAST    4U        /* zero: -ENOTSUP unless faster than writing */
+#define BLOCK_DISCARD 8U        /* trim: what is read there afterwards may be
+                                   anything */
 
 /* Sizes in bytes that a block, or a disk in an image, prefers. */
 struct block_sizes {
@@ -76,7 +78,7 @@ int block_zero (struct block *block, uint64_t len, uint64_t off,
                 unsigned flags, struct err *err);
 
 /* The contents of the range are not needed any more.  A hint: what is read
- * there afterwards is the old bytes or zeros.
+ * there afterwards is the old bytes or zeros, unless BLOCK_DISCARD.
  */
 int block_trim (struct block *block, uint64_t len, uint64_t off,
                 unsigned flags, struct err *err);

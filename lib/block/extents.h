@@ -42,9 +42,13 @@ DEFINE_VECTOR (extent_vector, struct extent);
 struct extent_list {
   struct extent_vector v;
   size_t limit;                 /* most extents to collect; 0: no limit */
+  bool unallocated;             /* an image that was saved without what no
+                                   file system used names these ranges
+                                   EXTENT_UNALLOCATED, rather than the holes
+                                   that they read as */
 };
 
-#define EXTENT_LIST_INIT { VECTOR_INIT, 0 }
+#define EXTENT_LIST_INIT { VECTOR_INIT, 0, false }
 
 /* Append [off, off+len).  off is where the list ends, or anywhere in an
  * empty list; len 0 does nothing.  On a full list an extent that can't be

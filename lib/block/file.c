@@ -288,8 +288,19 @@ file_zero (struct block *b, uint64_t len, uint64_t off, unsigned flags,
   return r < 0 ? r : flush_if_fua (b, flags, err);
 }
 
+/* Only devices know the call, and of these not all.  A hint. */
+static void
+discard (int fd, uint64_t len, uint64_t off)
+{
+  uint64_t range[2] = { off, len };
+
+  while (ioctl (fd, BLKDISCARD, range) < 0 && errno == EINTR)
+    ;
+}
+
 /* On a device too a hole is punched rather than discarded: the kernel's
  * promise that it reads as zeros costs nothing where the device can do it.
+ * One that can't may still be able to discard.
  */
 static int
 file_trim (struct block *b, uint64_t len, uint64_t off, unsigned flags,
@@ -298,6 +309,8 @@ file_trim (struct block *b, uint64_t len, uint64_t off, unsigned flags,
   int r = try_fallocate (b, FALLOC_FL_PUNCH_HOLE, len, off,
                          &file (b)->can_punch, err);
 
+  if (r == 0 && flags & BLOCK_DISCARD)
+    discard (file (b)->fd, len, off);
   return r < 0 ? r : flush_if_fua (b, flags, err);
 }
 

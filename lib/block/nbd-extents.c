@@ -84,7 +84,7 @@ nbd_block_extents (struct block *b, uint64_t len, uint64_t off,
     uint64_t start = round_down (off, b->sizes.minimum);
     uint64_t stop = round_up (min_u64 (end, start + MAX_STATUS_REQUEST),
                               b->sizes.minimum);
-    CLEANUP_EXTENT_LIST struct extent_list got = { VECTOR_INIT, list->limit };
+    CLEANUP_EXTENT_LIST struct extent_list got = { .limit = list->limit };
     struct nbd_request req = { .n = n, .len = stop - start, .off = start,
                                .list = &got };
 

@@ -96,7 +96,7 @@ static int
 add_extents (const struct region *g, uint64_t len, uint64_t off,
              struct extent_list *list, struct err *err)
 {
-  CLEANUP_EXTENT_LIST struct extent_list inner = { VECTOR_INIT, list->limit };
+  CLEANUP_EXTENT_LIST struct extent_list inner = { .limit = list->limit };
   int r = block_extents (g->block, len, off - g->off + g->start, &inner, err);
 
   for (size_t i = 0; r == 0 && i < inner.v.len; ++i) {

@@ -70,7 +70,9 @@ static int
 window_extents (struct block *b, uint64_t len, uint64_t off,
                 struct extent_list *list, struct err *err)
 {
-  CLEANUP_EXTENT_LIST struct extent_list inner = { VECTOR_INIT, list->limit };
+  CLEANUP_EXTENT_LIST struct extent_list inner = {
+    .limit = list->limit, .unallocated = list->unallocated,
+  };
   int r;
 
   r = block_extents (window (b)->below, len, window (b)->start + off, &inner,

@@ -122,6 +122,22 @@ expect_zeros (struct block *b, uint8_t *buf, uint64_t piece, uint64_t len,
   return r;
 }
 
+/* What may be anything is not compared. */
+static void
+forget_unallocated (const struct crew *crew, struct crew_member *me)
+{
+  const struct copy_range *range = &me->range;
+
+  for (size_t i = 0; crew->ranges.unallocated && i < range->extents.len; ++i) {
+    const struct extent *e = &range->extents.ptr[i];
+
+    if (e->kind != EXTENT_UNALLOCATED)
+      continue;
+    memset (me->buffers[0] + (e->off - range->off), 0, (size_t) e->len);
+    memset (me->buffers[1] + (e->off - range->off), 0, (size_t) e->len);
+  }
+}
+
 static int
 compare_range (struct crew *crew, struct crew_member *me, struct err *err)
 {
@@ -130,6 +146,8 @@ compare_range (struct crew *crew, struct crew_member *me, struct err *err)
   uint64_t i, at;
   int r;
 
+  if (range->unallocated)
+    return 0;
   if (range->zero) {
     r = expect_zeros (c->b, me->buffers[1], crew->ranges.piece, range->len,
                       range->off, &at, crew->ranges.job, err);
@@ -141,6 +159,7 @@ compare_range (struct crew *crew, struct crew_member *me, struct err *err)
     r = crew_read (c->b, me->buffers[1], range->len, range->off, err);
   if (r < 0)
     return r;
+  forget_unallocated (crew, me);
   i = first_difference (me->buffers[0], me->buffers[1], range->len);
   return i < range->len ? found (crew, range->off + i) : 0;
 }
@@ -187,6 +206,7 @@ copy_compare (struct block *a, struct block *b, bool b_ends_in_zeros,
       .end = block_size (a),
       .piece = COPY_PIECE,
       .zero_max = ZERO_MAX,
+      .unallocated = options->skip_unallocated,
       .nr_slots = crew_threads (options),
       .job = options->job,
     },
@@ -194,11 +214,14 @@ copy_compare (struct block *a, struct block *b, bool b_ends_in_zeros,
   int r = check_sizes (a, b, block_size (a), err);
 
   if (r == 0)
-    r = copy_ranges_init (&crew.ranges, 0, err);
+    r = copy_ranges_init (&crew.ranges, options->start, err);
   if (r < 0)
     return r;
   job_start (options->job, "comparing", block_size (a));
-  r = crew_run (&crew, err);
+  r = job_advance (options->job, min_u64 (options->start, block_size (a)),
+                   err);
+  if (r == 0)
+    r = crew_run (&crew, err);
   copy_ranges_free (&crew.ranges);
   if (r == 0 && c.differs_at == COPY_SAME && b_ends_in_zeros)
     r = compare_end (a, b, &c.differs_at, options->job, err);

@@ -43,6 +43,7 @@ struct copy {
                                    there is none */
   uint32_t minimum;             /* of the target */
   uint64_t data;                /* atomic: bytes written */
+  uint64_t unallocated;         /* atomic: bytes */
   enum copy_side failed;        /* atomic: of the first error */
 
   bool in_checkpoint;           /* atomic; who set it has what follows */
@@ -167,6 +168,18 @@ write_zeros (struct copy *c, uint64_t len, uint64_t off, struct err *err)
   return r;
 }
 
+/* Whole units; a hint. */
+static void
+trim (struct copy *c, uint64_t len, uint64_t off)
+{
+  uint64_t end = round_down (min_u64 (off + len, c->tail), c->minimum);
+
+  __atomic_add_fetch (&c->unallocated, len, __ATOMIC_RELAXED);
+  off = round_up (off, c->minimum);
+  if (off < end)
+    block_trim (c->to, end - off, off, BLOCK_DISCARD, NULL);
+}
+
 /*--- A range ----------------------------------------------------------------*/
 
 /* Extents that lie side by side are read at once, whatever layer they are of:
@@ -180,7 +193,8 @@ read_run (struct crew *crew, struct crew_member *me, size_t *i,
   uint64_t off = v->ptr[*i].off, end = off;
   int r;
 
-  while (*i < v->len && !copy_kind_is_zero (v->ptr[*i].kind)) {
+  while (*i < v->len &&
+         !copy_ranges_skip_reading (&crew->ranges, v->ptr[*i].kind)) {
     end = v->ptr[*i].off + v->ptr[*i].len;
     ++*i;
   }
@@ -198,7 +212,7 @@ read_range (struct crew *crew, struct crew_member *me, struct err *err)
   for (size_t i = 0; r == 0 && i < v->len;) {
     const struct extent *e = &v->ptr[i];
 
-    if (copy_kind_is_zero (e->kind)) {
+    if (copy_ranges_skip_reading (&crew->ranges, e->kind)) {
       memset (me->buffers[0] + (e->off - me->range.off), 0, (size_t) e->len);
       i++;
     }
@@ -249,6 +263,10 @@ copy_range (struct crew *crew, struct crew_member *me, struct err *err)
   const uint8_t *buf = me->buffers[0];
   int r;
 
+  if (range->unallocated) {
+    trim (c, range->len, range->off);
+    return 0;
+  }
   if (range->zero)
     return write_zeros (c, range->len, range->off, err);
   r = read_range (crew, me, err);
@@ -381,6 +399,7 @@ set_up (struct copy *c, struct crew *crew, struct block *from,
   crew->ranges.end = size;
   crew->ranges.piece = crew_piece (options->unit);
   crew->ranges.zero_max = options->target_is_zero ? 0 : ZERO_MAX;
+  crew->ranges.unallocated = options->skip_unallocated;
   crew->ranges.nr_slots = crew_threads (options);
   crew->ranges.job = options->job;
 }
@@ -408,6 +427,7 @@ copy_disk (struct block *from, struct block *to,
   result->done = copy_ranges_finished (&crew.ranges);
   r = finish (&crew, r, err);
   result->data = c.data;
+  result->unallocated = c.unallocated;
   result->failed = r < 0 ? c.failed : COPY_NEITHER;
   copy_ranges_free (&crew.ranges);
   return r;

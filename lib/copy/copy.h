@@ -12,6 +12,10 @@
  *                                                    has them already
  *   data, 64 KiB of zeros    nothing is done         zeros
  *   other data               is written              is written
+ *   what no file system      (if skip_unallocated; otherwise it is what it
+ *   uses                     reads as) its pieces are trimmed, and what is
+ *                            read there afterwards may be anything; in pieces
+ *                            with other things it is zeros
  *
  * Holes and zeros of the source are not read.  What can't be read fails the
  * copy; nothing ever stands in for it.
@@ -60,6 +64,7 @@ struct copy_options {
                                    a multiple of the target's minimum size */
   bool target_is_zero;          /* it reads as zeros from start to the size
                                    of the source */
+  bool skip_unallocated;        /* EXTENT_UNALLOCATED may be anything */
   struct job *job;              /* NULL: nobody looks.  Phase "copying", and
                                    "flushing" at the end */
 
@@ -78,6 +83,7 @@ enum copy_side {
 
 struct copy_result {
   uint64_t data;                /* bytes that were written as data */
+  uint64_t unallocated;         /* bytes that were skipped as that */
   uint64_t done;                /* all in front of it was copied */
   enum copy_side failed;        /* who is to blame for an error */
 };
@@ -95,8 +101,9 @@ int copy_disk (struct block *from, struct block *to,
 /* Does all of `a` read as the beginning of `b`, which is not smaller, and
  * what b has behind as zeros, if b_ends_in_zeros?  Where both say zeros,
  * nothing is read.  *differs_at is COPY_SAME, or a byte that differs, at the
- * beginning of the disks rather than at their end.  Of options, threads and
- * job (phase "comparing") are used.
+ * beginning of the disks rather than at their end.  Of options, threads, start,
+ * skip_unallocated (what may be anything is not compared) and job (phase
+ * "comparing") are used.
  */
 int copy_compare (struct block *a, struct block *b, bool b_ends_in_zeros,
                   const struct copy_options *options, uint64_t *differs_at,

@@ -26,6 +26,7 @@
 #define FIRST_WINDOW (UINT64_C (128) << 20)
 #define MAX_WINDOW (UINT64_C (64) << 30)
 #define MAX_EXTENTS 4096        /* of one look */
+#define MAX_UNALLOCATED (UINT64_C (1) << 30)    /* handed out at once */
 
 #define NOTHING UINT64_MAX      /* under way */
 
@@ -58,10 +59,10 @@ copy_ranges_free (struct copy_ranges *r)
 /*--- Looking ahead ----------------------------------------------------------*/
 
 static bool
-has_only_zeros (const struct extent_list *list)
+has_only_zeros (const struct copy_ranges *r, const struct extent_list *list)
 {
   for (size_t i = 0; i < list->v.len; ++i)
-    if (!copy_kind_is_zero (list->v.ptr[i].kind))
+    if (!copy_ranges_skip_reading (r, list->v.ptr[i].kind))
       return false;
   return true;
 }
@@ -83,7 +84,7 @@ look (struct copy_ranges *r, struct extent_list *list, struct err *err)
     err_in (err, "%s: extents at offset %" PRIu64, block_name (r->from), off);
     return e;
   }
-  r->window = has_only_zeros (list) ? min_u64 (r->window * 2, MAX_WINDOW)
+  r->window = has_only_zeros (r, list) ? min_u64 (r->window * 2, MAX_WINDOW)
                                     : FIRST_WINDOW;
   return 0;
 }
@@ -123,7 +124,9 @@ keep_seen (struct copy_ranges *r, const struct extent_list *list,
 static int
 look_further (struct copy_ranges *r, struct err *err)
 {
-  CLEANUP_EXTENT_LIST struct extent_list list = { .limit = MAX_EXTENTS };
+  CLEANUP_EXTENT_LIST struct extent_list list = {
+    .limit = MAX_EXTENTS, .unallocated = r->unallocated,
+  };
   int e;
 
   if (r->scanning) {
@@ -150,20 +153,34 @@ piece_end (const struct copy_ranges *r)
   return min_u64 (round_down (r->pos, r->piece) + r->piece, r->end);
 }
 
-/* Where the zeros end that begin at pos, as far as was seen. */
+static bool
+is_zero (enum extent_kind kind)
+{
+  return copy_kind_is_zero (kind);
+}
+
+static bool
+is_unallocated (enum extent_kind kind)
+{
+  return kind == EXTENT_UNALLOCATED;
+}
+
+/* Where those of such a kind end that begin at pos, as far as was seen, and
+ * at the end of a piece.
+ */
 static uint64_t
-zeros_end (const struct copy_ranges *r)
+run_end (const struct copy_ranges *r, bool (*is) (enum extent_kind kind))
 {
   uint64_t end = r->pos;
 
   for (size_t i = r->first_seen; i < r->seen.len; ++i) {
     const struct extent *e = &r->seen.ptr[i];
 
-    if (!copy_kind_is_zero (e->kind))
+    if (!is (e->kind))
       break;
     end = e->off + e->len;
   }
-  return end;
+  return end == r->end ? end : round_down (end, r->piece);
 }
 
 static void
@@ -205,13 +222,13 @@ static int
 take (struct copy_ranges *r, unsigned slot, struct copy_range *range,
       struct err *err)
 {
-  uint64_t end = piece_end (r), zeros = zeros_end (r);
+  uint64_t end = piece_end (r), zeros = run_end (r, is_zero);
+  uint64_t unused = r->unallocated ? run_end (r, is_unallocated) : 0;
   int e;
 
-  if (zeros != r->end)
-    zeros = round_down (zeros, r->piece);
   range->off = r->pos;
   range->zero = zeros >= end;
+  range->unallocated = unused >= end;
   if (range->zero && r->zero_max == 0) {
     uint64_t n = zeros - r->pos;
 
@@ -221,8 +238,10 @@ take (struct copy_ranges *r, unsigned slot, struct copy_range *range,
   if (range->zero)
     end = min_u64 (zeros, round_down (r->pos, r->piece) +
                           max_u64 (r->zero_max, r->piece));
+  if (range->unallocated)
+    end = min_u64 (unused, round_down (r->pos, r->piece) + MAX_UNALLOCATED);
   range->len = end - range->off;
-  e = range->zero ? 0 : copy_extents (r, range, err);
+  e = range->zero || range->unallocated ? 0 : copy_extents (r, range, err);
   if (e < 0)
     return e;
   move_to (r, end);

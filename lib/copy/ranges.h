@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /* The ranges of a disk, handed out to threads in ascending order: pieces that
- * hold data, with the extents in them, and longer ranges of zeros.
+ * hold data, with the extents in them, and longer ranges of zeros, or of what
+ * no file system uses.
  *
  * Who finds nothing to take asks the disk for more extents, for everyone,
  * while the others wait; the lock is not held meanwhile.
@@ -20,7 +21,8 @@
 struct copy_range {
   uint64_t off, len;            /* bytes; len is not 0 */
   bool zero;                    /* all of it reads as zeros */
-  struct extent_vector extents; /* if not: what is in it, without gaps */
+  bool unallocated;             /* all of it is that; only if asked for */
+  struct extent_vector extents; /* neither: what is in it, without gaps */
 };
 
 struct copy_ranges {
@@ -31,6 +33,7 @@ struct copy_ranges {
                                    of this; a range of zeros does so, too */
   uint64_t zero_max;            /* the longest range of zeros; 0: they are
                                    skipped */
+  bool unallocated;             /* know what no file system uses apart */
   unsigned nr_slots;            /* threads */
   struct job *job;              /* advances over what is skipped */
 
@@ -74,6 +77,16 @@ static inline bool
 copy_kind_is_zero (enum extent_kind kind)
 {
   return kind == EXTENT_HOLE || kind == EXTENT_ZERO;
+}
+
+/* What is not allocated is not read either where it is known apart: in a
+ * piece with other things it is zeros.
+ */
+static inline bool
+copy_ranges_skip_reading (const struct copy_ranges *r, enum extent_kind kind)
+{
+  return copy_kind_is_zero (kind) ||
+    (r->unallocated && kind == EXTENT_UNALLOCATED);
 }
 
 #endif /* NBDIMAGE_COPY_RANGES_H */

@@ -273,7 +273,7 @@ allocated (struct block *block, uint64_t off, uint64_t len)
   uint64_t end = off + len, sum = 0;
 
   while (off < end) {
-    CLEANUP_EXTENT_LIST struct extent_list list = { VECTOR_INIT, 1000 };
+    CLEANUP_EXTENT_LIST struct extent_list list = { .limit = 1000 };
 
     if (block_extents (block, end - off, off, &list, NULL) < 0 ||
         list.v.len == 0)
@@ -380,7 +380,7 @@ read_data (struct check *check, struct image *img, struct err *err)
 
   job_start (check->job, "reading", size);
   while (r == 0 && off < size) {
-    CLEANUP_EXTENT_LIST struct extent_list list = { VECTOR_INIT, 1000 };
+    CLEANUP_EXTENT_LIST struct extent_list list = { .limit = 1000 };
     uint64_t end;
 
     /* Where nothing can be told, everything is data. */

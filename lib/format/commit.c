@@ -163,7 +163,7 @@ count_data (struct image *img, uint64_t *data, struct err *err)
   *data = 0;
   while (r == 0 && off < size) {
     CLEANUP_EXTENT_LIST struct extent_list list = {
-      VECTOR_INIT, EXTENTS_AT_ONCE
+      .limit = EXTENTS_AT_ONCE
     };
 
     r = img->ops->own_extents (img, size - off, off, &list, err);
@@ -273,7 +273,7 @@ commit_all (struct commit *c, struct err *err)
 
   while (r == 0 && off < size) {
     CLEANUP_EXTENT_LIST struct extent_list list = {
-      VECTOR_INIT, EXTENTS_AT_ONCE
+      .limit = EXTENTS_AT_ONCE
     };
 
     r = c->child->ops->own_extents (c->child, size - off, off, &list, err);

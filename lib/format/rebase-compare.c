@@ -82,7 +82,7 @@ compare_piece (const struct comparison *c, const struct crew_member *me,
 static uint64_t
 zeros_in_new (const struct comparison *c, uint64_t len, uint64_t off)
 {
-  CLEANUP_EXTENT_LIST struct extent_list list = { VECTOR_INIT, 1 };
+  CLEANUP_EXTENT_LIST struct extent_list list = { .limit = 1 };
   uint64_t size = c->new ? image_size (c->new) : 0;
 
   if (off >= size)
@@ -126,7 +126,7 @@ compare_range (struct crew *crew, struct crew_member *me, struct err *err)
 
   while (r == 0 && off < end) {
     CLEANUP_EXTENT_LIST struct extent_list list = {
-      VECTOR_INIT, EXTENTS_AT_ONCE
+      .limit = EXTENTS_AT_ONCE
     };
 
     r = img->ops->own_extents (img, end - off, off, &list, err);
@@ -230,7 +230,7 @@ has_all (struct image *img, uint64_t off, uint64_t end, bool *all,
   *all = true;
   while (r == 0 && *all && off < end) {
     CLEANUP_EXTENT_LIST struct extent_list list = {
-      VECTOR_INIT, EXTENTS_AT_ONCE
+      .limit = EXTENTS_AT_ONCE
     };
 
     r = img->ops->own_extents (img, end - off, off, &list, err);

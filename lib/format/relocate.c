@@ -13,7 +13,7 @@
 static uint64_t
 hole_at (struct block *block, uint64_t off, uint64_t len)
 {
-  CLEANUP_EXTENT_LIST struct extent_list list = { VECTOR_INIT, 1 };
+  CLEANUP_EXTENT_LIST struct extent_list list = { .limit = 1 };
 
   if (block_extents (block, len, off, &list, NULL) < 0 || list.v.len == 0 ||
       list.v.ptr[0].kind != EXTENT_HOLE)

@@ -297,7 +297,7 @@ compare_record (struct undo *u, struct block *block,
   int r = check_record (u, record, err);
 
   while (r == 0 && off < end) {
-    CLEANUP_EXTENT_LIST struct extent_list list = { VECTOR_INIT, 1000 };
+    CLEANUP_EXTENT_LIST struct extent_list list = { .limit = 1000 };
 
     if (!zeros_will_do (record))
       return compare_range (u, block, record, 0, end - off, err);

@@ -161,7 +161,7 @@ record_sparse (struct writer *w, const struct change *c, uint64_t len,
   int r = 0;
 
   while (r == 0 && off < end) {
-    CLEANUP_EXTENT_LIST struct extent_list list = { VECTOR_INIT, 1000 };
+    CLEANUP_EXTENT_LIST struct extent_list list = { .limit = 1000 };
 
     r = block_extents (w->block, end - off, off, &list, err);
     for (size_t i = 0; r == 0 && i < list.v.len; ++i) {

@@ -109,7 +109,7 @@ static int
 add_used (const struct chunk_source *s, uint64_t off, uint64_t end,
           struct extent_list *list, struct err *err)
 {
-  CLEANUP_EXTENT_LIST struct extent_list inner = { VECTOR_INIT, list->limit };
+  CLEANUP_EXTENT_LIST struct extent_list inner = { .limit = list->limit };
   uint64_t known;
   int r;
 
@@ -129,8 +129,7 @@ source_extents (struct block *b, uint64_t len, uint64_t off,
   const struct chunk_source *s = source (b);
   uint64_t end = off + len, from = round_down (off, s->chunk_size);
   uint64_t to = min_u64 (round_up (end, s->chunk_size), b->size);
-  CLEANUP_EXTENT_LIST struct extent_list rounded = { VECTOR_INIT,
-                                                     list->limit };
+  CLEANUP_EXTENT_LIST struct extent_list rounded = { .limit = list->limit };
   int r = 0;
 
   while (r == 0 && from < to && !extent_list_full (&rounded)) {

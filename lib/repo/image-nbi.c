@@ -151,15 +151,16 @@ nbi_extents (struct image *img, uint64_t len, uint64_t off,
 {
   struct nbi_image *nbi = img->state;
 
-  CLEANUP_EXTENT_LIST struct extent_list inner = { VECTOR_INIT, list->limit };
+  CLEANUP_EXTENT_LIST struct extent_list inner = { .limit = list->limit };
   int r = generation_extents (nbi->gen, len, off, &inner, err);
 
   /* What was not saved reads as zeros, and nothing of it is known. */
   for (size_t i = 0; r == 0 && i < inner.v.len; ++i) {
     const struct extent *e = &inner.v.ptr[i];
+    bool hole = e->kind == EXTENT_UNALLOCATED && !list->unallocated;
 
-    r = extent_list_add (list, e->off, e->len, e->kind == EXTENT_UNALLOCATED
-                         ? EXTENT_HOLE : e->kind, e->layer, err);
+    r = extent_list_add (list, e->off, e->len, hole ? EXTENT_HOLE : e->kind,
+                         e->layer, err);
   }
   return r;
 }

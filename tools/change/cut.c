@@ -96,7 +96,7 @@ look_at_rest (struct image *img, uint64_t off, uint64_t end, struct cut *cut,
   job_start (job, "checking", end - off);
   while (r == 0 && off < end && cut->is_zero) {
     CLEANUP_EXTENT_LIST struct extent_list list = {
-      VECTOR_INIT, EXTENTS_AT_ONCE
+      .limit = EXTENTS_AT_ONCE
     };
 
     r = image_extents (img, end - off, off, &list, err);

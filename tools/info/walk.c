@@ -65,7 +65,7 @@ walk_some (struct image *img, uint64_t len, struct walk *w, uint64_t *off,
            struct err *err)
 {
   CLEANUP_EXTENT_LIST struct extent_list list = {
-    VECTOR_INIT, EXTENTS_AT_ONCE
+    .limit = EXTENTS_AT_ONCE
   };
   const uint64_t end = *off + len;
   int r = image_extents (img, len, *off, &list, err);

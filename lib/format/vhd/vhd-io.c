@@ -180,7 +180,7 @@ static int
 fixed_extents (struct vhd_layer *layer, uint64_t len, uint64_t off,
                struct extent_list *list, struct err *err)
 {
-  CLEANUP_EXTENT_LIST struct extent_list inner = { VECTOR_INIT, list->limit };
+  CLEANUP_EXTENT_LIST struct extent_list inner = { .limit = list->limit };
   int r;
 
   r = block_extents (layer->block, len, off, &inner, err);
@@ -262,7 +262,7 @@ vhd_parents_are_zero (struct vhd_layer *layer, uint64_t len, uint64_t off,
   uint64_t end = off + len;
 
   for (*zero = true; *zero && off < end;) {
-    CLEANUP_EXTENT_LIST struct extent_list list = { VECTOR_INIT, 1 };
+    CLEANUP_EXTENT_LIST struct extent_list list = { .limit = 1 };
     uint64_t has = end - off;
     struct vhd_layer *next = next_layer (layer, off, &has);
     int r;

@@ -59,7 +59,7 @@ see_rest (struct vhd_edit *e, uint64_t off, uint64_t len, bool *zero,
   if (buf == NULL)
     return err_nomem (err);
   for (*zero = true; *zero && len > 0;) {
-    CLEANUP_EXTENT_LIST struct extent_list list = { VECTOR_INIT, 1 };
+    CLEANUP_EXTENT_LIST struct extent_list list = { .limit = 1 };
     uint64_t n = min_u64 (len, PIECE);
     int r = block_extents (e->block, len, off, &list, err);
 

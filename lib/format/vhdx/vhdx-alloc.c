@@ -278,7 +278,7 @@ vhdx_parent_is_zero (struct vhdx_layer *layer, uint64_t len, uint64_t off,
 
   *zero = true;
   while (*zero && off < end) {
-    CLEANUP_EXTENT_LIST struct extent_list list = { VECTOR_INIT, 16 };
+    CLEANUP_EXTENT_LIST struct extent_list list = { .limit = 16 };
     int r = vhdx_layer_extents (layer->parent, end - off, off, &list, err);
 
     if (r < 0)

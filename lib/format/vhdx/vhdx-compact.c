@@ -119,7 +119,7 @@ static int
 see_parents (struct scan *s, uint64_t index, uint64_t off, uint64_t len,
              bool *parents, struct err *err)
 {
-  CLEANUP_EXTENT_LIST struct extent_list list = { VECTOR_INIT, 2 };
+  CLEANUP_EXTENT_LIST struct extent_list list = { .limit = 2 };
   int r = 0;
 
   *parents = false;

@@ -210,7 +210,7 @@ static int
 extents_of_file (struct vhdx_layer *layer, const struct run *run,
                  uint64_t off, struct extent_list *list, struct err *err)
 {
-  CLEANUP_EXTENT_LIST struct extent_list inner = { VECTOR_INIT, list->limit };
+  CLEANUP_EXTENT_LIST struct extent_list inner = { .limit = list->limit };
   int r;
 
   if (!layer->metadata.is_fixed)
