@@ -42,21 +42,11 @@
 #define ROUNDING (16 * 255 * 512)
 #define LEGACY_BOOT 4           /* attribute bit 2 */
 
-struct gpt {
-  uint64_t lba;                 /* where it was read */
-  uint64_t other_lba, first_usable, last_usable, array_lba;
-  uint8_t guid[UUID_SIZE];
-  uint32_t nr_entries, entry_size, array_crc;
-  uint8_t *array;               /* owned */
-};
-
-static void
+void
 gpt_free (struct gpt *gpt)
 {
   free (gpt->array);
 }
-
-#define CLEANUP_GPT __attribute__ ((__cleanup__ (gpt_free)))
 
 static uint64_t
 last_lba (struct block *disk, uint32_t sector_size)
@@ -208,10 +198,9 @@ check_backup (struct block *disk, uint32_t sector_size,
   return 0;
 }
 
-/* Find a copy to use.  1: found; 0: none; negative: an error. */
-static int
-choose_copy (struct block *disk, uint32_t sector_size, struct gpt *g,
-             struct report *report, struct err *err)
+int
+gpt_choose_copy (struct block *disk, uint32_t sector_size, struct gpt *g,
+                 struct report *report, struct err *err)
 {
   struct err why1 = ERR_INIT, why2 = ERR_INIT;
   uint64_t last = last_lba (disk, sector_size);
@@ -296,7 +285,7 @@ gpt_read (struct block *disk, struct part_table *table, struct report *report,
   memset (&g, 0, sizeof g);
   if (block_size (disk) / table->sector_size < 3)
     return 0;
-  r = choose_copy (disk, table->sector_size, &g, report, err);
+  r = gpt_choose_copy (disk, table->sector_size, &g, report, err);
   if (r <= 0)
     return r;
   table->scheme = PART_GPT;

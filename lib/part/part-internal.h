@@ -36,6 +36,24 @@ int mbr_read (struct block *disk, const uint8_t mbr[MBR_SIZE],
 int gpt_read (struct block *disk, struct part_table *table,
               struct report *report, struct err *err);
 
+/* One copy of a GPT, as its header has it: all in sectors. */
+struct gpt {
+  uint64_t lba;                 /* where it was read */
+  uint64_t other_lba, first_usable, last_usable, array_lba;
+  uint8_t guid[UUID_SIZE];
+  uint32_t nr_entries, entry_size, array_crc;
+  uint8_t *array;               /* owned */
+};
+
+void gpt_free (struct gpt *gpt);
+#define CLEANUP_GPT __attribute__ ((__cleanup__ (gpt_free)))
+
+/* Find a copy to use.  1: found; 0: none; negative: an error.  The caller
+ * frees *g in any case.
+ */
+int gpt_choose_copy (struct block *disk, uint32_t sector_size, struct gpt *g,
+                     struct report *report, struct err *err);
+
 /* Append a partition that starts at sector `start` and has `sectors`, and
  * take over its strings.  One that is not inside the disk is reported and
  * freed instead: what is left of a partition that was cut off is not what
