@@ -470,7 +470,7 @@ neighbours_of_one_kind_are_one_extent (void **state)
 static void
 a_full_list_takes_no_more (void **state)
 {
-  CLEANUP_EXTENT_LIST struct extent_list list = { VECTOR_INIT, 2 };
+  CLEANUP_EXTENT_LIST struct extent_list list = { .limit = 2 };
   uint64_t off = 0;
 
   (void) state;

@@ -45,7 +45,7 @@ static void
 extents_said_twice_are_counted_once (void **state)
 {
   CLEANUP_BLOCK struct block *b = NULL;
-  CLEANUP_EXTENT_LIST struct extent_list list = { VECTOR_INIT, 1 };
+  CLEANUP_EXTENT_LIST struct extent_list list = { .limit = 1 };
 
   (void) state;
   hostile_start (serve_twice_said_extents);
@@ -124,7 +124,7 @@ serve_broken (int fd, unsigned nth)
 static void
 check_extents (struct block *b, uint64_t len, uint64_t off, size_t limit)
 {
-  CLEANUP_EXTENT_LIST struct extent_list list = { VECTOR_INIT, limit };
+  CLEANUP_EXTENT_LIST struct extent_list list = { .limit = limit };
   struct err err = ERR_INIT;
   uint64_t at = off;
 

@@ -104,7 +104,7 @@ extents_say_what_is_where (void **state)
 static void
 extents_stop_at_the_limit_and_within_the_range (void **state)
 {
-  struct extent_list list = { VECTOR_INIT, 2 };
+  struct extent_list list = { .limit = 2 };
   uint8_t bytes[SIZE];
   struct block *b = make (bytes);
 

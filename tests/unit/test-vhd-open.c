@@ -433,7 +433,7 @@ damage (struct vhd_maker *m, uint64_t *rnd)
 static void
 open_and_read_all (struct vhd_maker *m, const struct image_options *options)
 {
-  CLEANUP_EXTENT_LIST struct extent_list list = { VECTOR_INIT, 100 };
+  CLEANUP_EXTENT_LIST struct extent_list list = { .limit = 100 };
   CLEANUP_IMAGE_INFO struct image_info info = { 0 };
   CLEANUP_REPORT struct report report = REPORT_INIT;
   CLEANUP_IMAGE struct image *img = NULL;

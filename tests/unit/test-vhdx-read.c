@@ -230,7 +230,7 @@ extents_stop_at_their_limit (void **state)
   vhdx_maker_finish (m);
   img = open_made (m);
   for (size_t limit = 1; limit < 12; ++limit) {
-    CLEANUP_EXTENT_LIST struct extent_list list = { VECTOR_INIT, limit };
+    CLEANUP_EXTENT_LIST struct extent_list list = { .limit = limit };
 
     assert_int_equal (image_extents (img, 11 * MIB + 5, 7, &list, NULL), 0);
     assert_true (list.v.len >= limit && list.v.len <= limit + 1);
