@@ -22,6 +22,7 @@ extern const struct command command_info;
 extern const struct command command_rebase;
 extern const struct command command_repair;
 extern const struct command command_resize;
+extern const struct command command_restore;
 extern const struct command command_serve;
 extern const struct command command_verify;
 

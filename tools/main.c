@@ -37,6 +37,7 @@ static const struct command *const commands[] = {
   &command_rebase,
   &command_commit,
   &command_backup,
+  &command_restore,
   &command_generations,
   &command_verify,
 };

@@ -156,7 +156,7 @@ damage_write (const char *dir, const char *name,
 void
 damage_use (struct image *img)
 {
-  CLEANUP_EXTENT_LIST struct extent_list list = { VECTOR_INIT, 200 };
+  CLEANUP_EXTENT_LIST struct extent_list list = { .limit = 200 };
   CLEANUP_IMAGE_INFO struct image_info info = { 0 };
   uint64_t size = image_size (img);
   static char buf[16384];

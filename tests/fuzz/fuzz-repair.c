@@ -148,7 +148,7 @@ add_piece (struct image *img, uint64_t off, struct disk *disk)
 static struct disk
 read_disk (struct block *block, const struct image_options *options)
 {
-  CLEANUP_EXTENT_LIST struct extent_list list = { VECTOR_INIT, NR_SAMPLES };
+  CLEANUP_EXTENT_LIST struct extent_list list = { .limit = NR_SAMPLES };
   CLEANUP_IMAGE struct image *img = NULL;
   struct disk disk = { .opens = false };
 

@@ -23,11 +23,14 @@ requires_guest ()
         skip "the sanitizers are too slow in the guest"
 }
 
+# What QEMU gets besides: a script's disks, for example, after make_images.
+guest_qemu=()
+
 # in_guest SECONDS: outside, run this script in the guest and exit; inside,
 # go on.
 in_guest ()
 {
-    local seconds=$1 status=0
+    local seconds=$1 status=0 argument more=()
 
     if [ -n "${IN_VM:-}" ]; then
         images=$NBDIMAGE_GUEST_IMAGES
@@ -38,7 +41,10 @@ in_guest ()
     images=$tmp/images
     mkdir "$images"
     make_images
-    "$support/run-in-vm" -t "$seconds" -w "$images" \
+    for argument in "${guest_qemu[@]}"; do
+        more+=(-q "$argument")
+    done
+    "$support/run-in-vm" "${more[@]}" -t "$seconds" -w "$images" \
         -l "${abs_top_builddir}/tests/guest/$(basename "$0").console" \
         -e abs_top_srcdir -e abs_top_builddir -e NBDIMAGE_PLUGIN \
         -e "NBDIMAGE_GUEST_IMAGES=$images" -- "$BASH" "$(realpath "$0")" ||
