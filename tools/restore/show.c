@@ -55,6 +55,17 @@ say_disks (const struct restore_command *c, const struct change_options *o)
 
 /*--- The table --------------------------------------------------------------*/
 
+/* Characters of UTF-8, near enough to columns. */
+static size_t
+width (const char *text)
+{
+  size_t n = 0;
+
+  for (; *text != '\0'; ++text)
+    n += (*text & 0xc0) != 0x80;
+  return n;
+}
+
 /* Of a row: what, where from, how much, where to, and what is there. */
 static void
 put_row (const char *what, const char *size, const char *to, const char *room,
@@ -62,9 +73,13 @@ put_row (const char *what, const char *size, const char *to, const char *room,
 {
   printf ("    ");
   output_text (what);
-  for (size_t n = strlen (what); n < 28; ++n)
+  for (size_t n = width (what); n < 28; ++n)
     putchar (' ');
-  printf (" %10s  ->  %-14s %10s", size, to, room);
+  printf (" %10s  ->  ", size);
+  if (room[0] == '\0')
+    printf ("%s", to);
+  else
+    printf ("%-14s %10s", to, room);
   if (holds != NULL) {
     printf ("  ");
     output_text (holds);
