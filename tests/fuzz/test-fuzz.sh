@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 # In a build with --enable-fuzzing: libFuzzer on each target, from its corpus
-# on; $NBDIMAGE_FUZZ_SECONDS each, by default 15, or 600 when NBDIMAGE_LONG is
+# on; $NBDIMAGE_FUZZ_SECONDS each, by default 15, or 300 when NBDIMAGE_LONG is
 # set.  What it finds is in fuzz-TARGET-crash-* and so on in the build folder:
 # run the target with such a file to see it again.
 
@@ -14,7 +14,7 @@ cd "$abs_top_builddir"
 corpora=$abs_top_srcdir/tests/fuzz/corpus
 targets=$(cd "$corpora" && echo *)
 
-: "${NBDIMAGE_FUZZ_SECONDS:=${NBDIMAGE_LONG:+600}}"
+: "${NBDIMAGE_FUZZ_SECONDS:=${NBDIMAGE_LONG:+300}}"
 : "${NBDIMAGE_FUZZ_SECONDS:=15}"
 export NBDIMAGE_FUZZ_SECONDS corpora tmp
 
