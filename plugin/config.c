@@ -176,6 +176,8 @@ config_set (const char *key, const char *value)
     return add_file (value);
   if (strcmp (key, "dir") == 0)
     return set_folder (key, value, &config.folder);
+  if (strcmp (key, "vault") == 0)
+    return set_folder (key, value, &config.vault);
   if (strcmp (key, "format") == 0)
     return set_format (value);
   if (strcmp (key, "parent-path") == 0)
@@ -205,13 +207,26 @@ look_at_folder (void)
   return 0;
 }
 
+/* Of FILEs, a folder and a vault there is one. */
+static int
+check_what_is_served (void)
+{
+  if (config.files.len == 0 && config.folder == NULL && config.vault == NULL)
+    return plugin_error ("nothing to serve: give a FILE, dir=FOLDER, or "
+                         "vault=FOLDER");
+  if (config.files.len > 0 && (config.folder || config.vault))
+    return plugin_error ("FILE and %s= can't be used together",
+                         config.folder ? "dir" : "vault");
+  if (config.folder && config.vault)
+    return plugin_error ("dir= and vault= can't be used together");
+  return 0;
+}
+
 int
 config_complete (void)
 {
-  if (config.files.len == 0 && config.folder == NULL)
-    return plugin_error ("nothing to serve: give a FILE, or dir=FOLDER");
-  if (config.files.len > 0 && config.folder)
-    return plugin_error ("FILE and dir= can't be used together");
+  if (check_what_is_served () < 0)
+    return -1;
   if ((config.options.overlay || config.overlay_folder) &&
       config.files.len != 1)
     return plugin_error ("%s= is for one FILE",
@@ -219,7 +234,7 @@ config_complete (void)
   if (config.options.overlay && config.overlay_folder)
     return plugin_error ("overlay= and overlay-dir= can't be used together");
   /* A folder holds images of several formats, and other files. */
-  if (config.folder && config.options.format)
+  if ((config.folder || config.vault) && config.options.format)
     return plugin_error ("format= is for a FILE; the images in a folder are "
                          "recognised by their contents");
   return config.folder ? look_at_folder () : 0;
@@ -232,6 +247,7 @@ config_free (void)
     source_free (&config.files.ptr[i]);
   vector_free (&config.files);
   free (config.folder);
+  free (config.vault);
   free (config.overlay_folder);
   free ((char *) config.options.format);
   free ((char *) config.options.parent_path);

@@ -16,6 +16,7 @@ DEFINE_VECTOR (source_vector, struct source);
 struct config {
   struct source_vector files;   /* FILE…, in the order given */
   char *folder;                 /* dir=, absolute; NULL: not given */
+  char *vault;                  /* vault=, the same */
   char *overlay_folder;         /* overlay-dir=, the same */
   const char *overlay_format;   /* of what is made there; set when the image
                                    is known */
@@ -40,6 +41,8 @@ void config_free (void);
   "                           repeated, each is an export.\n"           \
   "dir=<FOLDER>               Serve the images in this folder, or the disk\n" \
   "                           and volumes of a WindowsImageBackup.\n"   \
+  "vault=<FOLDER>             Serve the generations in this vault of\n"  \
+  "                           backups, as DISK@TIME and DISK.\n"        \
   "format=<FORMAT>            The format of FILE, instead of finding out.\n" \
   "parent-path=<FOLDER>[:...] Where parents of differencing disks may lie\n" \
   "                           besides.\n"                               \

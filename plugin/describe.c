@@ -10,6 +10,7 @@
 
 #include "lib/base/size.h"
 #include "lib/base/text.h"
+#include "lib/repo/vault-names.h"
 #include "plugin/describe.h"
 
 /* "vhd" is written VHD, but raw is a word, and winbackup two. */
@@ -50,6 +51,17 @@ describe (const char *format, const char *size, const struct image_info *info,
 }
 
 char *
+describe_backup (uint64_t time, uint64_t size)
+{
+  char text[VAULT_TIME_SIZE], bytes[SIZE_STRING_SIZE];
+  char *line;
+
+  vault_time_to_string (time, text);
+  size_to_string (size, bytes);
+  return asprintf (&line, "backup of %s, %s", text, bytes) < 0 ? NULL : line;
+}
+
+char *
 describe_image (struct image *img)
 {
   CLEANUP_IMAGE_INFO struct image_info info = { .created = -1 };
@@ -60,6 +72,8 @@ describe_image (struct image *img)
   size_to_string (image_size (img), size);
   /* What can't be found out is left out. */
   (void) image_get_info (img, &info, NULL);
+  if (strcmp (image_format (img), "nbi") == 0 && info.created > 0)
+    return describe_backup ((uint64_t) info.created, image_size (img));
   describe (format, size, &info, line, sizeof line);
   return strdup (text_clean (line, clean, sizeof clean));
 }

@@ -13,4 +13,9 @@
 #define DESCRIPTION_SIZE 512
 char *describe_image (struct image *img);
 
+/* The same of a generation of a disk, of which time (seconds since 1970) and
+ * size (bytes) are known.
+ */
+char *describe_backup (uint64_t time, uint64_t size);
+
 #endif /* NBDIMAGE_PLUGIN_DESCRIBE_H */

@@ -9,7 +9,10 @@
  * The exports of FILEs are made at the start and stay.  Those in a folder
  * are made when a client names them and go with their last connection, and
  * so are those of overlays (clients.h); nothing of the client's name is used
- * before folder_name_ok, or clients_source, liked it.
+ * before folder_name_ok, vault_name_ok or clients_source liked it.
+ *
+ * The newest generation of a vault's disk may be another one for each client,
+ * so that each has an export of its own.
  */
 
 #include <config.h>
@@ -28,6 +31,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/text.h"
 #include "lib/format/overlay.h"
+#include "lib/repo/image-vault.h"
 #include "plugin/clients.h"
 #include "plugin/config.h"
 #include "plugin/describe.h"
@@ -35,6 +39,7 @@
 #include "plugin/folder.h"
 #include "plugin/report.h"
 #include "plugin/source.h"
+#include "plugin/vault.h"
 
 struct export {
   struct source source;         /* does not change */
@@ -178,10 +183,45 @@ find_or_make_in_folder (const char *name, struct export **out,
 }
 
 static int
+find_or_make_in_vault (const char *name, struct export **out, struct err *err)
+{
+  struct export *e = vault_name_follows (name) ? NULL : find (name);
+  struct source source;
+  int r;
+
+  if (e) {
+    e->refs++;
+    *out = e;
+    return 0;
+  }
+  r = source_in_vault (name, &source, err);
+  return r < 0 ? r : make_temporary (&source, out, err);
+}
+
+static int
+get_in_vault (const char *name, struct export **out, struct err *err)
+{
+  char clean[TEXT_NAME_SIZE];
+
+  if (name[0] == '\0')
+    return err_set (err, -ENOENT, "the client named no export, and in the "
+                    "vault is not exactly one disk");
+  if (!vault_name_ok (name))
+    return err_set (err, -ENOENT, "the client asked for ‘%s’, which can't be a "
+                    "generation in the vault: expected DISK, or "
+                    "DISK@GENERATION", text_clean (name, clean, sizeof clean));
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&registry_lock);
+  return find_or_make_in_vault (name, out, err);
+}
+
+static int
 get_export (const char *name, struct export **out, struct err *err)
 {
   char clean[TEXT_NAME_SIZE];
 
+  if (config.vault)
+    return get_in_vault (name, out, err);
   if (config.folder && !folder_name_ok (name))
     return name[0] == '\0'
       ? err_set (err, -ENOENT, "the client named no export, and in the folder "
@@ -297,7 +337,8 @@ stop_using (struct export *e)
    * have something to do to its file when it is closed, which must not wait
    * until somebody else has put other data there.
    */
-  if (r < 0 || e->source.in_folder || !e->identity.is_file ||
+  if (r < 0 || e->source.in_folder || e->source.in_vault ||
+      !e->identity.is_file ||
       image_writable (e->image)) {
     image_unref (e->image);
     e->image = NULL;
@@ -335,6 +376,8 @@ export_connect (const char *name, bool readonly, struct err *err)
   }
   conn->export = e;
   conn->name = e->source.name;
+  conn->is_one_state = !e->source.in_vault ||
+    !vault_name_follows (e->source.name);
   conn->description = describe_image (conn->image);
   set_description (e, conn->image);
   return conn;
@@ -379,6 +422,8 @@ exports_list (export_fn fn, void *opaque, struct err *err)
 
   if (config.folder)
     return folder_list (visit_item, &v, err);
+  if (config.vault)
+    return vault_list_exports (fn, opaque, err);
 
   {
     ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&registry_lock);
@@ -425,6 +470,8 @@ exports_only_name (void)
 {
   char *only = NULL;
 
+  if (config.vault)
+    return vault_only_disk ();
   /* A backup's disk comes first, if there is one; "disk" if it is the only
    * one.
    */
@@ -458,6 +505,9 @@ prepare_file (struct export *e)
   int r = source_open (&e->source, true, false, &img, reason, &report, &err);
 
   plugin_warnings (&e->said, &report);
+  if (r == -EISDIR && vault_images_is_one (e->source.path))
+    return plugin_error ("%s: is a vault; serve what is in it with "
+                         "vault=%s", e->source.shown, e->source.shown);
   if (r == -EISDIR)
     return plugin_error ("%s: is a folder; serve the images in it with "
                          "dir=%s", e->source.shown, e->source.shown);
@@ -543,6 +593,8 @@ prepare_folder (void)
 int
 exports_prepare (void)
 {
+  if (config.vault)
+    return vault_prepare ();
   return config.folder ? prepare_folder () : prepare_files ();
 }
 

@@ -25,6 +25,9 @@ struct connection {
                                    closed all the same */
   const char *name;             /* of the export, for messages */
   char *description;            /* NULL: out of memory */
+  bool is_one_state;            /* whoever opens this name gets the same disk,
+                                   now and later: several connections of one
+                                   client too */
 };
 
 /* Before nbdkit forks: open all that is to be served once, so that what is
@@ -46,8 +49,8 @@ typedef int (*export_fn) (void *opaque, const char *name,
                           const char *description);
 int exports_list (export_fn fn, void *opaque, struct err *err);
 
-/* The name of the only export, or of a backup's disk, for the caller to free;
- * NULL when there are none or several.
+/* The name of the only export, of a backup's disk, or of the only disk in a
+ * vault, for the caller to free; NULL when there are none or several.
  */
 char *exports_only_name (void);
 

@@ -16,6 +16,7 @@
 #include "plugin/folder.h"
 #include "plugin/io.h"
 #include "plugin/report.h"
+#include "plugin/vault.h"
 
 #if NBDKIT_VERSION_MAJOR == 1 && NBDKIT_VERSION_MINOR < 32
 #error "nbdkit 1.32 or later is needed"
@@ -36,6 +37,7 @@ plugin_unload (void)
 {
   exports_free ();
   folder_free ();
+  vault_free ();
   config_free ();
 }
 
@@ -88,7 +90,7 @@ plugin_list_exports (int readonly, int is_tls, struct nbdkit_exports *list)
   (void) is_tls;
   r = exports_list (add_export, list, &err);
   if (r < 0)
-    return plugin_fail (config.folder, &err);
+    return plugin_fail (config.folder ? config.folder : config.vault, &err);
   return r == 0 ? 0 : -1;
 }
 
@@ -121,6 +123,15 @@ always (void *handle)
 {
   (void) handle;
   return 1;
+}
+
+/* All connections share one image, and a flush is for the whole file; but the
+ * newest generation of a disk may be another one by the next connection.
+ */
+static int
+can_multi_conn (void *handle)
+{
+  return ((struct connection *) handle)->is_one_state;
 }
 
 static int
@@ -175,8 +186,7 @@ static struct nbdkit_plugin plugin = {
   .can_fua = fua_native,
   .can_extents = always,
   .can_cache = cache_native,
-  /* All connections share one image, and a flush is for the whole file. */
-  .can_multi_conn = always,
+  .can_multi_conn = can_multi_conn,
   .is_rotational = never,
 
   .pread = io_pread,

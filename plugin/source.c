@@ -21,6 +21,7 @@
 #include "plugin/config.h"
 #include "plugin/folder.h"
 #include "plugin/source.h"
+#include "plugin/vault.h"
 
 /*--- names -----------------------------------------------------------------*/
 
@@ -142,6 +143,20 @@ source_in_folder (const char *folder, const char *name,
   return 0;
 }
 
+int
+source_in_vault (const char *name, struct source *source, struct err *err)
+{
+  struct source s = { NULL };
+  int r = source_in_folder (config.vault, name, &s, err);
+
+  if (r < 0)
+    return r;
+  s.in_folder = false;
+  s.in_vault = true;
+  *source = s;
+  return 0;
+}
+
 void
 source_free (struct source *source)
 {
@@ -197,6 +212,8 @@ open_as (const struct source *source, bool writable, bool lock,
 {
   struct image_options options = config.options;
 
+  if (source->in_vault)
+    return vault_open_export (source->name, out, report, err);
   options.writable = writable;
   options.lock = lock;
   if (source->overlay)

@@ -22,6 +22,7 @@ struct source {
   char *overlay;                /* of one client; NULL: none */
   bool in_folder;               /* found in a folder, rather than given: it
                                    must be an image, no link to one */
+  bool in_vault;                /* a generation of the vault */
 };
 
 /* A FILE from the command line: a path, relative to where we are, or a URI.
@@ -34,6 +35,10 @@ int source_new (const char *file, struct source *source, struct err *err);
  */
 int source_in_folder (const char *folder, const char *name,
                       struct source *source, struct err *err);
+
+/* The export of that name of the vault; there need not be one. */
+int source_in_vault (const char *name, struct source *source,
+                     struct err *err);
 
 void source_free (struct source *source);
 

@@ -129,6 +129,8 @@ add_parameters (struct words *argv,
     r = words_add (argv, err, "file=%s", config->images[i]);
   if (config->folder && r == 0)
     r = words_add (argv, err, "dir=%s", config->folder);
+  if (config->vault && r == 0)
+    r = words_add (argv, err, "vault=%s", config->vault);
   if (config->throw_away && r == 0)
     r = words_add (argv, err, MAX_ASKED);
   for (size_t i = 0; config->parameters && config->parameters[i] && r == 0;
@@ -176,7 +178,8 @@ server_command (struct server *server, const struct server_config *config,
   struct words *argv = &server->argv;
   int r;
 
-  if (config->throw_away && (config->folder || config->nr_images > 1))
+  if (config->throw_away && (config->folder || config->vault ||
+                             config->nr_images > 1))
     return err_set (err, -EINVAL, "writes can be thrown away for one image "
                     "only, not for several or a folder: what a client wrote "
                     "to one would be read from the others");

@@ -26,12 +26,13 @@
 #define SERVER_DEFAULT_PORT "10809"
 
 struct server_config {
-  /* What is served: images (paths or NBD URIs), each an export, or a
-   * folder.
+  /* What is served: images (paths or NBD URIs), each an export, or a folder
+   * of images, or a vault.
    */
   const char *const *images;
   size_t nr_images;
   const char *folder;
+  const char *vault;
 
   /* Parameters for the plugin as they are, "format=vhd"; NULL-terminated;
    * NULL: none.

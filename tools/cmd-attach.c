@@ -22,7 +22,6 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/size.h"
 #include "lib/block/nbd.h"
-#include "lib/format/backup-folder.h"
 #include "tools/attach/connect.h"
 #include "tools/attach/device.h"
 #include "tools/attach/holders.h"
@@ -194,7 +193,7 @@ check_image (struct attach *a, struct err *err)
     return err_set (err, -ENOTSUP, "the kernel's NBD client does not speak "
                     "TLS");
   a->source = is_uri ? connection_uri_absolute (a->name)
-    : backup_folder_absolute (a->name);
+    : image_name_absolute (a->name);
   if (a->source == NULL)
     return err_set (err, -errno, "%s", strerror (errno));
   if (a->image.parent_path != NULL) {

@@ -19,6 +19,7 @@
 #include "tools/attach/state.h"
 #include "tools/attached-json.h"
 #include "tools/commands.h"
+#include "tools/image-options.h"
 #include "tools/output.h"
 #include "tools/report.h"
 
@@ -68,7 +69,7 @@ find_source (const char *name, unsigned *index, struct err *err)
   CLEANUP_ATTACHMENTS struct attachment_vector list = VECTOR_INIT;
   CLEANUP_FREE char *path =
     block_nbd_is_uri (name) ? connection_uri_absolute (name)
-    : realpath (name, NULL);
+    : image_name_absolute (name);
   const char *source = path != NULL ? path : name;
   const struct attachment *found = NULL;
   size_t i;

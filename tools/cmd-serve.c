@@ -3,8 +3,8 @@
 /* nbdimage serve: an NBD server until a signal ends it.
  *
  * The images are opened here once before nbdkit does, which gives the same
- * sentences and exit status as the other commands; a folder is opened by the
- * plugin alone, because what is in it changes.
+ * sentences and exit status as the other commands; a folder or a vault is
+ * opened by the plugin alone, because what is in it changes.
  */
 
 #include <config.h>
@@ -20,6 +20,7 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/size.h"
+#include "lib/repo/image-vault.h"
 #include "server/server.h"
 #include "tools/commands.h"
 #include "tools/exports.h"
@@ -42,7 +43,8 @@ struct serve {
   char *address;                /* out of --listen; owned */
   char *const *images;
   size_t nr_images;
-  bool is_folder;
+  bool is_folder;               /* of images, or a vault */
+  bool is_vault;
 };
 
 static const struct option_spec serve_options[] = {
@@ -136,12 +138,17 @@ parse (struct serve *s, int argc, char *argv[])
   s->images = argv + first;
   s->nr_images = (size_t) (argc - first);
   if (s->nr_images == 0)
-    command_usage_error (&command_serve, "expected images or a folder");
+    command_usage_error (&command_serve, "expected images, a folder "
+                         "or a vault");
   for (size_t i = 0; i < s->nr_images; ++i)
     if (is_folder (s->images[i]))
       s->is_folder = true;
   if (s->is_folder && s->nr_images > 1)
     command_usage_error (&command_serve, "a folder is served alone");
+  s->is_vault = s->is_folder && vault_images_is_one (s->images[0]);
+  if (s->is_vault && s->write)
+    command_usage_error (&command_serve, "what is in a vault never changes; "
+                         "serve one generation with --overlay");
   if (s->unix_socket && (s->listen || s->port))
     command_usage_error (&command_serve, "either --unix or --listen and "
                          "--port");
@@ -269,7 +276,7 @@ show_exports (const struct serve *s, const struct server *server,
     show_export (&exports->ptr[i], uri);
   }
   if (exports->len == 0) {
-    printf ("No image in ");
+    printf (s->is_vault ? "No generation in " : "No image in ");
     output_text (s->images[0]);
     printf (" can be served yet.\n");
   }
@@ -382,7 +389,9 @@ serve (const struct serve *s, const struct image_parameters *parameters,
   r = signal_fd = ending_signals (err);
   if (r < 0)
     return r;
-  if (s->is_folder)
+  if (s->is_vault)
+    config.vault = s->images[0];
+  else if (s->is_folder)
     config.folder = s->images[0];
   else {
     config.images = (const char *const *) s->images;
@@ -432,7 +441,7 @@ run (int argc, char *argv[])
 
 const struct command command_serve = {
   .name = "serve",
-  .operands = "IMAGE… | FOLDER",
+  .operands = "IMAGE… | FOLDER | VAULT",
   .summary = "Serve images over NBD until a signal",
   .options = serve_options,
   .run = run,

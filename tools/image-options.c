@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 
 #include "lib/base/cleanup.h"
+#include "lib/format/backup-folder.h"
+#include "lib/repo/image-vault.h"
 #include "tools/image-options.h"
 
 int
@@ -83,6 +85,19 @@ overlay_make_absolute (const char *path, char **out, struct err *err)
   if (asprintf (out, "%s/%s", folder, slash ? slash + 1 : path) < 0)
     return err_nomem (err);
   return 0;
+}
+
+char *
+image_name_absolute (const char *name)
+{
+  char *path = backup_folder_absolute (name);
+  int saved = errno;
+
+  if (path == NULL) {
+    path = vault_image_absolute (name);
+    errno = saved;
+  }
+  return path;
 }
 
 static int

@@ -27,6 +27,12 @@ int image_options_check_folders (const struct image_option_values *values,
  */
 int overlay_make_absolute (const char *path, char **out, struct err *err);
 
+/* The name of an image, which is no URI, for a server that runs in another
+ * folder: as realpath with NULL, but of what is named in a backup of Windows,
+ * or in a vault, the last part need not be a file.  NULL and errno.
+ */
+char *image_name_absolute (const char *name);
+
 /* Parameters of the plugin, for struct server_config. */
 struct image_parameters {
   char *strings[7];             /* ends with NULL */

@@ -415,3 +415,36 @@ cache_put (struct cache *cache, struct cache_item *item)
   pthread_mutex_unlock (&shard->lock);
   free_list (cache, gone);
 }
+
+/* Those that nobody uses, as a list to be freed without the lock. */
+static struct cache_item *
+take_out_owner (struct cache *cache, struct shard *shard, uint64_t owner)
+{
+  struct cache_item *gone = NULL, *older;
+
+  for (struct cache_item *item = shard->newest; item != NULL; item = older) {
+    older = item->older;
+    if (item->key.owner != owner)
+      continue;
+    __atomic_sub_fetch (&cache->used, item->size, __ATOMIC_RELAXED);
+    idle_remove (shard, item);
+    take_out (shard, item);
+    item->next = gone;
+    gone = item;
+  }
+  return gone;
+}
+
+void
+cache_forget (struct cache *cache, uint64_t owner)
+{
+  for (size_t i = 0; i < NR_SHARDS; ++i) {
+    struct shard *shard = &cache->shards[i];
+    struct cache_item *gone;
+
+    pthread_mutex_lock (&shard->lock);
+    gone = take_out_owner (cache, shard, owner);
+    pthread_mutex_unlock (&shard->lock);
+    free_list (cache, gone);
+  }
+}

@@ -69,4 +69,9 @@ void *cache_value (const struct cache_item *item);
 
 void cache_put (struct cache *cache, struct cache_item *item);
 
+/* The owner has no use for its things any more: those that are not in use go
+ * now, whatever room there is.
+ */
+void cache_forget (struct cache *cache, uint64_t owner);
+
 #endif /* NBDIMAGE_REPO_CACHE_H */

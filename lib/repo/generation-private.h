@@ -17,6 +17,7 @@ struct generation {
   struct decoders *decoders;
   char *manifest;
   size_t manifest_len;
+  struct file_reader **held;    /* by index in the list; NULL: none is */
 };
 
 /* The first range that can't be read and ends behind off; *found is false if

@@ -138,6 +138,17 @@ generation_open (struct file_reader *last,
   return r;
 }
 
+static void
+free_held (struct generation *gen)
+{
+  uint32_t n = file_reader_trailer (gen->last)->nr_files;
+
+  for (uint32_t i = 0; gen->held != NULL && i < n; ++i)
+    file_reader_unref (gen->held[i]);
+  free (gen->held);
+  gen->held = NULL;
+}
+
 struct generation *
 generation_ref (struct generation *gen)
 {
@@ -150,6 +161,9 @@ generation_unref (struct generation *gen)
 {
   if (gen == NULL || __atomic_sub_fetch (&gen->refs, 1, __ATOMIC_ACQ_REL) > 0)
     return;
+  free_held (gen);
+  cache_forget (gen->caches->files, gen->id);
+  cache_forget (gen->caches->pages, gen->id);
   decoders_free (gen->decoders);
   file_reader_unref (gen->last);
   free (gen->manifest);
@@ -216,12 +230,56 @@ get_file (struct generation *gen, uint32_t index, struct file_reader **out,
   struct cache_item *item;
   int r;
 
+  if (gen->held != NULL) {
+    *out = file_reader_ref (gen->held[index]);
+    return 0;
+  }
   r = cache_get (gen->caches->files, &key, &maker, &item, err);
   if (r < 0)
     return r;
   *out = file_reader_ref (cache_value (item));
   cache_put (gen->caches->files, item);
   return 0;
+}
+
+uint32_t
+generation_nr_files (const struct generation *gen)
+{
+  return file_reader_trailer (gen->last)->nr_files;
+}
+
+int
+generation_open_files (struct generation *gen, struct err *err)
+{
+  uint32_t n = generation_nr_files (gen);
+  int r = 0;
+
+  for (uint32_t i = 0; r == 0 && i < n; ++i) {
+    struct file_reader *file = NULL;
+
+    r = get_file (gen, i, &file, err);
+    file_reader_unref (file);
+  }
+  return r;
+}
+
+int
+generation_hold_files (struct generation *gen, struct err *err)
+{
+  uint32_t n = generation_nr_files (gen);
+  struct file_reader **held = calloc ((size_t) n + 1, sizeof *held);
+  int r = 0;
+
+  if (held == NULL)
+    return err_nomem (err);
+  for (uint32_t i = 0; r == 0 && i < n; ++i)
+    r = get_file (gen, i, &held[i], err);
+  gen->held = held;
+  if (r < 0)
+    free_held (gen);
+  else
+    cache_forget (gen->caches->files, gen->id);
+  return r;
 }
 
 /* Where that UUID is in the list, which ascends.  NBI-77. */

@@ -51,6 +51,21 @@ int generation_open (struct file_reader *last,
                      const struct generation_caches *caches,
                      struct generation **out, struct err *err);
 
+/* Open all files that it needs, now, and keep them open as long as it is: what
+ * is deleted meanwhile on a local store can still be read.  Before it is read.
+ * -EBADMSG: one of them is not there (NBI-131).  Nothing is kept after a
+ * failure.
+ */
+int generation_hold_files (struct generation *gen, struct err *err);
+
+/* The same, without keeping them: what NBI-131 asks of whoever goes to say, or
+ * to write, what it reads.
+ */
+int generation_open_files (struct generation *gen, struct err *err);
+
+/* How many files it needs. */
+uint32_t generation_nr_files (const struct generation *gen);
+
 struct generation *generation_ref (struct generation *gen);
 void generation_unref (struct generation *gen); /* NULL is fine */
 

@@ -7,27 +7,26 @@
 
 #include "lib/format/image-ops.h"
 #include "lib/repo/generation.h"
+#include "lib/repo/image-nbi.h"
+#include "lib/repo/image-vault.h"
 #include "lib/repo/manifest.h"
 #include "lib/repo/vault-read.h"
 
 /* The state of an image. */
 struct nbi_image {
   /* Of a generation in a vault; NULL for a file alone. */
-  struct store *store;
-  struct vault *vault;
+  struct vault_images *vault;
   struct vault_view *view;
 
-  bool has_caches;
+  bool has_caches;              /* own ones; in a vault its caches are used */
   struct generation_caches caches;
   struct file_reader *file;     /* the generation ends in it */
   struct generation *gen;
   struct manifest manifest;
+  unsigned held;                /* files, of what the vault may hold */
 };
 
 extern const struct image_ops nbi_image_ops;
-
-/* Caches, empty. */
-int nbi_image_init (struct nbi_image *nbi, struct err *err);
 
 /* Give back what is in it. */
 void nbi_image_destroy (struct nbi_image *nbi);
@@ -36,6 +35,9 @@ void nbi_image_destroy (struct nbi_image *nbi);
  * to be said.
  */
 int nbi_image_describe (struct image *img, struct err *err);
+
+/* Its number of files is not counted any more. */
+void vault_images_release (struct vault_images *vault, unsigned held);
 
 /* Generations in vaults by name: image_opener. */
 int vault_image_open (const char *name, const struct image_options *options,

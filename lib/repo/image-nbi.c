@@ -17,8 +17,6 @@
 #include "lib/repo/image-nbi.h"
 #include "lib/repo/verify.h"
 
-#define CHUNKS_LIMIT ((size_t) 64 * 1024 * 1024)        /* decoded; bytes */
-
 static int
 nbi_probe (const struct probe *probe)
 {
@@ -69,14 +67,6 @@ read_manifest (struct nbi_image *nbi, struct err *err)
   return 0;
 }
 
-int
-nbi_image_init (struct nbi_image *nbi, struct err *err)
-{
-  int r = generation_caches_init (&nbi->caches, CHUNKS_LIMIT, err);
-
-  nbi->has_caches = r == 0;
-  return r;
-}
 
 void
 nbi_image_destroy (struct nbi_image *nbi)
@@ -87,8 +77,9 @@ nbi_image_destroy (struct nbi_image *nbi)
   vault_view_free (nbi->view);
   if (nbi->has_caches)
     generation_caches_destroy (&nbi->caches);
-  vault_close (nbi->vault);
-  store_close (nbi->store);
+  if (nbi->vault != NULL)
+    vault_images_release (nbi->vault, nbi->held);
+  vault_images_unref (nbi->vault);
 }
 
 int
@@ -115,9 +106,10 @@ nbi_open (struct image *img, const struct image_options *options,
           struct report *report, struct err *err)
 {
   struct nbi_image *nbi = img->state;
-  int r = nbi_image_init (nbi, err);
+  int r = generation_caches_init (&nbi->caches, NBI_IMAGE_CACHE, err);
 
   (void) options;
+  nbi->has_caches = r == 0;
   if (r == 0)
     r = file_reader_open (img->block, nbi->caches.sheets, &nbi->file, report,
                           err);
@@ -194,6 +186,30 @@ add_hash (struct image_info *info, const uint8_t hash[DIGEST_SIZE],
   return image_info_add (info, "hash", "Hash", err, "%s", text);
 }
 
+/* A disc is one in a backup too: where a file with these bytes would be an ISO
+ * image, so is this, to boot and to whoever looks.
+ */
+static int
+add_disc (struct image *img, struct image_info *info, struct err *err)
+{
+  const struct image_options as_iso = { .format = "iso" };
+  CLEANUP_IMAGE_INFO struct image_info disc = { .created = -1 };
+  CLEANUP_BLOCK struct block *disk = NULL;
+  CLEANUP_IMAGE struct image *iso = NULL;
+  int r = image_to_block (img, &disk, err);
+
+  if (r < 0)
+    return r;
+  if (image_open_block (disk, &as_iso, &iso, NULL, NULL) < 0 ||
+      image_get_info (iso, &disc, NULL) < 0 || !disc.is_optical)
+    return 0;
+  info->is_optical = true;
+  info->label = steal_ptr (&disc.label);
+  info->boot = disc.boot;
+  disc.boot = (struct image_boot_vector) VECTOR_INIT;
+  return add_text (info, "disc", "Disc", disc.type, err);
+}
+
 static int
 nbi_info (struct image *img, struct image_info *info, struct err *err)
 {
@@ -224,7 +240,9 @@ nbi_info (struct image *img, struct image_info *info, struct err *err)
     r = image_info_add (info, "unreadable", "Unreadable", err, "%" PRIu64
                         " bytes of the disk could not be read",
                         m->counts.unreadable_bytes);
-  return r < 0 ? r : add_hash (info, m->hash, err);
+  if (r == 0)
+    r = add_hash (info, m->hash, err);
+  return r < 0 ? r : add_disc (img, info, err);
 }
 
 /*--- What check finds -------------------------------------------------------*/
@@ -285,4 +303,11 @@ nbi_register (void)
 {
   image_formats_add (&nbi_image_ops);
   image_opener_set (vault_image_open);
+}
+
+struct generation *
+nbi_image_generation (struct image *img)
+{
+  return img->ops == &nbi_image_ops
+    ? ((struct nbi_image *) img->state)->gen : NULL;
 }

@@ -3,7 +3,17 @@
 #ifndef NBDIMAGE_REPO_IMAGE_NBI_H
 #define NBDIMAGE_REPO_IMAGE_NBI_H
 
+#include "lib/format/image.h"
+#include "lib/repo/generation.h"
+
+#define NBI_IMAGE_CACHE ((size_t) 64 * 1024 * 1024)     /* decoded; bytes */
+
 /* Let images be backup images too.  Once, before the first image is opened. */
 void nbi_register (void);
+
+/* The generation that the image is, which lives as long; NULL if it is none,
+ * as an overlay over one.
+ */
+struct generation *nbi_image_generation (struct image *img);
 
 #endif /* NBDIMAGE_REPO_IMAGE_NBI_H */

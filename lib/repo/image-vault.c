@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* VAULT/DISK[@GENERATION] as the name of an image. */
+/* Generations in a vault as images: of one that is open, and VAULT/DISK
+ * [@GENERATION] as the name of an image.
+ */
 
 #include <config.h>
 
@@ -13,6 +15,171 @@
 #include "lib/base/cleanup.h"
 #include "lib/repo/image-nbi-private.h"
 #include "lib/repo/store-local.h"
+
+struct vault_images {
+  unsigned refs;                /* atomic */
+  unsigned held;                /* files that are held open; atomic */
+  struct store *store;
+  struct vault *vault;
+  bool has_caches;
+  struct generation_caches caches;
+};
+
+/*--- The vault --------------------------------------------------------------*/
+
+int
+vault_images_open (const char *path, struct vault_images **out,
+                   struct report *report, struct err *err)
+{
+  struct vault_images *v = calloc (1, sizeof *v);
+  int r;
+
+  if (v == NULL)
+    return err_nomem (err);
+  v->refs = 1;
+  r = generation_caches_init (&v->caches, NBI_IMAGE_CACHE, err);
+  v->has_caches = r == 0;
+  if (r == 0)
+    r = store_local_open (path, &v->store, err);
+  if (r == 0)
+    r = vault_open (v->store, 0, &v->vault, report, err);
+  if (r < 0)
+    vault_images_unref (v);
+  else
+    *out = v;
+  return r;
+}
+
+struct vault_images *
+vault_images_ref (struct vault_images *v)
+{
+  __atomic_add_fetch (&v->refs, 1, __ATOMIC_RELAXED);
+  return v;
+}
+
+void
+vault_images_unref (struct vault_images *v)
+{
+  if (v == NULL || __atomic_sub_fetch (&v->refs, 1, __ATOMIC_ACQ_REL) > 0)
+    return;
+  if (v->has_caches)
+    generation_caches_destroy (&v->caches);
+  vault_close (v->vault);
+  store_close (v->store);
+  free (v);
+}
+
+int
+vault_images_look (struct vault_images *v, struct vault_view **out,
+                   struct err *err)
+{
+  return vault_view_new (v->vault, &v->caches, out, err);
+}
+
+bool
+vault_images_is_dropped (const struct vault_images *v,
+                         const struct vault_run *run)
+{
+  char path[STORE_PATH_SIZE];
+  struct store_stat st;
+
+  snprintf (path, sizeof path, "files/%s/" VAULT_DROPPED, run->folder);
+  return store_stat (v->store, path, &st, NULL) == 0;
+}
+
+/*--- One generation ---------------------------------------------------------*/
+
+void
+vault_images_release (struct vault_images *v, unsigned held)
+{
+  __atomic_sub_fetch (&v->held, held, __ATOMIC_RELAXED);
+}
+
+/* If there are not too many of them.  One that is not there is said when it is
+ * read: the rest can be had.
+ */
+static void
+hold_files (struct nbi_image *nbi)
+{
+  uint32_t n = generation_nr_files (nbi->gen);
+
+  if (n > VAULT_IMAGES_HELD)
+    return;
+  nbi->held = n;
+  if (__atomic_add_fetch (&nbi->vault->held, n, __ATOMIC_RELAXED) <=
+      VAULT_IMAGES_HELD_ALL &&
+      generation_hold_files (nbi->gen, NULL) == 0)
+    return;
+  vault_images_release (nbi->vault, n);
+  nbi->held = 0;
+}
+
+static int
+open_generation (struct nbi_image *nbi, const char *disk, const char *which,
+                 struct report *report, struct err *err)
+{
+  struct vault_opened opened;
+  size_t i;
+  int r;
+
+  r = vault_images_look (nbi->vault, &nbi->view, err);
+  if (r == 0)
+    r = vault_view_find (nbi->view, disk, which, &i, report, err);
+  if (r == 0)
+    r = vault_view_open (nbi->view, i, false, &opened, report, err);
+  if (r < 0)
+    return r;
+  nbi->file = opened.last;
+  nbi->gen = opened.gen;
+  return 0;
+}
+
+/* The image lies on the block of its last file, which is known only when it is
+ * open: the state is made first, and put into the image.
+ */
+static int
+make_image (struct vault_images *v, const char *disk, const char *which,
+            struct image **out, struct report *report, struct err *err)
+{
+  struct nbi_image *nbi = calloc (1, sizeof *nbi);
+  struct image *img;
+  int r;
+
+  if (nbi == NULL)
+    return err_nomem (err);
+  nbi->vault = vault_images_ref (v);
+  r = open_generation (nbi, disk, which, report, err);
+  if (r == 0)
+    r = image_new (&nbi_image_ops, file_reader_block (nbi->file), &img, err);
+  if (r < 0) {
+    nbi_image_destroy (nbi);
+    free (nbi);
+    return r;
+  }
+  free (img->state);
+  img->state = nbi;
+  *out = img;
+  return 0;
+}
+
+int
+vault_images_get (struct vault_images *v, const char *disk, const char *which,
+                  bool hold, struct image **out, struct report *report,
+                  struct err *err)
+{
+  CLEANUP_IMAGE struct image *img = NULL;
+  int r = make_image (v, disk, which, &img, report, err);
+
+  if (r == 0 && hold)
+    hold_files (img->state);
+  if (r == 0)
+    r = nbi_image_describe (img, err);
+  if (r == 0)
+    *out = steal_ptr (&img);
+  return r;
+}
+
+/*--- By name ----------------------------------------------------------------*/
 
 /* A name, cut in three. */
 struct parts {
@@ -65,55 +232,19 @@ may_be_one (const char *name)
 }
 
 static int
-open_generation (struct nbi_image *nbi, const struct parts *parts,
-                 struct report *report, struct err *err)
-{
-  struct vault_opened opened;
-  size_t i;
-  int r;
-
-  r = store_local_open (parts->vault, &nbi->store, err);
-  if (r == 0)
-    r = vault_open (nbi->store, 0, &nbi->vault, report, err);
-  if (r == 0)
-    r = vault_view_new (nbi->vault, &nbi->caches, &nbi->view, err);
-  if (r == 0)
-    r = vault_view_find (nbi->view, parts->disk, parts->which, &i, report,
-                         err);
-  if (r == 0)
-    r = vault_view_open (nbi->view, i, false, &opened, report, err);
-  if (r < 0)
-    return r;
-  nbi->file = opened.last;
-  nbi->gen = opened.gen;
-  return 0;
-}
-
-/* The image lies on the block of its last file, which is known only when it is
- * open: the state is made first, and put into the image.
- */
-static int
 open_image (const struct parts *parts, const struct image_options *options,
             struct image **out, struct report *report, struct err *err)
 {
   CLEANUP_IMAGE struct image *img = NULL;
-  struct nbi_image *nbi = calloc (1, sizeof *nbi);
-  int r;
+  struct vault_images *v;
+  int r = vault_images_open (parts->vault, &v, report, err);
 
-  if (nbi == NULL)
-    return err_nomem (err);
-  r = nbi_image_init (nbi, err);
-  if (r == 0)
-    r = open_generation (nbi, parts, report, err);
-  if (r == 0)
-    r = image_new (&nbi_image_ops, file_reader_block (nbi->file), &img, err);
-  if (r < 0) {
-    nbi_image_destroy (nbi);
-    free (nbi);
+  if (r < 0)
     return r;
-  }
-  free (img->state);
-  img->state = nbi;
+  r = make_image (v, parts->disk, parts->which, &img, report, err);
+  vault_images_unref (v);
+  if (r < 0)
+    return r;
   img->writable = options->writable;
   r = nbi_image_describe (img, err);
   if (r == 0)
@@ -137,4 +268,48 @@ vault_image_open (const char *name, const struct image_options *options,
   r = open_image (&parts, options, out, report, err);
   parts_free (&parts);
   return r < 0 ? r : 1;
+}
+
+char *
+vault_image_absolute (const char *name)
+{
+  CLEANUP_FREE char *folder = NULL, *real = NULL;
+  const char *disk = strrchr (name, '/');
+  char *path;
+
+  if (!may_be_one (name))
+    return NULL;
+  folder = disk == name ? strdup ("/") : strndup (name, (size_t) (disk - name));
+  real = folder ? realpath (folder, NULL) : NULL;
+  if (real == NULL || asprintf (&path, "%s%s", real, disk) < 0)
+    return NULL;
+  return path;
+}
+
+static int
+is_run (void *opaque, const struct store_entry *entry, struct err *err)
+{
+  struct vault_name name;
+
+  (void) err;
+  vault_name_parse (entry->name, &name);
+  if (name.kind != VAULT_NAME_RUN || entry->kind != STORE_FOLDER)
+    return 0;
+  *(bool *) opaque = true;
+  return STORE_STOP;
+}
+
+bool
+vault_images_is_one (const char *path)
+{
+  CLEANUP_STORE struct store *store = NULL;
+  struct store_stat st;
+  bool found = false;
+
+  if (store_local_open (path, &store, NULL) < 0)
+    return false;
+  if (store_stat (store, "vault/" VAULT_JSON, &st, NULL) == 0)
+    return true;
+  (void) store_list (store, "files", is_run, &found, NULL);
+  return found;
 }

@@ -50,6 +50,12 @@ contains "$tmp/out" THE-BIOS-MARKER
 same "the image" "$(sha256sum <"$tmp/disk.vhd")" "$sum"
 nothing_left
 
+# From a backup of it, compressed.
+nbdimage backup --init --everything "$tmp/disk.img" "$tmp/vault"
+boot --serial "$tmp/vault/disk" >"$tmp/out"
+contains "$tmp/out" THE-BIOS-MARKER
+nothing_left
+
 # The same through an NBD URI: a VHD in a foreign export goes through a server
 # of ours, a plain disk does not need it.
 for image in disk.vhd disk.img; do

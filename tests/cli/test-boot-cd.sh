@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 # boot: a CD is found to be one and started from: the GRUB rescue image, whose
-# prompt is then on the screen.
+# prompt is then on the screen.  As it is, and from a backup of it in a vault.
 
 . "$(dirname "$0")/../functions.sh"
 set -e
@@ -36,11 +36,25 @@ monitor ()
     echo quit
 }
 
-monitor 2>"$tmp/monitor.err" |
-    timeout -k 20 300 nbdimage boot --accel tcg --headless "$iso" \
-            -- -monitor stdio >"$tmp/out" 2>"$tmp/err"
-cat "$tmp/err"
-[ -e "$tmp/seen" ] || fail "GRUB did not appear on the screen"
-grep -A3 '^image ' "$tmp/out" >"$tmp/drive"
-contains "$tmp/drive" 'Removable device'
-same "what is left in TMPDIR" "$(ls -A "$TMPDIR")" ""
+# boot_cd IMAGE
+boot_cd ()
+{
+    rm -f "$tmp/seen" "$tmp/screen"
+    monitor 2>"$tmp/monitor.err" |
+        timeout -k 20 300 nbdimage boot --accel tcg --headless "$1" \
+                -- -monitor stdio >"$tmp/out" 2>"$tmp/err"
+    cat "$tmp/err"
+    [ -e "$tmp/seen" ] || fail "GRUB did not appear on the screen"
+    grep -A3 '^image ' "$tmp/out" >"$tmp/drive"
+    contains "$tmp/drive" 'Removable device'
+    same "what is left in TMPDIR" "$(ls -A "$TMPDIR")" ""
+}
+boot_cd "$iso"
+
+nbdimage backup --init --everything --name=rescue --codec=zstd --json "$iso" \
+    "$tmp/vault" >"$tmp/report"
+nbdimage info "$tmp/vault/rescue" >"$tmp/info"
+contains "$tmp/info" "ISO 9660"
+same "the bytes" "$(nbdkit -r -U - image "$tmp/vault/rescue" \
+    --run 'nbdcopy "$uri" -' | sha256sum)" "$(sha256sum <"$iso")"
+boot_cd "$tmp/vault/rescue"

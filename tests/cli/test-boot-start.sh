@@ -143,6 +143,15 @@ fact .display vnc
 [[ $(jq -r .vnc "$tmp/json") = vnc://127.0.0.1:59[0-9][0-9] ]] ||
     fail "no address of VNC"
 [ "$(jq .pid "$tmp/json")" -gt 1 ] || fail "no pid"
+# In a backup a CD is one, and a disk is not.
+nbdimage backup --init "$tmp/cd.iso" "$tmp/vault"
+nbdimage backup "$tmp/disk.vhd" "$tmp/vault"
+json_of "$tmp/vault/cd"
+fact .medium cd
+json_of --disk "$tmp/vault/cd"
+fact .medium disk
+json_of "$tmp/vault/disk"
+fact .medium disk
 json_of --write --headless --memory 512M --cpus 3 "$tmp/disk.img"
 fact .writes kept
 fact .memory 536870912

@@ -16,6 +16,7 @@ make_images ()
     "$support/make-disk.sh" -f vhd-fixed mbr-ext4 "$images/fixed.vhd"
     "$support/make-iso.sh" rockridge "$images/cd.iso"
     qemu-img convert -f vpc -O raw "$images/mbr.vhd" "$images/mbr.raw"
+    nbdimage backup --init --everything "$images/mbr.raw" "$images/vault"
     # Its header's checksum does not fit any more.
     cp "$images/mbr.vhd" "$images/damaged.vhd"
     printf 'XX' | dd of="$images/damaged.vhd" bs=1 seek=$((512 + 600)) \
@@ -60,6 +61,17 @@ for n in 1 4; do
     check_files "$dev" iso9660 "$images/cd.iso.sha256"
     same_bytes "$dev" cd.iso
     detach "$dev"
+done
+nothing_left
+
+step "a generation in a vault"
+time=$(nbdimage generations --json vault | jq -r '.[0].generation')
+for name in vault/mbr "vault/mbr@$time"; do
+    attach "$name"
+    check_files "${dev}p1" ext4 "$images/mbr.vhd.p1.sha256"
+    same_begin "$dev" mbr.raw
+    contains <(nbdimage attached) "$images/$name"
+    detach "$name"
 done
 nothing_left
 

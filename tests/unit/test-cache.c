@@ -132,6 +132,38 @@ test_oldest_goes (void **state)
   end_cache (cache);
 }
 
+/* All of one owner go but what is in use, nobody else's, and there is room for
+ * as many again.
+ */
+static void
+test_forget (void **state)
+{
+  struct cache *cache = new_cache (100 * 100);
+  struct cache_item *used;
+
+  (void) state;
+  for (uint64_t i = 0; i < 100; ++i)
+    cache_put (cache, get (cache, 1 + i % 2, i));
+  used = get (cache, 1, 0);
+  cache_forget (cache, 1);
+  assert_int_equal (alive, 51);
+  for (uint64_t i = 0; i < 100; ++i) {
+    const struct cache_key key = { 1 + i % 2, i };
+    struct cache_item *item = cache_find (cache, &key);
+
+    assert_int_equal (item != NULL, i % 2 == 1 || i == 0);
+    if (item != NULL)
+      cache_put (cache, item);
+  }
+  cache_put (cache, used);
+  for (uint64_t i = 0; i < 49; ++i)
+    cache_put (cache, get (cache, 3, i));
+  assert_int_equal (alive, 100);
+  cache_put (cache, get (cache, 3, 49));
+  assert_int_equal (alive, 100);
+  end_cache (cache);
+}
+
 /* What is in use stays, even where there is room for nothing. */
 static void
 test_in_use (void **state)
@@ -378,6 +410,7 @@ main (void)
     cmocka_unit_test (test_made_once),
     cmocka_unit_test (test_limit),
     cmocka_unit_test (test_oldest_goes),
+    cmocka_unit_test (test_forget),
     cmocka_unit_test (test_in_use),
     cmocka_unit_test (test_holds_up_nobody),
     cmocka_unit_test (test_one_makes_for_all),
