@@ -462,6 +462,47 @@ generation_page_uses (struct generation *gen, uint64_t number, uint32_t *uses,
   return 0;
 }
 
+static int
+visit_runs (const struct page *page,
+            int (*fn) (void *opaque, uint32_t index, uint32_t ordinal,
+                       uint32_t count, struct err *err),
+            void *opaque, struct err *err)
+{
+  int r = 0;
+
+  for (uint32_t i = 0; r == 0 && i < page->runs->nr_runs; ++i) {
+    const struct nbi_run *run = &page->runs->runs[i];
+
+    if (nbi_kind_has_data (run->kind))
+      r = fn (opaque, page->files[run->file], run->ordinal, run->count, err);
+  }
+  return r;
+}
+
+int
+generation_page_visit (struct generation *gen, uint64_t number,
+                       int (*fn) (void *opaque, uint32_t index,
+                                  uint32_t ordinal, uint32_t count,
+                                  struct err *err),
+                       void *opaque, struct err *err)
+{
+  struct cache_item *item;
+  struct nbi_root root;
+  int r = file_reader_root (gen->last, number, &root, err);
+
+  if (r < 0 || root.file == NBI_NONE)
+    return r;
+  r = fn (opaque, root.file, root.ordinal, 1, err);
+  if (r != 0)
+    return r == GENERATION_KNOWN ? 0 : r;
+  r = get_page (gen, number, &root, &item, err);
+  if (r < 0)
+    return r;
+  r = visit_runs (cache_value (item), fn, opaque, err);
+  cache_put (gen->caches->pages, item);
+  return r;
+}
+
 int
 generation_find (struct generation *gen, uint64_t c,
                  struct generation_chunk *chunk, struct err *err)

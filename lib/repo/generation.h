@@ -112,6 +112,21 @@ int generation_page (struct generation *gen, uint64_t page, bool *is_record,
 int generation_page_uses (struct generation *gen, uint64_t page,
                           uint32_t *uses, struct err *err);
 
+#define GENERATION_KNOWN 1      /* from a callback: not this page */
+
+/* What page p of the map refers to, in the records of which file of the list:
+ * first the record that the page itself is, unless it is uniform; then, in the
+ * order of the disk, those of its chunks, as many at once as are in a row.  fn
+ * returns 0 to go on, an error, or for the page's own record GENERATION_KNOWN:
+ * then the page is not read.  An ordinal may be one that the file does not
+ * have.
+ */
+int generation_page_visit (struct generation *gen, uint64_t page,
+                           int (*fn) (void *opaque, uint32_t index,
+                                      uint32_t ordinal, uint32_t count,
+                                      struct err *err),
+                           void *opaque, struct err *err);
+
 /* Inside the disk; bytes. */
 int generation_pread (struct generation *gen, void *buf, size_t len,
                       uint64_t off, struct err *err);

@@ -74,7 +74,8 @@ vault_list (struct vault *v, unsigned flags, struct vault_runs *runs,
 {
   int r = 0;
 
-  *runs = (struct vault_runs) VECTOR_INIT;
+  if (!(flags & VAULT_MORE))
+    *runs = (struct vault_runs) VECTOR_INIT;
   for (unsigned i = 0; r == 0 && i < times (flags); ++i)
     r = store_list (vault_store (v), "files", add_run, runs, err);
   if (r == 0)

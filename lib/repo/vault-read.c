@@ -44,24 +44,40 @@ sort_by_run (struct vault_view *view, struct err *err)
 }
 
 int
-vault_view_new (struct vault *vault, const struct generation_caches *caches,
-                struct vault_view **out, struct err *err)
+vault_view_of (struct vault *vault, const struct generation_caches *caches,
+               const struct vault_runs *runs, struct vault_view **out,
+               struct err *err)
 {
   struct vault_view *view = calloc (1, sizeof *view);
-  int r;
+  int r = 0;
 
   if (view == NULL)
     return err_nomem (err);
   view->vault = vault;
   view->caches = caches;
   view->files = (struct generation_files) { look_up, view };
-  r = vault_list (vault, 0, &view->runs, err);
+  for (size_t i = 0; r == 0 && i < runs->len; ++i)
+    if (vector_append (&view->runs, &runs->ptr[i]) < 0)
+      r = err_nomem (err);
   if (r == 0)
     r = sort_by_run (view, err);
   if (r < 0)
     vault_view_free (view);
   else
     *out = view;
+  return r;
+}
+
+int
+vault_view_new (struct vault *vault, const struct generation_caches *caches,
+                struct vault_view **out, struct err *err)
+{
+  struct vault_runs runs;
+  int r = vault_list (vault, 0, &runs, err);
+
+  if (r == 0)
+    r = vault_view_of (vault, caches, &runs, out, err);
+  vector_free (&runs);
   return r;
 }
 
@@ -204,11 +220,11 @@ open_edition (struct vault_view *view, const char *folder,
                   "not there", folder);
 }
 
-static int
-look_up (void *opaque, const struct nbi_file *wanted,
-         struct file_reader **out, struct err *err)
+int
+vault_view_look_up (struct vault_view *view, const struct nbi_file *wanted,
+                    struct file_reader **out, struct report *report,
+                    struct err *err)
 {
-  struct vault_view *view = opaque;
   CLEANUP_VAULT_FOLDER struct vault_folder names = { .dropped = false };
   const struct vault_run *run = find_run (view, wanted->run);
   char path[STORE_PATH_SIZE];
@@ -220,7 +236,14 @@ look_up (void *opaque, const struct nbi_file *wanted,
   folder_path (path, run->folder);
   r = vault_look_in (view->vault, path, 0, &names, err);
   return r < 0 ? r
-    : open_edition (view, run->folder, &names, wanted->uuid, out, NULL, err);
+    : open_edition (view, run->folder, &names, wanted->uuid, out, report, err);
+}
+
+static int
+look_up (void *opaque, const struct nbi_file *wanted,
+         struct file_reader **out, struct err *err)
+{
+  return vault_view_look_up (opaque, wanted, out, NULL, err);
 }
 
 /*--- Generations ------------------------------------------------------------*/

@@ -21,6 +21,11 @@ int vault_view_new (struct vault *vault,
                     struct vault_view **out, struct err *err);
 void vault_view_free (struct vault_view *view);         /* NULL is fine */
 
+/* The same of runs that were listed already, in their order: a copy of them. */
+int vault_view_of (struct vault *vault, const struct generation_caches *caches,
+                   const struct vault_runs *runs, struct vault_view **out,
+                   struct err *err);
+
 /* The runs in it, in the order of their times. */
 const struct vault_runs *vault_view_runs (const struct vault_view *view);
 
@@ -55,6 +60,13 @@ int vault_view_open_file (struct vault_view *view,
                           const struct vault_file *file,
                           struct file_reader **out, struct report *report,
                           struct err *err);
+
+/* The file of a generation's list, in the folder that it says: of its editions
+ * the highest that opens (NBI-131).
+ */
+int vault_view_look_up (struct vault_view *view, const struct nbi_file *wanted,
+                        struct file_reader **out, struct report *report,
+                        struct err *err);
 
 /* Errors that one generation has for itself, and others may not have: it is
  * damaged, made by a later version, or its bytes can't be read.

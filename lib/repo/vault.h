@@ -82,6 +82,7 @@ struct vault_run {
 DEFINE_VECTOR (vault_runs, struct vault_run);
 
 #define VAULT_TWICE 1U          /* list twice, and join: for a prune */
+#define VAULT_MORE 2U           /* join with what *runs has already */
 
 /* All of them, in the order of their times, then UUIDs: *runs, to be freed with
  * vector_free also after a failure.  Their marks and headers are not looked at.

@@ -477,22 +477,30 @@ take_names (struct store *s, const char *folder, struct names *names,
 {
   ENTER (m, s);
   size_t skip = folder[0] ? strlen (folder) + 1 : 0;
-  struct state state = state_at (m, choose (s, folder));
-  const struct node *n = find (&state, folder);
-  int r = n == NULL ? no_such (err)
-    : n->content ? err_set (err, -EBADMSG, "is no folder (NBI-132)") : 0;
+  unsigned shown = choose (s, folder);
+  bool as_it_is = shown == m->changes.len;
+  struct state then = VECTOR_INIT, *state = &then;
+  const struct node *n;
+  int r;
 
-  for (size_t i = 0; r == 0 && i < state.len; ++i) {
-    const char *path = state.ptr[i].path;
+  if (as_it_is)
+    state = &m->current;
+  else
+    then = state_at (m, shown);
+  n = find (state, folder);
+  r = n == NULL ? no_such (err)
+    : n->content ? err_set (err, -EBADMSG, "is no folder (NBI-132)") : 0;
+  for (size_t i = 0; r == 0 && i < state->len; ++i) {
+    const char *path = state->ptr[i].path;
 
     if (is_in (path, folder) && strchr (path + skip, '/') == NULL) {
       struct name name = { need (strdup (path + skip)),
-                           state.ptr[i].content ? STORE_FILE : STORE_FOLDER };
+                           state->ptr[i].content ? STORE_FILE : STORE_FOLDER };
 
       APPEND (names, &name);
     }
   }
-  free_state (&state);
+  free_state (&then);
   return r;
 }
 

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* What the files of prune.h share. */
+
+#ifndef NBDIMAGE_REPO_PRUNE_PRIVATE_H
+#define NBDIMAGE_REPO_PRUNE_PRIVATE_H
+
+#include "lib/repo/lease-look.h"
+#include "lib/repo/liveness.h"
+#include "lib/repo/prune.h"
+
+#define PRUNE_PATH_SIZE (STORE_PATH_SIZE + VAULT_NAME_SIZE)
+
+/* A run's folder, by names. */
+struct prune_folder {
+  struct vault_run run;
+  struct vault_folder names;
+  bool counts;                  /* it has a mark that counts: it is dropped */
+  bool gone;                    /* it is not in files/ any more */
+};
+
+DEFINE_VECTOR (prune_folders, struct prune_folder);
+
+/* All that names in files/ say at some moment. */
+struct prune_listing {
+  struct vault_runs runs;
+  struct prune_folders folders; /* in the same order */
+};
+
+/* List twice, and join with the runs that are in *listing already.  A folder
+ * that is listed and can't be opened is looked for again after the lag: only
+ * then it is gone.  Refuses names that are not understood (NBI-132), and a
+ * folder with neither root nor mark is left to whoever opens it.  *listing is
+ * to be freed also after a failure.
+ */
+int prune_list (struct vault *vault, struct prune_listing *listing,
+                struct report *report, struct job *job, struct err *err);
+
+void prune_listing_free (struct prune_listing *listing);
+
+/* All files of the listing, to be found. */
+int prune_list_files (const struct prune_listing *listing,
+                      struct liveness *live, struct err *err);
+
+/* Does the header of that generation say that it is encrypted? -EACCES. */
+int prune_refuse_encrypted (const struct vault *vault,
+                            const struct nbi_header *h, struct err *err);
+
+/* Is any of the folder's files live, or locked at that time? */
+bool prune_folder_is_dead (const struct prune_folder *folder,
+                           const struct liveness *live);
+bool prune_is_locked (const struct prune_folder *folder,
+                      const uint8_t uuid[UUID_SIZE], int64_t now);
+
+/* "files/FOLDER", "files/FOLDER/UUID.EDITION.nbi" */
+const char *prune_path (char path[PRUNE_PATH_SIZE],
+                        const struct prune_folder *folder,
+                        const struct vault_file *file);
+
+/* How deep folders lie in each other, in broken/KIND-UUID: runs that were
+ * adopted, runs that were dropped.
+ */
+#define PRUNE_DEPTH 3
+
+/* Delete a folder with all that is in it, a mark last; at most `depth' folders
+ * in it.  What is gone already is fine.
+ */
+int prune_delete_tree (struct store *store, const char *folder,
+                       unsigned depth, struct err *err);
+
+/* The newest generation of a disk that stays. */
+struct prune_newest {
+  char disk[NBI_NAME_SIZE];
+  uint64_t time;
+};
+
+DEFINE_VECTOR (prune_newest_list, struct prune_newest);
+
+/* A prune at work. */
+struct prune {
+  struct vault *vault;
+  struct store *store;
+  const struct generation_caches *caches;
+  const struct prune_plan *plan;
+  struct prune_result *result;
+  struct report *report;
+  struct job *job;
+
+  struct lease_hold *hold;      /* NULL: none yet */
+  struct prune_listing listing; /* of P2, and then also of P5 */
+  struct lease_list others;     /* whose generations are live: P4 */
+  struct liveness live;         /* P5 */
+  struct prune_newest_list newest;
+};
+
+/* -ECANCELED, or -EBUSY if our folder is known to be gone. */
+int prune_go_on (struct prune *p, struct err *err);
+
+/* P9, but for editions. */
+int prune_clear (struct prune *p, struct err *err);
+
+#endif /* NBDIMAGE_REPO_PRUNE_PRIVATE_H */
