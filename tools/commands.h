@@ -19,6 +19,7 @@ extern const struct command command_create;
 extern const struct command command_detach;
 extern const struct command command_generations;
 extern const struct command command_info;
+extern const struct command command_prune;
 extern const struct command command_rebase;
 extern const struct command command_repair;
 extern const struct command command_resize;

@@ -40,6 +40,7 @@ static const struct command *const commands[] = {
   &command_restore,
   &command_generations,
   &command_verify,
+  &command_prune,
 };
 
 #define NR_COMMANDS (sizeof commands / sizeof commands[0])

@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* nbdimage prune: drop generations of a vault that no rule keeps. */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "lib/base/size.h"
+#include "lib/repo/prune.h"
+#include "lib/repo/store-local.h"
+#include "tools/change/change.h"
+#include "tools/commands.h"
+#include "tools/output.h"
+#include "tools/report.h"
+
+#define CHUNKS_LIMIT ((size_t) 64 * 1024)       /* none is read */
+#define RULES_SIZE 64
+
+struct prune_command {
+  struct change_options change; /* without an image */
+  struct prune_options options;
+
+  struct generation_caches caches;
+  struct store *store;
+  struct vault *vault;
+  struct prune_plan plan;
+  struct prune_result result;
+  struct report report;
+};
+
+#define KEEP_OPTION(name, rule, help)                                   \
+  { "keep-" name, 0, OPTION_UNSIGNED, "N", help,                        \
+    offsetof (struct prune_command, options.retention.keep[rule]) }
+
+static const struct option_spec prune_options[] = {
+  KEEP_OPTION ("last", RETENTION_LAST, "keep the N newest generations"),
+  KEEP_OPTION ("daily", RETENTION_DAILY,
+               "keep the last one of each of N days"),
+  KEEP_OPTION ("weekly", RETENTION_WEEKLY,
+               "keep the last one of each of N weeks"),
+  KEEP_OPTION ("monthly", RETENTION_MONTHLY,
+               "keep the last one of each of N months"),
+  KEEP_OPTION ("yearly", RETENTION_YEARLY,
+               "keep the last one of each of N years"),
+  { "drop-damaged", 0, OPTION_FLAG, NULL,
+    "drop generations that are damaged, too",
+    offsetof (struct prune_command, options.drop_damaged) },
+  { "trust-times", 0, OPTION_FLAG, NULL,
+    "also if the newest generation is of the future",
+    offsetof (struct prune_command, options.trust_times) },
+  { "dry-run", 'n', OPTION_FLAG, NULL,
+    "say what would be done, and do nothing",
+    offsetof (struct prune_command, change.dry_run) },
+  { "yes", 'y', OPTION_FLAG, NULL,
+    "do it without asking", offsetof (struct prune_command, change.yes) },
+  PROGRESS_OPTION (struct prune_command, change.progress),
+  { "json", 0, OPTION_FLAG, NULL,
+    "print what was done as JSON",
+    offsetof (struct prune_command, change.json) },
+  OPTION_END
+};
+
+/*--- The plan ---------------------------------------------------------------*/
+
+static const char *
+fate_to_string (enum prune_fate fate)
+{
+  static const char *const names[] = {
+    [PRUNE_NOT_ASKED] = "other", [PRUNE_KEPT] = "kept",
+    [PRUNE_DROPPED] = "dropped", [PRUNE_DAMAGED] = "damaged",
+    [PRUNE_MARKED] = "was-dropped",
+  };
+
+  return names[fate];
+}
+
+/* "last, daily" */
+static const char *
+rules_to_string (unsigned why, char rules[RULES_SIZE])
+{
+  size_t len = 0;
+
+  rules[0] = '\0';
+  for (unsigned rule = 0; rule < RETENTION_NR_RULES; ++rule)
+    if (why & 1U << rule)
+      len += (size_t) snprintf (rules + len, RULES_SIZE - len, "%s%s",
+                                len > 0 ? ", " : "",
+                                retention_rule_to_string (rule));
+  return rules;
+}
+
+static void
+show_generation (const struct prune_generation *g)
+{
+  static const char *const texts[] = {
+    [PRUNE_NOT_ASKED] = "stays", [PRUNE_KEPT] = "stays",
+    [PRUNE_DROPPED] = "goes", [PRUNE_DAMAGED] = "goes, as it is damaged",
+    [PRUNE_MARKED] = "was dropped before",
+  };
+  char time[VAULT_TIME_SIZE], rules[RULES_SIZE];
+
+  vault_time_to_string (g->run.time, time);
+  printf ("  %s  ", time);
+  output_text (g->disk[0] != '\0' ? g->disk : g->run.disk);
+  printf (": %s", texts[g->fate]);
+  if (g->why != 0)
+    printf (" (%s)", rules_to_string (g->why, rules));
+  putchar ('\n');
+}
+
+static void
+show_plan (const struct prune_command *c)
+{
+  const struct prune_plan *p = &c->plan;
+  char some[SIZE_STRING_SIZE], all[SIZE_STRING_SIZE];
+
+  if (c->change.json)
+    return;
+  change_say_name (&c->change);
+  for (size_t i = 0; i < p->generations.len; ++i)
+    if (p->generations.ptr[i].fate != PRUNE_NOT_ASKED)
+      show_generation (&p->generations.ptr[i]);
+  change_say (&c->change, "Generations", "%zu of %zu go", p->nr_dropped,
+              p->generations.len - p->nr_marked);
+  change_say (&c->change, "Freed", "%s of %s (%" PRIu64 " bytes), in %" PRIu64
+              " files", size_to_string (p->dead.bytes, some),
+              size_to_string (p->all.bytes, all), p->dead.bytes, p->dead.nr);
+}
+
+/*--- The result -------------------------------------------------------------*/
+
+static json_t *
+rules_to_json (unsigned why)
+{
+  json_t *rules = json_array ();
+
+  for (unsigned rule = 0; rules != NULL && rule < RETENTION_NR_RULES; ++rule)
+    if (why & 1U << rule)
+      json_array_append_new (rules,
+                             json_string (retention_rule_to_string (rule)));
+  return rules;
+}
+
+static json_t *
+generation_to_json (const struct prune_generation *g)
+{
+  char id[UUID_STRING_SIZE], time[VAULT_TIME_SIZE];
+
+  uuid_to_string (g->run.run, id);
+  vault_time_to_string (g->run.time, time);
+  return json_pack ("{s:o,s:s,s:s,s:s,s:o}",
+    "disk", output_json_text (g->disk[0] != '\0' ? g->disk : NULL),
+    "generation", time,
+    "id", id,
+    "fate", fate_to_string (g->fate),
+    "rules", rules_to_json (g->why));
+}
+
+static int
+show_json (const struct prune_command *c, bool changed)
+{
+  json_t *list = json_array ();
+
+  for (size_t i = 0; list != NULL && i < c->plan.generations.len; ++i)
+    json_array_append_new (list,
+                           generation_to_json (&c->plan.generations.ptr[i]));
+  return output_json (json_pack ("{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:b}",
+    "name", output_json_text (c->change.name),
+    "generations", list,
+    "dropped", json_integer ((json_int_t) c->plan.nr_dropped),
+    "planned-files", json_integer ((json_int_t) c->plan.dead.nr),
+    "planned-bytes", json_integer ((json_int_t) c->plan.dead.bytes),
+    "files", json_integer ((json_int_t) c->result.deleted.nr),
+    "bytes", json_integer ((json_int_t) c->result.deleted.bytes),
+    "in-use", json_integer ((json_int_t) c->result.nr_in_use),
+    "changed", changed));
+}
+
+static int
+show_result (const struct prune_command *c, bool changed)
+{
+  char some[SIZE_STRING_SIZE];
+
+  if (c->change.json)
+    return show_json (c, changed);
+  if (!changed)
+    return STATUS_DONE;
+  change_say (&c->change, "Deleted", "%" PRIu64 " files, %s (%" PRIu64
+              " bytes)", c->result.deleted.nr,
+              size_to_string (c->result.deleted.bytes, some),
+              c->result.deleted.bytes);
+  return STATUS_DONE;
+}
+
+/*--- Doing it ---------------------------------------------------------------*/
+
+static int
+open_vault (struct prune_command *c, unsigned flags, struct err *err)
+{
+  vault_close (c->vault);
+  c->vault = NULL;
+  return vault_open (c->store, flags, &c->vault, &c->report, err);
+}
+
+static int
+plan (void *opaque, struct job *job, struct err *err)
+{
+  struct prune_command *c = opaque;
+  int r = generation_caches_init (&c->caches, CHUNKS_LIMIT, err);
+
+  if (r == 0)
+    r = store_local_open (c->change.name, &c->store, err);
+  if (r == 0)
+    r = open_vault (c, 0, err);
+  /* To ask the vault for its time something would have to be written. */
+  c->options.now = (int64_t) time (NULL);
+  return r < 0 ? r : prune_plan (c->vault, &c->caches, &c->options, &c->plan,
+                                 &c->report, job, err);
+}
+
+static int
+run_plan (void *opaque, struct job *job, struct err *err)
+{
+  struct prune_command *c = opaque;
+  int r = open_vault (c, VAULT_WRITE, err);
+
+  return r < 0 ? r : prune_run (c->vault, &c->caches, &c->plan, &c->result,
+                                &c->report, job, err);
+}
+
+static int
+fail (struct prune_command *c, int r, const struct err *err)
+{
+  int status = tool_fail (c->change.name, err);
+
+  if (r == -EBADMSG && !c->options.drop_damaged)
+    tool_note ("%s: --drop-damaged drops generations that are damaged; what "
+               "of them can be read is lost then", c->change.name);
+  return status;
+}
+
+static int
+prune (struct prune_command *c)
+{
+  struct err err = ERR_INIT;
+  int r = change_run (&c->change, plan, c, &err);
+
+  tool_warnings (c->change.name, &c->report);
+  if (r < 0)
+    return fail (c, r, &err);
+  show_plan (c);
+  if (c->change.dry_run)
+    return show_result (c, false);
+  /* What was dropped before needs no second yes. */
+  if (c->plan.nr_dropped > 0 && !change_confirm (&c->change))
+    return STATUS_FAILED;
+  r = change_run (&c->change, run_plan, c, &err);
+  tool_warnings (c->change.name, &c->report);
+  return r < 0 ? fail (c, r, &err) : show_result (c, true);
+}
+
+static int
+run (int argc, char *argv[])
+{
+  struct prune_command c = { .report = REPORT_INIT };
+  int first, status;
+
+  command_parse (&command_prune, argc, argv, &c, &first);
+  if (argc - first < 1)
+    command_usage_error (&command_prune, "expected a vault, and perhaps names "
+                         "of disks");
+  if (!retention_has_rules (&c.options.retention))
+    command_usage_error (&command_prune, "nothing says what to keep; expected "
+                         "--keep-last, --keep-daily, --keep-weekly, "
+                         "--keep-monthly or --keep-yearly");
+  c.change.name = argv[first];
+  if (argc - first > 1) {
+    c.options.disks = (const char *const *) argv + first + 1;
+    c.options.nr_disks = (size_t) (argc - first - 1);
+  }
+  change_check (&command_prune, &c.change);
+  status = prune (&c);
+  prune_plan_free (&c.plan);
+  vault_close (c.vault);
+  generation_caches_destroy (&c.caches);
+  store_close (c.store);
+  report_free (&c.report);
+  return status;
+}
+
+const struct command command_prune = {
+  .name = "prune",
+  .operands = "VAULT [DISK…]",
+  .summary = "Thin out the backups in a vault",
+  .options = prune_options,
+  .run = run,
+};
