@@ -57,32 +57,70 @@ vault_name_ok (const char *name)
     (at == NULL || strspn (at + 1, allowed) == strlen (at + 1));
 }
 
-static const char *
-generation_of (const char *name)
-{
-  const char *at = strchr (name, '@');
+/* A name, cut in pieces, which are in `disk'. */
+struct parts {
+  char *disk;                   /* for free() */
+  const char *before;           /* A of DISK@A..B; NULL: there is none */
+  const char *which;            /* "": the newest */
+};
 
-  return at ? at + 1 : "";
+/* -ENOMEM */
+static int
+cut_name (const char *name, struct parts *parts, struct err *err)
+{
+  char *at, *dots;
+
+  parts->disk = strdup (name);
+  if (parts->disk == NULL)
+    return err_nomem (err);
+  at = strchrnul (parts->disk, '@');
+  parts->which = *at ? at + 1 : at;
+  *at = '\0';
+  dots = strstr (parts->which, "..");
+  parts->before = dots ? parts->which : NULL;
+  if (dots) {
+    *dots = '\0';
+    parts->which = dots + 2;
+  }
+  return 0;
+}
+
+static bool
+is_newest_name (const char *which)
+{
+  return which[0] == '\0' || strcmp (which, "latest") == 0;
 }
 
 bool
 vault_name_follows (const char *name)
 {
-  const char *which = generation_of (name);
+  const char *at = strchrnul (name, '@'), *which = *at ? at + 1 : at;
+  const char *dots = strstr (which, "..");
 
-  return which[0] == '\0' || strcmp (which, "latest") == 0;
+  return is_newest_name (dots ? dots + 2 : which) ||
+    (dots && strncmp (which, "latest..", 8) == 0);
 }
 
 int
 vault_open_export (const char *name, struct image **out,
                    struct report *report, struct err *err)
 {
-  CLEANUP_FREE char *disk = strndup (name, strcspn (name, "@"));
+  struct parts parts = { NULL, NULL, NULL };
+  int r = cut_name (name, &parts, err);
 
-  if (disk == NULL)
-    return err_nomem (err);
-  return vault_images_get (vault, disk, generation_of (name), true, out,
-                           report, err);
+  if (r < 0)
+    return r;
+  if (parts.before && parts.before[0] == '\0')
+    r = err_set (err, -ENOENT, "there is no generation in front of the two "
+                 "dots: expected DISK@A..B");
+  else
+    r = parts.before
+      ? vault_images_get_change (vault, parts.disk, parts.before, parts.which,
+                                 true, out, report, err)
+      : vault_images_get (vault, parts.disk, parts.which, true, out, report,
+                          err);
+  free (parts.disk);
+  return r;
 }
 
 /*--- looking ----------------------------------------------------------------*/

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /* The generations of a vault (vault=): each is the export DISK@GENERATION, and
- * DISK the newest one of a disk (docs/NBI.md §13).
+ * DISK the newest one of a disk (docs/NBI.md §13).  DISK@A..B is generation B,
+ * of which block status says that just what changed since A is allocated.
  *
  * The vault is looked at anew for each list and each client, so that what is
  * backed up meanwhile is there, and what is dropped is not.  GENERATION in the

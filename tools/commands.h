@@ -17,6 +17,7 @@ extern const struct command command_compact;
 extern const struct command command_convert;
 extern const struct command command_create;
 extern const struct command command_detach;
+extern const struct command command_diff;
 extern const struct command command_generations;
 extern const struct command command_info;
 extern const struct command command_prune;

@@ -41,6 +41,7 @@ static const struct command *const commands[] = {
   &command_generations,
   &command_verify,
   &command_prune,
+  &command_diff,
 };
 
 #define NR_COMMANDS (sizeof commands / sizeof commands[0])

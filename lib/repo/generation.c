@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
 #include "lib/repo/generation-private.h"
 #include "lib/repo/nbi-page.h"
@@ -381,13 +380,6 @@ make_page (void *opaque, const struct cache_key *key, void **value,
   return 0;
 }
 
-/* A run of the map, as chunks of the disk. */
-struct mapped {
-  uint64_t end;                 /* the first chunk behind it */
-  enum nbi_cell_kind kind;
-  uint32_t file, ordinal;       /* of the chunk asked for; if it has data */
-};
-
 /* Page `number' of the map; *item is NULL if it is uniform, and its chunks of
  * the kind root->ordinal.
  */
@@ -407,10 +399,9 @@ get_page (struct generation *gen, uint64_t number, struct nbi_root *root,
   return cache_get (gen->caches->pages, &key, &maker, item, err);
 }
 
-/* What chunk c is, and up to where the map says it in one run. */
-static int
-look_up (struct generation *gen, uint64_t c, struct mapped *mapped,
-         struct err *err)
+int
+generation_run_at (struct generation *gen, uint64_t c,
+                   struct generation_run *out, struct err *err)
 {
   uint64_t number = c / NBI_PAGE_CHUNKS, first = number * NBI_PAGE_CHUNKS;
   uint32_t in = (uint32_t) (c - first);
@@ -423,7 +414,7 @@ look_up (struct generation *gen, uint64_t c, struct mapped *mapped,
   if (r < 0)
     return r;
   if (item == NULL) {
-    *mapped = (struct mapped) {
+    *out = (struct generation_run) {
       .end = first + nbi_page_chunks (generation_header (gen), number),
       .kind = (enum nbi_cell_kind) root.ordinal,
     };
@@ -431,13 +422,13 @@ look_up (struct generation *gen, uint64_t c, struct mapped *mapped,
   }
   page = cache_value (item);
   run = nbi_page_find (page->runs, in);
-  *mapped = (struct mapped) {
+  *out = (struct generation_run) {
     .end = first + run->first + run->count,
     .kind = (enum nbi_cell_kind) run->kind,
   };
   if (nbi_kind_has_data (run->kind)) {
-    mapped->file = page->files[run->file];
-    mapped->ordinal = run->ordinal + (in - run->first);
+    out->index = page->files[run->file];
+    out->ordinal = run->ordinal + (in - run->first);
   }
   cache_put (gen->caches->pages, item);
   return 0;
@@ -507,18 +498,18 @@ int
 generation_find (struct generation *gen, uint64_t c,
                  struct generation_chunk *chunk, struct err *err)
 {
-  struct mapped mapped;
+  struct generation_run run;
   struct file_reader *file = NULL;
   int r;
 
-  r = look_up (gen, c, &mapped, err);
-  if (r == 0 && nbi_kind_has_data (mapped.kind))
-    r = get_file (gen, mapped.file, &file, err);
+  r = generation_run_at (gen, c, &run, err);
+  if (r == 0 && nbi_kind_has_data (run.kind))
+    r = get_file (gen, run.index, &file, err);
   if (r < 0)
     return r;
   *chunk = (struct generation_chunk) {
-    .kind = mapped.kind, .file = file, .index = mapped.file,
-    .ordinal = mapped.ordinal,
+    .kind = run.kind, .file = file, .index = run.index,
+    .ordinal = run.ordinal,
   };
   return 0;
 }
@@ -574,98 +565,5 @@ generation_page (struct generation *gen, uint64_t page, bool *is_record,
   *index = root.file;
   r = file_reader_entry (file, root.ordinal, record, err);
   file_reader_unref (file);
-  return r;
-}
-
-/*--- Extents ----------------------------------------------------------------*/
-
-int
-generation_range_after (struct generation *gen, uint64_t off,
-                        struct nbi_range *range, bool *found, struct err *err)
-{
-  uint32_t n = file_reader_trailer (gen->last)->nr_ranges;
-  uint32_t low = 0, high = n;
-  int r = 0;
-
-  while (low < high) {
-    uint32_t middle = low + (high - low) / 2;
-
-    r = file_reader_range (gen->last, middle, range, err);
-    if (r < 0)
-      return r;
-    if (range->off + range->len > off)
-      high = middle;
-    else
-      low = middle + 1;
-  }
-  *found = low < n;
-  if (*found)
-    r = file_reader_range (gen->last, low, range, err);
-  return r;
-}
-
-static enum extent_kind
-extent_kind_of (enum nbi_cell_kind kind)
-{
-  switch (kind) {
-  case NBI_ZERO:
-    return EXTENT_HOLE;
-  case NBI_UNALLOCATED:
-    return EXTENT_UNALLOCATED;
-  case NBI_UNREADABLE:
-    return EXTENT_UNREADABLE;
-  default:
-    return EXTENT_DATA;
-  }
-}
-
-/* A chunk of which some sectors can't be read, from off to end. */
-static int
-add_in_part (struct generation *gen, uint64_t off, uint64_t end,
-             struct extent_list *list, struct err *err)
-{
-  int r = 0;
-
-  while (r == 0 && off < end) {
-    struct nbi_range range;
-    bool found, inside;
-    uint64_t next;
-
-    r = generation_range_after (gen, off, &range, &found, err);
-    if (r < 0)
-      break;
-    inside = found && range.off <= off;
-    next = !found ? end : inside ? range.off + range.len : range.off;
-    next = min_u64 (next, end);
-    r = extent_list_add (list, off, next - off,
-                         inside ? EXTENT_UNREADABLE : EXTENT_DATA, 0, err);
-    off = next;
-  }
-  return r;
-}
-
-int
-generation_extents (struct generation *gen, uint64_t len, uint64_t off,
-                    struct extent_list *list, struct err *err)
-{
-  const struct nbi_header *h = generation_header (gen);
-  uint64_t end = off + len;
-  int r = 0;
-
-  while (r == 0 && off < end && !extent_list_full (list)) {
-    struct mapped mapped;
-    uint64_t next;
-
-    r = look_up (gen, off / h->chunk_size, &mapped, err);
-    if (r < 0)
-      break;
-    next = min_u64 (mapped.end * h->chunk_size, end);
-    if (mapped.kind == NBI_DATA_IN_PART)
-      r = add_in_part (gen, off, next, list, err);
-    else
-      r = extent_list_add (list, off, next - off,
-                           extent_kind_of (mapped.kind), 0, err);
-    off = next;
-  }
   return r;
 }

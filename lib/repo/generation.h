@@ -90,6 +90,19 @@ struct generation_chunk {
 int generation_find (struct generation *gen, uint64_t c,
                      struct generation_chunk *chunk, struct err *err);
 
+/* The same of the chunks from c on that are alike, up to `end' (within the
+ * chunk's page): all without data of that kind, or in records that follow each
+ * other in one file.
+ */
+struct generation_run {
+  uint64_t end;                 /* the first chunk behind it */
+  enum nbi_cell_kind kind;
+  uint32_t index, ordinal;      /* as above, of chunk c; if it has data */
+};
+
+int generation_run_at (struct generation *gen, uint64_t c,
+                       struct generation_run *run, struct err *err);
+
 /* The record's entry, checked against the chunk (NBI-79). */
 int generation_record (struct generation *gen, uint64_t c,
                        const struct generation_chunk *chunk,

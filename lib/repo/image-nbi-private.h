@@ -22,6 +22,8 @@ struct nbi_image {
   struct generation_caches caches;
   struct file_reader *file;     /* the generation ends in it */
   struct generation *gen;
+  struct vault_opened before;   /* the extents tell what changed since; NULLs:
+                                   they tell what it is */
   struct manifest manifest;
   unsigned held;                /* files, of what the vault may hold */
 };

@@ -13,6 +13,7 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/format/check.h"
+#include "lib/repo/generation-diff.h"
 #include "lib/repo/image-nbi-private.h"
 #include "lib/repo/image-nbi.h"
 #include "lib/repo/verify.h"
@@ -74,6 +75,7 @@ nbi_image_destroy (struct nbi_image *nbi)
   manifest_destroy (&nbi->manifest);
   generation_unref (nbi->gen);
   file_reader_unref (nbi->file);
+  vault_opened_close (&nbi->before);
   vault_view_free (nbi->view);
   if (nbi->has_caches)
     generation_caches_destroy (&nbi->caches);
@@ -142,6 +144,10 @@ nbi_extents (struct image *img, uint64_t len, uint64_t off,
              struct extent_list *list, struct err *err)
 {
   struct nbi_image *nbi = img->state;
+
+  if (nbi->before.gen != NULL)
+    return generation_diff_extents (nbi->before.gen, nbi->gen, len, off, list,
+                                    err);
 
   CLEANUP_EXTENT_LIST struct extent_list inner = { .limit = list->limit };
   int r = generation_extents (nbi->gen, len, off, &inner, err);

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 
 #include "lib/base/cleanup.h"
+#include "lib/repo/generation-diff.h"
 #include "lib/repo/image-nbi-private.h"
 #include "lib/repo/store-local.h"
 
@@ -99,46 +100,59 @@ vault_images_release (struct vault_images *v, unsigned held)
  * read: the rest can be had.
  */
 static void
-hold_files (struct nbi_image *nbi)
+hold_files (struct nbi_image *nbi, struct generation *gen)
 {
-  uint32_t n = generation_nr_files (nbi->gen);
+  uint32_t n = generation_nr_files (gen);
 
   if (n > VAULT_IMAGES_HELD)
     return;
-  nbi->held = n;
   if (__atomic_add_fetch (&nbi->vault->held, n, __ATOMIC_RELAXED) <=
-      VAULT_IMAGES_HELD_ALL &&
-      generation_hold_files (nbi->gen, NULL) == 0)
-    return;
-  vault_images_release (nbi->vault, n);
-  nbi->held = 0;
+      VAULT_IMAGES_HELD_ALL && generation_hold_files (gen, NULL) == 0)
+    nbi->held += n;
+  else
+    vault_images_release (nbi->vault, n);
+}
+
+/* A generation of a disk; before: the one whose changes it tells, or NULL. */
+struct wanted {
+  const char *disk, *which, *before;
+};
+
+static int
+open_one (struct nbi_image *nbi, const char *disk, const char *which,
+          struct vault_opened *opened, struct report *report, struct err *err)
+{
+  size_t i;
+  int r = vault_view_find (nbi->view, disk, which, &i, report, err);
+
+  return r < 0 ? r : vault_view_open (nbi->view, i, false, opened, report,
+                                      err);
 }
 
 static int
-open_generation (struct nbi_image *nbi, const char *disk, const char *which,
+open_generation (struct nbi_image *nbi, const struct wanted *wanted,
                  struct report *report, struct err *err)
 {
-  struct vault_opened opened;
-  size_t i;
+  struct vault_opened opened = { NULL, NULL };
   int r;
 
   r = vault_images_look (nbi->vault, &nbi->view, err);
   if (r == 0)
-    r = vault_view_find (nbi->view, disk, which, &i, report, err);
-  if (r == 0)
-    r = vault_view_open (nbi->view, i, false, &opened, report, err);
-  if (r < 0)
-    return r;
+    r = open_one (nbi, wanted->disk, wanted->which, &opened, report, err);
+  if (r == 0 && wanted->before != NULL)
+    r = open_one (nbi, wanted->disk, wanted->before, &nbi->before, report,
+                  err);
   nbi->file = opened.last;
   nbi->gen = opened.gen;
-  return 0;
+  return r < 0 || wanted->before == NULL ? r
+    : generation_diff_check (nbi->before.gen, nbi->gen, err);
 }
 
 /* The image lies on the block of its last file, which is known only when it is
  * open: the state is made first, and put into the image.
  */
 static int
-make_image (struct vault_images *v, const char *disk, const char *which,
+make_image (struct vault_images *v, const struct wanted *wanted,
             struct image **out, struct report *report, struct err *err)
 {
   struct nbi_image *nbi = calloc (1, sizeof *nbi);
@@ -148,7 +162,7 @@ make_image (struct vault_images *v, const char *disk, const char *which,
   if (nbi == NULL)
     return err_nomem (err);
   nbi->vault = vault_images_ref (v);
-  r = open_generation (nbi, disk, which, report, err);
+  r = open_generation (nbi, wanted, report, err);
   if (r == 0)
     r = image_new (&nbi_image_ops, file_reader_block (nbi->file), &img, err);
   if (r < 0) {
@@ -162,21 +176,46 @@ make_image (struct vault_images *v, const char *disk, const char *which,
   return 0;
 }
 
-int
-vault_images_get (struct vault_images *v, const char *disk, const char *which,
-                  bool hold, struct image **out, struct report *report,
-                  struct err *err)
+static int
+get (struct vault_images *v, const struct wanted *wanted, bool hold,
+     struct image **out, struct report *report, struct err *err)
 {
   CLEANUP_IMAGE struct image *img = NULL;
-  int r = make_image (v, disk, which, &img, report, err);
+  int r = make_image (v, wanted, &img, report, err);
 
-  if (r == 0 && hold)
-    hold_files (img->state);
+  if (r == 0 && hold) {
+    struct nbi_image *nbi = img->state;
+
+    hold_files (nbi, nbi->gen);
+    if (nbi->before.gen != NULL)
+      hold_files (nbi, nbi->before.gen);
+  }
   if (r == 0)
     r = nbi_image_describe (img, err);
   if (r == 0)
     *out = steal_ptr (&img);
   return r;
+}
+
+int
+vault_images_get (struct vault_images *v, const char *disk, const char *which,
+                  bool hold, struct image **out, struct report *report,
+                  struct err *err)
+{
+  const struct wanted wanted = { .disk = disk, .which = which };
+
+  return get (v, &wanted, hold, out, report, err);
+}
+
+int
+vault_images_get_change (struct vault_images *v, const char *disk,
+                         const char *before, const char *which, bool hold,
+                         struct image **out, struct report *report,
+                         struct err *err)
+{
+  const struct wanted wanted = { disk, which, before };
+
+  return get (v, &wanted, hold, out, report, err);
 }
 
 /*--- By name ----------------------------------------------------------------*/
@@ -235,13 +274,14 @@ static int
 open_image (const struct parts *parts, const struct image_options *options,
             struct image **out, struct report *report, struct err *err)
 {
+  const struct wanted wanted = { .disk = parts->disk, .which = parts->which };
   CLEANUP_IMAGE struct image *img = NULL;
   struct vault_images *v;
   int r = vault_images_open (parts->vault, &v, report, err);
 
   if (r < 0)
     return r;
-  r = make_image (v, parts->disk, parts->which, &img, report, err);
+  r = make_image (v, &wanted, &img, report, err);
   vault_images_unref (v);
   if (r < 0)
     return r;

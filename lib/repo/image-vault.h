@@ -44,6 +44,16 @@ int vault_images_get (struct vault_images *vault, const char *disk,
                       const char *which, bool hold, struct image **out,
                       struct report *report, struct err *err);
 
+/* The same of the generation `which', but its extents tell what changed since
+ * the generation `before' of the same disk, as generation_diff_extents does:
+ * EXTENT_UNALLOCATED is what did not, and reads as it is all the same.  For
+ * servers; others take it for a disk with much that is not used.
+ */
+int vault_images_get_change (struct vault_images *vault, const char *disk,
+                             const char *before, const char *which, bool hold,
+                             struct image **out, struct report *report,
+                             struct err *err);
+
 /* Is the folder a vault, by what is in it: is there vault/vault.json, or a run
  * in files/?
  */
