@@ -15,6 +15,7 @@ extern const struct command command_check;
 extern const struct command command_commit;
 extern const struct command command_compact;
 extern const struct command command_convert;
+extern const struct command command_copy;
 extern const struct command command_create;
 extern const struct command command_detach;
 extern const struct command command_diff;

@@ -42,6 +42,7 @@ static const struct command *const commands[] = {
   &command_verify,
   &command_prune,
   &command_diff,
+  &command_copy,
 };
 
 #define NR_COMMANDS (sizeof commands / sizeof commands[0])

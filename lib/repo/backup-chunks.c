@@ -16,11 +16,10 @@
 
 /*--- By any thread ----------------------------------------------------------*/
 
-/* Has the base these bytes, at the same place?  What of it can't be read it has
- * not: then they are written again.
- */
-static void
-compare_to_base (struct generation *base, uint64_t c, struct examined *e)
+/* What of the base can't be read it has not: then it is written again. */
+void
+backup_compare_to_base (struct generation *base, uint64_t c,
+                        struct examined *e)
 {
   struct generation_chunk before;
   struct nbi_record record;
@@ -51,7 +50,7 @@ examine_data (struct backup *b, struct hand *hand, uint64_t c,
   }
   r = nbi_identity (plain, e->record.plain, e->record.identity, err);
   if (r == 0 && base != NULL && e->kind == NBI_DATA)
-    compare_to_base (base, c, e);
+    backup_compare_to_base (base, c, e);
   if (r == 0 && !e->known)
     r = payload_encode (hand->encoder, plain, &e->record, room, &e->payload,
                         err);
@@ -173,6 +172,18 @@ append_data (struct backup *b, const struct examined *e, struct err *err)
   return r < 0 ? r : map_writer_add (b->map, &cell, 1, err);
 }
 
+/* Is anything used of the chunks from off on that read as zeros? */
+static int
+find_zeros (struct backup *b, uint64_t off, uint64_t end,
+            enum nbi_cell_kind *kind, uint64_t *until, struct err *err)
+{
+  if (b->options->from != NULL)
+    return backup_kind_of_zeros (b, off, end, kind, until, err);
+  *kind = chunk_source_uses (b->source, off, end, until) ? NBI_ZERO
+    : NBI_UNALLOCATED;
+  return 0;
+}
+
 /* Chunks that read as zeros, of which perhaps nothing is used. */
 static int
 append_zeros (struct backup *b, uint64_t off, uint64_t end, struct err *err)
@@ -180,13 +191,15 @@ append_zeros (struct backup *b, uint64_t off, uint64_t end, struct err *err)
   int r = 0;
 
   while (r == 0 && off < end) {
+    struct map_cell cell = { .kind = NBI_ZERO };
     uint64_t until, n;
-    bool uses = chunk_source_uses (b->source, off, end, &until);
-    struct map_cell cell = { .kind = uses ? NBI_ZERO : NBI_UNALLOCATED };
 
+    r = find_zeros (b, off, end, &cell.kind, &until, err);
+    if (r < 0)
+      return r;
     n = div_round_up (until - off, b->header.chunk_size);
     r = map_writer_add (b->map, &cell, n, err);
-    *(uses ? &b->counts.zero : &b->counts.unallocated) += n;
+    *(cell.kind == NBI_ZERO ? &b->counts.zero : &b->counts.unallocated) += n;
     off = until;
   }
   return r;

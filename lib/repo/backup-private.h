@@ -60,6 +60,32 @@ struct backup {
 int backup_examine (struct backup *b, const struct crew_member *me,
                     struct hand *hand, struct err *err);
 
+/* Has the base these bytes, at the same place?  e->known; identity and plain of
+ * e->record are set.
+ */
+void backup_compare_to_base (struct generation *base, uint64_t c,
+                             struct examined *e);
+
+/*--- backup-copy.c: of a generation instead of a disk -----------------------*/
+
+/* NBI-13, NBI-131: may it be copied, and is all of it there? */
+int backup_check_from (struct backup *b, struct err *err);
+
+/* What backup_examine does. */
+int backup_take (struct backup *b, const struct crew_member *me,
+                 struct hand *hand, struct err *err);
+
+/* Chunks without data from off on are of that kind, up to *until. */
+int backup_kind_of_zeros (struct backup *b, uint64_t off, uint64_t end,
+                          enum nbi_cell_kind *kind, uint64_t *until,
+                          struct err *err);
+
+/* The copy adds up to what was copied (NBI-87). */
+int backup_check_hash (const uint8_t was[DIGEST_SIZE],
+                       const uint8_t is[DIGEST_SIZE], struct err *err);
+
+/*----------------------------------------------------------------------------*/
+
 /* Append them. */
 int backup_append (struct backup *b, const struct copy_range *range,
                    const struct hand *hand, struct err *err);

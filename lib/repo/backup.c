@@ -79,7 +79,8 @@ work (struct crew *crew, struct crew_member *me, struct err *err)
   int r = get_hand (b, me->slot, &hand, err);
 
   if (r == 0 && !me->range.zero)
-    r = backup_examine (b, me, hand, err);
+    r = b->options->from != NULL ? backup_take (b, me, hand, err)
+      : backup_examine (b, me, hand, err);
   if (r == 0)
     r = wait_for_turn (b, me->range.off, err);
   if (r == 0)
@@ -111,7 +112,8 @@ run_crew (struct backup *b, struct job *job, struct err *err)
   r = copy_ranges_init (&crew->ranges, 0, err);
   if (r < 0)
     return r;
-  job_start (job, "backing up", b->header.disk_size);
+  job_start (job, b->options->from != NULL ? "copying" : "backing up",
+             b->header.disk_size);
   r = crew_run (crew, err);
   copy_ranges_free (&crew->ranges);
   return r;
@@ -224,6 +226,7 @@ static int
 complete_manifest (const struct backup *b, struct manifest *m, struct err *err)
 {
   const struct nbi_header *h = &b->header;
+  uint8_t hash[DIGEST_SIZE];
   int r;
 
   memcpy (m->generation, h->run, UUID_SIZE);
@@ -232,7 +235,8 @@ complete_manifest (const struct backup *b, struct manifest *m, struct err *err)
   m->chunk_size = h->chunk_size;
   m->logical = h->logical;
   m->physical = h->physical;
-  m->finished = (uint64_t) time (NULL);
+  if (b->options->from == NULL)
+    m->finished = (uint64_t) time (NULL);
   m->counts = b->counts;
   memset (m->base, 0, UUID_SIZE);
   if (b->options->base != NULL)
@@ -244,7 +248,12 @@ complete_manifest (const struct backup *b, struct manifest *m, struct err *err)
     r = copy_text (&m->changes, b->options->base != NULL ? "identity" : "none",
                    err);
   if (r == 0)
-    r = map_writer_hash (b->map, m->hash, err);
+    r = map_writer_hash (b->map, hash, err);
+  if (r == 0 && b->options->from != NULL)
+    r = backup_check_hash (m->hash, hash, err);
+  if (r < 0)
+    return r;
+  memcpy (m->hash, hash, sizeof hash);
   for (size_t i = 0; r == 0 && i < m->partitions.len; ++i)
     r = map_writer_watched (b->map, i, m->partitions.ptr[i].hash, err);
   return r;
@@ -440,6 +449,8 @@ backup_disk (struct block *disk, const struct backup_options *options,
   r = check_size (&b, err);
   if (r == 0)
     r = check_base (&b, err);
+  if (r == 0 && options->from != NULL)
+    r = backup_check_from (&b, err);
   if (r == 0)
     r = set_up (&b, disk, &ops, place, err);
   if (r == 0)

@@ -43,8 +43,15 @@ struct backup_options {
    */
   struct generation *base;
 
+  /* Not a disk is backed up but this generation copied: its records are moved
+   * as they are, so that codec, level and used do not matter; size and chunks
+   * in the header are its.  The disk is the same as a block, for its extents.
+   * NULL: it is a disk.
+   */
+  struct generation *from;
+
   /* What else the manifest says: hashes, counts and what is in the header
-   * are set here.
+   * are set here.  Of a copy it is that of what is copied.
    */
   struct manifest *manifest;
 };
@@ -57,7 +64,8 @@ struct backup_result {
 
 /* Back up the disk, which has the size that the header says, and which must
  * not change meanwhile.  Sectors that can't be read are recorded, and told by
- * the result.  job: phase "backing up", in bytes of the disk; -ECANCELED.
+ * the result.  job: phase "backing up", or "copying", in bytes of the disk;
+ * -ECANCELED.
  * -EFBIG at once for a disk of more chunks than there may be (NBI-16, NBI-103).
  * After a failure the files are torn, and nothing was ended.  Messages about
  * the disk name it; those about files are the place's.

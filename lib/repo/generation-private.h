@@ -20,11 +20,4 @@ struct generation {
   struct file_reader **held;    /* by index in the list; NULL: none is */
 };
 
-/* The first range that can't be read and ends behind off; *found is false if
- * there is none.
- */
-int generation_range_after (struct generation *gen, uint64_t off,
-                            struct nbi_range *range, bool *found,
-                            struct err *err);
-
 #endif /* NBDIMAGE_REPO_GENERATION_PRIVATE_H */

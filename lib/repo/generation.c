@@ -248,18 +248,10 @@ generation_nr_files (const struct generation *gen)
 }
 
 int
-generation_open_files (struct generation *gen, struct err *err)
+generation_get_file (struct generation *gen, uint32_t i,
+                     struct file_reader **out, struct err *err)
 {
-  uint32_t n = generation_nr_files (gen);
-  int r = 0;
-
-  for (uint32_t i = 0; r == 0 && i < n; ++i) {
-    struct file_reader *file = NULL;
-
-    r = get_file (gen, i, &file, err);
-    file_reader_unref (file);
-  }
-  return r;
+  return get_file (gen, i, out, err);
 }
 
 int

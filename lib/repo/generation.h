@@ -58,13 +58,12 @@ int generation_open (struct file_reader *last,
  */
 int generation_hold_files (struct generation *gen, struct err *err);
 
-/* The same, without keeping them: what NBI-131 asks of whoever goes to say, or
- * to write, what it reads.
- */
-int generation_open_files (struct generation *gen, struct err *err);
-
 /* How many files it needs. */
 uint32_t generation_nr_files (const struct generation *gen);
+
+/* The i-th of them, opened; a reference is the caller's. */
+int generation_get_file (struct generation *gen, uint32_t i,
+                         struct file_reader **out, struct err *err);
 
 struct generation *generation_ref (struct generation *gen);
 void generation_unref (struct generation *gen); /* NULL is fine */
@@ -139,6 +138,13 @@ int generation_page_visit (struct generation *gen, uint64_t page,
                                       uint32_t ordinal, uint32_t count,
                                       struct err *err),
                            void *opaque, struct err *err);
+
+/* The first range that can't be read and ends behind off; *found is false if
+ * there is none.
+ */
+int generation_range_after (struct generation *gen, uint64_t off,
+                            struct nbi_range *range, bool *found,
+                            struct err *err);
 
 /* Inside the disk; bytes. */
 int generation_pread (struct generation *gen, void *buf, size_t len,

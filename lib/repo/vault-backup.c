@@ -325,19 +325,40 @@ set_chunk_size (const struct vault_opened *base, struct nbi_header *h,
                   "vault, which can't change", h->name, before);
 }
 
-/* Later than the generation before, whatever the clocks say (§13, "Time"). */
+/* A copy is not of the time it has here. */
+static void
+warn_later (struct vault_run_writer *w, uint64_t was)
+{
+  const struct nbi_header *h = &w->options->header;
+  char from[VAULT_TIME_SIZE], to[VAULT_TIME_SIZE];
+
+  vault_time_to_string (was, from);
+  vault_time_to_string (h->time, to);
+  report_warn (w->report, "there is a generation of ‘%s’ that is not older "
+               "than the one of %s that is copied: the copy is the newest, of "
+               "%s", h->name, from, to);
+}
+
+/* Later than the generation before, whatever the clocks say, and what is copied
+ * keeps its time if it is (§13, "Time").
+ */
 static void
 set_time (struct vault_run_writer *w, const struct vault_opened *base)
 {
   struct nbi_header *h = &w->options->header;
+  struct generation *from = w->options->from;
+  uint64_t now = (uint64_t) lease_time (w->hold);
 
   if (base->gen != NULL)
     w->after = max_u64 (w->after, generation_header (base->gen)->time);
-  h->time = (uint64_t) lease_time (w->hold);
-  if (w->after > h->time + VAULT_AHEAD)
+  if (w->after > now + VAULT_AHEAD)
     vault_warn_ahead (w->report, h->name, w->after);
-  if (h->time <= w->after)
-    h->time = w->after + 1;
+  h->time = from != NULL ? generation_header (from)->time : now;
+  if (h->time > w->after)
+    return;
+  h->time = w->after + 1;
+  if (from != NULL)
+    warn_later (w, generation_header (from)->time);
 }
 
 /* The newest generation that can be had, or none.  One that is damaged must

@@ -19,10 +19,10 @@ struct vault_backup_result {
 
 #define VAULT_FILE_LIMIT (UINT64_C (1) << 30)   /* bytes, as usual */
 
-/* Back up the disk as a generation of header.name in options; what the header
- * says of vault, run and time is set here, and so is the base.  A chunk size of
- * 0 is that of the generation before, or the usual one; another than that is
- * -EINVAL.
+/* Back up the disk, or copy a generation, as a generation of header.name in
+ * options; what the header says of vault, run and time is set here, and so is
+ * the base.  A chunk size of 0 is that of the generation before, or the usual
+ * one; another than that is -EINVAL.
  *
  * 0: the generation is in the vault, on stable storage.  -EBUSY: somebody else
  * backs up a disk of this name.  After any other failure the vault lists what

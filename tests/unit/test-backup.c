@@ -19,8 +19,10 @@
 #include <cmocka.h>
 
 #include "lib/base/checked.h"
+#include "lib/copy/crew.h"
 #include "lib/repo/backup.h"
 #include "lib/repo/bad-sectors.h"
+#include "lib/repo/generation-diff.h"
 #include "lib/repo/verify.h"
 #include "tests/support/bad-block.h"
 #include "tests/support/repo-memory.h"
@@ -352,6 +354,104 @@ check_newest (struct repo_memory *repo, const struct disk *disk,
   generation_unref (gen);
 }
 
+/*--- What changed, and copies -----------------------------------------------*/
+
+/* What is saved of chunk c, with zeros for what can't be read; bad: how many
+ * bytes that is.
+ */
+static void
+saved_chunk (const struct disk *disk, const uint8_t *bytes,
+             uint32_t chunk_size, uint64_t c, uint8_t *buf, uint64_t *bad)
+{
+  struct disk then = *disk;
+  uint64_t off = c * chunk_size, len = min_u64 (chunk_size, disk->size - off);
+  bool used;
+
+  then.bytes = (uint8_t *) bytes;
+  expected_chunk (&then, chunk_size, c, buf, &used);
+  *bad = 0;
+  for (uint64_t at = 0; used && at < len; at += 512) {
+    uint64_t n = min_u64 (512, len - at);
+
+    if (!is_bad (disk, off + at, n))
+      continue;
+    memset (buf + at, 0, n);
+    *bad += n;
+  }
+}
+
+/* before: what the disk had when the first of the two was made. */
+static void
+check_change (struct generation *first, struct generation *second,
+              const uint8_t *before, const struct disk *disk,
+              uint32_t chunk_size)
+{
+  CLEANUP_EXTENT_LIST struct extent_list list = EXTENT_LIST_INIT;
+  uint8_t *was = malloc (chunk_size), *is = malloc (chunk_size);
+  size_t i = 0;
+
+  assert_int_equal (generation_diff_check (first, second, NULL), 0);
+  assert_int_equal (generation_diff_extents (first, second, disk->size, 0,
+                                             &list, NULL), 0);
+  for (uint64_t c = 0; c * chunk_size < disk->size; ++c) {
+    uint64_t off = c * chunk_size, len = min_u64 (chunk_size,
+                                                  disk->size - off), bad;
+    enum extent_kind kind = EXTENT_DATA;
+
+    while (list.v.ptr[i].off + list.v.ptr[i].len <= off)
+      ++i;
+    assert_true (list.v.ptr[i].off <= off &&
+                 list.v.ptr[i].off + list.v.ptr[i].len >= off + len);
+    saved_chunk (disk, before, chunk_size, c, was, &bad);
+    saved_chunk (disk, disk->bytes, chunk_size, c, is, &bad);
+    if (memcmp (was, is, len) == 0)
+      kind = EXTENT_UNALLOCATED;
+    else if (bad == 0 && crew_is_zero (is, len))
+      kind = EXTENT_ZERO;
+    assert_int_equal (list.v.ptr[i].kind, kind);
+  }
+  free (was);
+  free (is);
+}
+
+/* Copy it into another place, where base is the copy of the one before. */
+static void
+copy_to (struct repo_memory *other, struct generation *gen,
+         struct generation *base, const struct disk *disk,
+         const struct backup_result *was, struct rng *rng)
+{
+  uint32_t chunk_size = generation_header (gen)->chunk_size;
+  struct backup_options options = {
+    .header = header_of (disk, chunk_size), .from = gen, .base = base,
+    .threads = 1 + rng_below (rng, 4), .file_limit = MIB,
+  };
+  struct manifest manifest = { 0 };
+  struct backup_result result;
+  struct err err = ERR_INIT;
+  struct block *block;
+  const char *json;
+  size_t len;
+
+  json = generation_manifest (gen, &len);
+  assert_int_equal (manifest_read (json, len, generation_header (gen),
+                                   &manifest, NULL), 0);
+  options.manifest = &manifest;
+  block = bad_block_new (disk->bytes, disk->size, NULL, 0);
+  if (backup_disk (block, &options, &other->place, &result, NULL, &err) < 0)
+    fail_msg ("copying: %s", err.msg);
+  block_unref (block);
+  manifest_destroy (&manifest);
+  assert_int_equal (result.counts.data, was->counts.data);
+  assert_int_equal (result.counts.zero, was->counts.zero);
+  assert_int_equal (result.counts.unallocated, was->counts.unallocated);
+  assert_int_equal (result.counts.unreadable, was->counts.unreadable);
+  assert_int_equal (result.counts.unreadable_bytes,
+                    was->counts.unreadable_bytes);
+  assert_int_equal (result.counts.fresh, was->counts.fresh);
+  check_newest (other, disk, chunk_size, rng);
+  assert_int_equal (verify_all (other, true), 0);
+}
+
 /*--- Tests ------------------------------------------------------------------*/
 
 static const struct {
@@ -376,13 +476,15 @@ round_trips (size_t way)
   for (uint64_t seed = 1; seed <= 6; ++seed) {
     struct rng rng = { seed * 1000 + way };
     size_t size = (size_t) (1 + rng_next (&rng) % (12 * MIB));
-    struct generation *base = NULL;
-    struct repo_memory repo;
+    struct generation *base = NULL, *copied = NULL;
+    struct repo_memory repo, other;
+    uint8_t *before = malloc (size);
     struct disk disk;
 
     print_message ("way %zu, seed %" PRIu64 ", %zu bytes\n", way, seed, size);
     disk_init (&disk, size, &rng);
     repo_memory_init (&repo, 4 * MIB);
+    repo_memory_init (&other, 4 * MIB);
     if (seed % 2 == 0)
       use_in_part (&disk, &rng, 12);
     if (seed % 3 == 0)
@@ -392,16 +494,29 @@ round_trips (size_t way)
         .codec = ways[way].codec, .threads = ways[way].threads,
         .file_limit = ways[way].file_limit, .base = base,
       };
+      struct generation *made;
+      struct backup_result result;
 
-      back_up (&repo, &disk, &options, ways[way].chunk_size);
+      result = back_up (&repo, &disk, &options, ways[way].chunk_size);
       check_newest (&repo, &disk, ways[way].chunk_size, &rng);
+      made = newest (&repo);
+      if (base != NULL)
+        check_change (base, made, before, &disk, ways[way].chunk_size);
+      copy_to (&other, made, copied, &disk, &result, &rng);
+      generation_unref (copied);
+      copied = newest (&other);
+      check_change (made, copied, disk.bytes, &disk, ways[way].chunk_size);
       generation_unref (base);
-      base = newest (&repo);
+      base = made;
+      memcpy (before, disk.bytes, size);
       change (&disk, &rng, 3);
     }
     assert_int_equal (verify_all (&repo, true), 0);
     generation_unref (base);
+    generation_unref (copied);
     repo_memory_destroy (&repo);
+    repo_memory_destroy (&other);
+    free (before);
     disk_free (&disk);
   }
 }
