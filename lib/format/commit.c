@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* In this order:
+/* That the parent can grow, if it has to, is known before anything is changed.
+ * Then, in this order:
  *
  *   1. The child learns which identity its parent will have, where that is
  *      another with other data: expect_change of its driver.
@@ -91,15 +92,20 @@ check_is_child (struct image *parent, struct offline *child, struct err *err)
   return err_set (err, -EINVAL, "is another file by now");
 }
 
-static struct image_options
-options_of_parent (const struct image_commit_plan *plan)
+/* With all of its bytes, as the child has it. */
+static int
+open_parent (const struct image_commit_plan *plan, struct offline **out,
+             struct err *err)
 {
-  return (struct image_options) {
+  const struct image_options options = {
     .format = plan->child->ops->name,
     .parent_path = plan->options.parent_path,
-    .size_rule = IMAGE_SIZE_CURRENT,
-    .lock = true,
   };
+  int r = offline_open (plan->parent, &options, out, NULL, err);
+
+  if (r == 0)
+    (*out)->options.size_rule = IMAGE_SIZE_CURRENT;
+  return r;
 }
 
 static bool
@@ -132,26 +138,58 @@ find_siblings (struct image_commit_plan *plan, struct image *parent,
   return r < 0 ? r : 0;
 }
 
+/* Where the child's disk is the larger one; else growth->size is 0. */
+static int
+plan_growth (struct offline *child, struct offline *parent,
+             struct image_resize_plan *growth, struct err *err)
+{
+  int r;
+
+  *growth = (struct image_resize_plan) { .size = image_size (child->img) };
+  if (growth->size <= image_size (parent->img)) {
+    growth->size = 0;
+    return 0;
+  }
+  r = image_resize_plan (parent, growth, NULL, err);
+  return r < 0 ? err_in (err, "has to grow, as the disk of its child is "
+                         "larger") : 0;
+}
+
+/* All that is against it is said here, while nothing is changed. */
+static int
+check_parent (struct offline *child, struct offline *parent,
+              struct image_resize_plan *growth, struct err *err)
+{
+  const char *reason;
+  struct image *img;
+  int r = offline_image (parent, &img, NULL, err);
+
+  if (r == 0)
+    r = check_is_child (img, child, err);
+  if (r == 0)
+    r = plan_growth (child, parent, growth, err);
+  if (r < 0)
+    return r;
+  reason = image_readonly_reason (img);
+  if (reason)
+    return err_set (err, -EROFS, "can't be written: %s", reason);
+  return 0;
+}
+
 static int
 look_at_parent (struct image_commit_plan *plan, struct report *report,
                 struct err *err)
 {
-  const struct image_options options = options_of_parent (plan);
-  CLEANUP_IMAGE struct image *img = NULL;
-  int r = image_open (plan->parent, &options, &img, NULL, err);
+  CLEANUP_OFFLINE struct offline *parent = NULL;
+  struct image_resize_plan growth;
+  int r = open_parent (plan, &parent, err);
 
   if (r == 0)
-    r = check_is_child (img, plan->child, err);
+    r = check_parent (plan->child, parent, &growth, err);
   if (r < 0)
     return err_in (err, "parent %s", plan->parent);
-  if (image_readonly_reason (img))
-    return err_set (err, -EROFS, "parent %s: can't be written: %s",
-                    plan->parent, image_readonly_reason (img));
-  plan->parent_size = image_size (img);
-  if (plan->size > plan->parent_size && img->ops->resize == NULL)
-    return err_set (err, -ENOTSUP, "has a larger disk than its parent %s, and "
-                    "a %s image can't grow", plan->parent, img->ops->name);
-  return find_siblings (plan, img, report, err);
+  plan->parent_size = image_size (parent->img);
+  return find_siblings (plan, parent->img, report, err);
 }
 
 static int
@@ -318,32 +356,22 @@ expect_change (struct offline *child, struct offline *parent,
                const char *path, uint8_t id[UUID_SIZE], struct err *err)
 {
   struct image *img;
-  int r = offline_image (parent, &img, NULL, err);
+  int r;
 
-  if (r == 0)
-    r = check_is_child (img, child, err);
-  if (r < 0)
-    return err_in (err, "parent %s", block_name (parent->block));
   if (child->ops->expect_change == NULL)
     return 0;
-  r = child->ops->expect_change (child, img, path, id, err);
+  r = child->ops->expect_change (child, parent->img, path, id, err);
   parent->options.data_id = id;
   return r < 0 ? r : offline_reopen_image (child, &img, err);
 }
 
 /* Step 2. */
 static int
-grow_parent (struct offline *child, struct offline *parent, struct job *job,
-             struct err *err)
+grow_parent (struct offline *parent, const struct image_resize_plan *growth,
+             struct job *job, struct err *err)
 {
-  struct image_resize_plan resize = { .size = image_size (child->img) };
-  int r;
+  int r = growth->size ? image_resize (parent, growth, job, err) : 0;
 
-  if (resize.size <= image_size (parent->img))
-    return 0;
-  r = image_resize_plan (parent, &resize, NULL, err);
-  if (r == 0)
-    r = image_resize (parent, &resize, job, err);
   return r < 0 ? err_in (err, "parent %s", block_name (parent->block)) : 0;
 }
 
@@ -394,19 +422,23 @@ image_commit_files (struct offline *child, struct offline *parent,
                     const char *path, uint64_t *written, struct job *job,
                     struct err *err)
 {
+  struct image_resize_plan growth;
   struct image *img;
   uint8_t id[UUID_SIZE];
   int r;
 
   *written = 0;
   child->options.lock = false;
-  /* All of its bytes, as the child has it. */
   parent->options.size_rule = IMAGE_SIZE_CURRENT;
   r = offline_image (child, &img, NULL, err);
+  if (r < 0)
+    return r;
+  r = check_parent (child, parent, &growth, err);
+  if (r < 0)
+    return err_in (err, "parent %s", block_name (parent->block));
+  r = expect_change (child, parent, path, id, err);
   if (r == 0)
-    r = expect_change (child, parent, path, id, err);
-  if (r == 0)
-    r = grow_parent (child, parent, job, err);
+    r = grow_parent (parent, &growth, job, err);
   if (r == 0)
     r = copy (child, parent, written, job, err);
   parent->options.data_id = NULL;
@@ -417,9 +449,8 @@ int
 image_commit (struct image_commit_plan *plan, uint64_t *written,
               struct job *job, struct err *err)
 {
-  const struct image_options options = options_of_parent (plan);
   CLEANUP_OFFLINE struct offline *parent = NULL;
-  int r = offline_open (plan->parent, &options, &parent, NULL, err);
+  int r = open_parent (plan, &parent, err);
 
   if (r < 0)
     return err_in (err, "parent %s", plan->parent);

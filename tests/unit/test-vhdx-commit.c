@@ -561,6 +561,42 @@ another_file_is_no_parent (void **state)
   vhdx_maker_free (other);
 }
 
+/* The base's end would appear in a parent that grows over it, and below the
+ * child: that is known before the child's file is changed.
+ */
+static void
+a_parent_that_can_not_grow_is_refused_before_anything_changes (void **state)
+{
+  struct vhdx_maker *child = make_child (&subjects[0]);
+  struct vhdx_maker *parent = vhdx_maker_new (&(struct vhdx_spec) {
+      .size = SIZE - MIB, .id = 7, .parent_id = 5,
+      .locators = { { "relative_path", ".\\base.vhdx" } } });
+  CLEANUP_FREE char *path = path_of ("child.vhdx");
+  struct block *c = recorder_new (child->data, child->len), *p;
+  struct image_commit_plan plan;
+  struct err err = ERR_INIT;
+  uint64_t written;
+
+  (void) state;
+  vhdx_maker_finish (parent);
+  p = recorder_new (parent->data, parent->len);
+  save_parent (parent->data, parent->len);
+  vhdx_maker_save (child, path);
+  assert_int_equal (image_commit_plan (path, &options, &plan, NULL, &err),
+                    -ENOTSUP);
+  assert_non_null (strstr (err.msg, "the disk of its parent is larger"));
+  image_commit_plan_free (&plan);
+  assert_int_equal (commit (c, p, &written, NULL, &err), -ENOTSUP);
+  assert_non_null (strstr (err.msg, "the disk of its parent is larger"));
+  assert_int_equal (recorder_changes (c), 0);
+  assert_int_equal (recorder_changes (p), 0);
+  unlink (path);
+  block_unref (c);
+  block_unref (p);
+  vhdx_maker_free (child);
+  vhdx_maker_free (parent);
+}
+
 static int
 set_up (void **state)
 {
@@ -591,6 +627,8 @@ main (void)
   const struct CMUnitTest tests[] = {
     cmocka_unit_test (the_parent_is_what_the_child_was),
     cmocka_unit_test (another_file_is_no_parent),
+    cmocka_unit_test (
+      a_parent_that_can_not_grow_is_refused_before_anything_changes),
     cmocka_unit_test (who_is_asked_to_end_leaves_it_whole),
     cmocka_unit_test (a_fault_does_not_change_the_child),
     cmocka_unit_test (a_power_cut_does_not_change_the_child),
