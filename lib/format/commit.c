@@ -15,6 +15,8 @@
  * The child's own data is never written, and what it does not have itself is
  * never changed in the parent: its disk is the same after each step, and in
  * the middle of it.  Between 1 and 5 it knows the parent by both identities.
+ * A parent that 2 left half grown may not be opened for writing (a fixed VHD,
+ * vhd-resize-fixed.c); the same again grows it to its end first.
  *
  * The child is read by what its own file says (own_extents), not through its
  * chain, where the parent is open a second time and knows nothing of what
@@ -151,11 +153,19 @@ plan_growth (struct offline *child, struct offline *parent,
     return 0;
   }
   r = image_resize_plan (parent, growth, NULL, err);
-  return r < 0 ? err_in (err, "has to grow, as the disk of its child is "
-                         "larger") : 0;
+  if (r < 0)
+    return err_in (err, "has to grow, as the disk of its child is larger");
+  if (growth->loses_rest)
+    return err_set (err, -EINVAL, "has to grow, as the disk of its child is "
+                    "larger: over what its file has behind the end of the "
+                    "disk, which is not zero; ‘nbdimage resize --shrink’ says "
+                    "that nothing of that is needed");
+  return 0;
 }
 
-/* All that is against it is said here, while nothing is changed. */
+/* All that is against it is said here, while nothing is changed.  What a
+ * growth that was interrupted left, growing it to its end mends.
+ */
 static int
 check_parent (struct offline *child, struct offline *parent,
               struct image_resize_plan *growth, struct err *err)
@@ -171,7 +181,7 @@ check_parent (struct offline *child, struct offline *parent,
   if (r < 0)
     return r;
   reason = image_readonly_reason (img);
-  if (reason)
+  if (reason && !growth->is_interrupted)
     return err_set (err, -EROFS, "can't be written: %s", reason);
   return 0;
 }

@@ -24,6 +24,8 @@ struct image_resize_plan {
   uint64_t to_move;             /* bytes that are copied inside the file */
   bool is_done;                 /* it has that size, and nothing is left of a
                                    change that was interrupted */
+  bool is_interrupted;          /* such a change was, and the disk is not to
+                                   be written before it was done again */
   bool loses_rest;              /* in the file behind the disk, where it should
                                    have ended, there is something that is not
                                    zero and would be lost */

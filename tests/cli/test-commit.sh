@@ -93,6 +93,41 @@ bytes child.vhd after
 same_bytes before after
 [ -z "$(nbdimage info child.vhd 2>&1 >/dev/null)" ] || fail "it warns"
 
+# A fixed parent that a power cut left half grown: its footer is at the new
+# end already, and says the old size.
+rm parent.vhd child.vhd
+nbdimage create --fixed parent.vhd 1M
+qemu-io -f raw -c 'write -P 1 0 300K' parent.vhd
+nbdimage create --parent=parent.vhd --block-size=512K child.vhd 5M >out
+python3 fill.py child.vhd
+bytes child.vhd before
+tail -c 512 parent.vhd >footer
+cp parent.vhd other.vhd
+for name in parent other; do
+    truncate -s 5M "$name.vhd"
+    cat footer >>"$name.vhd"
+done
+bytes child.vhd after
+same_bytes before after
+sha256sum child.vhd parent.vhd >sums
+nbdimage commit -n child.vhd >out 2>err
+contains out "1 MiB becomes 5 MiB"
+sha256sum -c sums
+nbdimage commit -y child.vhd 2>err
+for name in parent child; do
+    bytes "$name.vhd" after
+    same_bytes before after
+    nbdimage check "$name.vhd"
+    [ -z "$(nbdimage info "$name.vhd" 2>&1 >/dev/null)" ] || fail "it warns"
+done
+# What it has there, and is no footer, nobody wrote who made it larger.
+printf x | dd of=other.vhd bs=1 seek=1500000 conv=notrunc
+mv other.vhd parent.vhd
+sha256sum child.vhd parent.vhd >sums
+refuses nbdimage commit -y child.vhd
+contains "$tmp/refused" 'which is not zero'
+sha256sum -c sums
+
 # Killed, or interrupted, at any moment.
 rm parent.vhd child.vhd
 for ((i = 0; i < 8; i++)); do

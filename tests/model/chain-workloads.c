@@ -295,14 +295,10 @@ run_commit_growing (struct powercut *pc)
   powercut_done (pc);
 }
 
-/* A fixed VHD that a power cut left half grown is not written to before
- * `nbdimage resize' has finished that, so that the same again says no more.
- */
 static bool
 can_commit_growing (const struct subject *s)
 {
-  return can_commit (s) && offline_ops_of (s)->resize != NULL &&
-    strcmp (s->name, "vhd-fixed") != 0;
+  return can_commit (s) && offline_ops_of (s)->resize != NULL;
 }
 
 static int

@@ -95,6 +95,7 @@ vhd_resize_fixed_plan (struct vhd_edit *e, struct image_resize_plan *plan,
     return err_set (err, -EINVAL, "a fixed VHD with a disk of %" PRIu64
                     " bytes can't be", plan->size);
   plan->is_done = plan->size == stated && end == stated;
+  plan->is_interrupted = end != stated;
   r = see_rest (e, stated, end - stated, &zero, err);
   if (r == 0)
     plan->loses_rest = !zero;
