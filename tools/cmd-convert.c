@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/base/text.h"
 #include "lib/block/nbd.h"
 #include "lib/copy/copy.h"
 #include "tools/commands.h"
@@ -100,9 +101,10 @@ warn_of_name (const struct convert *c)
   const char *ending = image_format_by_name (c->target);
 
   if (ending && strcmp (ending, c->format) != 0)
-    tool_warning ("%s: becomes a %s image, and its name ends as that of a %s "
-                  "image does; --format is the format of the target, "
-                  "--source-format that of the source", c->target, c->format,
+    tool_warning ("%s: becomes %s %s image, and its name ends as that of %s "
+                  "%s image does; --format is the format of the target, "
+                  "--source-format that of the source", c->target,
+                  text_article (c->format), c->format, text_article (ending),
                   ending);
 }
 

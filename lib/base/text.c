@@ -2,6 +2,7 @@
 
 #include <config.h>
 
+#include <ctype.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -73,4 +74,28 @@ text_clean (const char *str, char *buf, size_t size)
   }
   buf[len] = '\0';
   return buf;
+}
+
+static bool
+is_one_of (char c, const char *letters)
+{
+  return c != '\0' && strchr (letters, tolower ((unsigned char) c)) != NULL;
+}
+
+static bool
+is_spelled_out (const char *word)
+{
+  static const char vowels[] = "aeiou";
+
+  if (isupper ((unsigned char) word[0]))
+    return isupper ((unsigned char) word[1]);
+  return word[0] != '\0' && !is_one_of (word[0], vowels) &&
+    !is_one_of (word[1], vowels);
+}
+
+const char *
+text_article (const char *word)
+{
+  return is_one_of (word[0], is_spelled_out (word) ? "aefhilmnorsx" : "aeiou")
+    ? "an" : "a";
 }

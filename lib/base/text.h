@@ -18,6 +18,12 @@ bool text_is_clean (const char *str);
  */
 const char *text_clean (const char *str, char *buf, size_t size);
 
+/* "an" if that is how it is in front of this word when it is read aloud, else
+ * "a".  It is spelled out (an ISO, an lz4) if it begins with two capitals, or
+ * with two letters that are no syllable.
+ */
+const char *text_article (const char *word);
+
 /* Enough for a name in a message. */
 #define TEXT_NAME_SIZE 256
 

@@ -32,6 +32,7 @@
 
 #include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
+#include "lib/base/text.h"
 #include "lib/block/file.h"
 #include "lib/format/children.h"
 #include "lib/format/commit.h"
@@ -77,10 +78,12 @@ find_parent (struct image_commit_plan *plan, struct err *err)
     return err_set (err, -EINVAL, "is not differencing: it has no parent");
   /* It is known by what it holds, and would be another halfway. */
   if (strcmp (info.layers.ptr[1].format, plan->child->ops->name) != 0)
-    return err_set (err, -ENOTSUP, "lies over %s, a %s image, which would be "
-                    "no more the disk that it lies over once it is written "
+    return err_set (err, -ENOTSUP, "lies over %s, %s %s image, which would "
+                    "be no more the disk that it lies over once it is written "
                     "to; make a new image of both: nbdimage convert",
-                    info.layers.ptr[1].name, info.layers.ptr[1].format);
+                    info.layers.ptr[1].name,
+                    text_article (info.layers.ptr[1].format),
+                    info.layers.ptr[1].format);
   plan->parent = steal_ptr (&info.layers.ptr[1].name);
   return 0;
 }

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "lib/base/cleanup.h"
+#include "lib/base/text.h"
 #include "lib/block/file.h"
 #include "lib/block/nbd.h"
 #include "lib/format/create.h"
@@ -83,8 +84,8 @@ open_file (const char *path, const struct image_options *options,
     return r;
   /* The others have no idea of a disk below. */
   if (img->ops != &vhd_image_ops && img->ops != &vhdx_image_ops)
-    return err_set (err, -EINVAL, "is a %s image, and no overlay",
-                    image_format (img));
+    return err_set (err, -EINVAL, "is %s %s image, and no overlay",
+                    text_article (image_format (img)), image_format (img));
   *out = image_ref (img);
   return 0;
 }

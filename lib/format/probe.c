@@ -12,6 +12,7 @@
 
 #include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
+#include "lib/base/text.h"
 #include "lib/format/foreign.h"
 #include "lib/format/probe.h"
 
@@ -108,8 +109,9 @@ check_foreign (const struct probe *probe, struct err *err)
 
   if (name == NULL)
     return 0;
-  return err_set (err, -ENOTSUP, "it is a %s file, which can't be read; %s%s"
-                  "use %s=raw for its bytes as they are", name,
+  return err_set (err, -ENOTSUP, "it is %s %s file, which can't be read; "
+                  "%s%suse %s=raw for its bytes as they are",
+                  text_article (name), name,
                   advice ? advice : "", advice ? ", or " : "",
                   image_format_option);
 }

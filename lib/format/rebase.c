@@ -26,6 +26,7 @@
 
 #include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
+#include "lib/base/text.h"
 #include "lib/format/offline-ops.h"
 #include "lib/format/parent.h"
 #include "lib/format/rebase-compare.h"
@@ -78,8 +79,9 @@ open_parent (struct offline *o, const char *path,
   if (r < 0)
     return err_in (err, "parent %s", path);
   if (plan->parent->ops != o->ops)
-    return err_set (err, -EINVAL, "parent %s: is a %s image; the parent of a "
-                    "differencing %s is of the same format", path,
+    return err_set (err, -EINVAL, "parent %s: is %s %s image; the parent of "
+                    "a differencing %s is of the same format", path,
+                    text_article (image_format (plan->parent)),
                     image_format (plan->parent), o->ops->name);
   return 0;
 }

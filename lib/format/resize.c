@@ -4,8 +4,8 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <string.h>
 
+#include "lib/base/text.h"
 #include "lib/format/offline-ops.h"
 #include "lib/format/resize.h"
 
@@ -18,9 +18,8 @@ image_resize_plan (struct offline *o, struct image_resize_plan *plan,
   int r;
 
   if (o->ops->resize == NULL)
-    return err_set (err, -ENOTSUP, "the size of a disk in a%s %s image can't "
-                    "be changed", strcmp (o->ops->name, "iso") == 0 ? "n" : "",
-                    o->ops->name);
+    return err_set (err, -ENOTSUP, "the size of a disk in %s %s image can't "
+                    "be changed", text_article (o->ops->name), o->ops->name);
   if (plan->size == 0 || plan->size > INT64_MAX)
     return err_set (err, -EINVAL, "a disk of %" PRIu64 " bytes can't be",
                     plan->size);

@@ -21,6 +21,7 @@
 #include "lib/base/report.h"
 #include "lib/base/size.h"
 #include "lib/base/sort.h"
+#include "lib/base/text.h"
 #include "lib/base/uri.h"
 #include "lib/base/utf16.h"
 #include "lib/base/utf8.h"
@@ -39,6 +40,27 @@ an_error_grows_prefixes_on_its_way_up (void **state)
   errno = ENOENT;
   assert_int_equal (err_sys (&err, "opening"), -ENOENT);
   assert_string_equal (err.msg, "opening: No such file or directory");
+}
+
+static void
+a_word_has_the_article_that_it_is_read_with (void **state)
+{
+  static const char *const a[] = {
+    "raw", "vhd", "vhdx", "winbackup", "VHD", "VMDK", "UIF (MagicISO)",
+    "qcow2", "gzip-compressed", "7-Zip", "fixed", "dynamic", "",
+  };
+  static const char *const an[] = {
+    "iso", "nbi", "ISO", "MDS", "NRG (Nero)", "EWF (E01)", "xz-compressed",
+    "lz4-compressed", "image",
+  };
+
+  (void) state;
+  for (size_t i = 0; i < sizeof a / sizeof a[0]; ++i)
+    if (strcmp (text_article (a[i]), "a") != 0)
+      fail_msg ("an %s", a[i]);
+  for (size_t i = 0; i < sizeof an / sizeof an[0]; ++i)
+    if (strcmp (text_article (an[i]), "an") != 0)
+      fail_msg ("a %s", an[i]);
 }
 
 static void
@@ -430,6 +452,7 @@ main (void)
 {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test (an_error_grows_prefixes_on_its_way_up),
+    cmocka_unit_test (a_word_has_the_article_that_it_is_read_with),
     cmocka_unit_test (an_error_that_is_too_long_is_cut_not_overrun),
     cmocka_unit_test (nobody_needs_to_want_the_error),
     cmocka_unit_test (integers_keep_their_byte_order),

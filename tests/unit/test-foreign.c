@@ -32,14 +32,14 @@ static const struct {
   { 0, BYTES ("QFI\xFB\0\0\0\003"), "it is a qcow2 file" },
   { 0, BYTES ("KDMV"), "it is a VMDK file" },
   { 64, BYTES ("\x7F\x10\xDA\xBE"), "it is a VDI file" },
-  { 0, BYTES ("\xFD" "7zXZ\0"), "it is a xz-compressed file" },
+  { 0, BYTES ("\xFD" "7zXZ\0"), "it is an xz-compressed file" },
   { 0, BYTES ("CISO\x18\0\0\0"), "it is a CSO (compressed ISO) file" },
   { 0, BYTES ("ZISO\x18\0\0\0"), "it is a ZSO (compressed ISO) file" },
   { 0, BYTES ("DAX\0"), "it is a DAX (compressed ISO) file" },
-  { 0, BYTES ("IsZ!"), "it is a ISZ (compressed ISO) file" },
+  { 0, BYTES ("IsZ!"), "it is an ISZ (compressed ISO) file" },
   { 0, BYTES ("DAA\0\0\0"), "it is a DAA (PowerISO) file" },
   { 0, BYTES ("MComprHD\0\0\0\x7C"), "it is a CHD (MAME) file" },
-  { 0, BYTES ("MEDIA DESCRIPTOR\1\3"), "it is a MDS (the disc is in the .mdf "
+  { 0, BYTES ("MEDIA DESCRIPTOR\1\3"), "it is an MDS (the disc is in the .mdf "
     "beside it) file" },
   { 0, BYTES ("[CloneCD]\r\n"), "it is a CCD (the disc is in the .img beside "
     "it) file" },
@@ -47,8 +47,8 @@ static const struct {
     "in the file it names) file" },
   { 16 * 2336 + 8, BYTES ("\1CD001\1"), "it is a raw CD (sectors of 2336 "
     "bytes) file" },
-  { END (12), BYTES ("NER5\0\0\0\0\0\1\0\0"), "it is a NRG (Nero) file" },
-  { END (8), BYTES ("NERO\0\1\0\0"), "it is a NRG (Nero) file" },
+  { END (12), BYTES ("NER5\0\0\0\0\0\1\0\0"), "it is an NRG (Nero) file" },
+  { END (8), BYTES ("NERO\0\1\0\0"), "it is an NRG (Nero) file" },
   { END (64), BYTES ("bbis"), "it is a UIF (MagicISO) file" },
   { END (8), BYTES ("\4\0\0\x80\0\1\0\0"), "it is a CDI (DiscJuggler) file" },
   { END (8), BYTES ("\6\0\0\x80\0\1\0\0"), "it is a CDI (DiscJuggler) file" },
@@ -152,7 +152,7 @@ raw_sectors_in_a_container_are_refused (void **state)
   }
   memcpy (disk + END (12), "NER5\0\0\0\0\0\1\0\0", 12);
   assert_int_equal (open_disk (SIZE, NULL, shown, &err), -ENOTSUP);
-  assert_non_null (strstr (err.msg, "it is a NRG (Nero) file"));
+  assert_non_null (strstr (err.msg, "it is an NRG (Nero) file"));
 }
 
 int

@@ -25,6 +25,7 @@
 #include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/size.h"
+#include "lib/base/text.h"
 #include "lib/format/create-ops.h"
 #include "lib/format/vhd/vhd.h"
 
@@ -65,8 +66,9 @@ check_parent (const struct creation *c, struct err *err)
 
   /* Whoever names a file as the parent wants what others can read. */
   if (o->base == NULL && parent_layer (c) == NULL)
-    return err_set (err, -EINVAL, "parent %s: is a %s image; the parent of a "
-                    "differencing VHD is a VHD", o->parent,
+    return err_set (err, -EINVAL, "parent %s: is %s %s image; the parent of "
+                    "a differencing VHD is a VHD", o->parent,
+                    text_article (image_format (c->parent)),
                     image_format (c->parent));
   image_get_sizes (c->parent, &sizes);
   if (sizes.logical > VHD_SECTOR_SIZE && parent_layer (c) == NULL &&

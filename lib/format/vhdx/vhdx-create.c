@@ -22,6 +22,7 @@
 #include "lib/base/bytes.h"
 #include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
+#include "lib/base/text.h"
 #include "lib/format/create-ops.h"
 #include "lib/format/vhdx/vhdx.h"
 
@@ -77,8 +78,9 @@ check_parent (const struct creation *c, struct err *err)
 
   /* Whoever names a file as the parent wants what others can read. */
   if (o->base == NULL && parent_layer (c) == NULL)
-    return err_set (err, -EINVAL, "parent %s: is a %s image; the parent of a "
-                    "differencing VHDX is a VHDX", o->parent,
+    return err_set (err, -EINVAL, "parent %s: is %s %s image; the parent of "
+                    "a differencing VHDX is a VHDX", o->parent,
+                    text_article (image_format (c->parent)),
                     image_format (c->parent));
   if (o->kind == IMAGE_FIXED)
     return err_set (err, -EINVAL, "a fixed VHDX can't have a parent");
