@@ -21,6 +21,7 @@
 #include "lib/block/memory.h"
 #include "lib/repo/vault-backup.h"
 #include "lib/repo/verify-vault.h"
+#include "tests/support/patient-clock.h"
 #include "tests/support/rng.h"
 #include "tests/support/store-faulty.h"
 #include "tests/support/store-model.h"
@@ -98,11 +99,12 @@ back_up (struct trial *t, struct store *store, const char *name,
     },
   };
   struct generation_caches caches;
+  struct patient_clock clock;
   struct vault *vault = NULL;
   int r;
 
-  /* Its thread has nothing to do within a minute. */
-  store_set_clock (store, &repo_clock_boottime);
+  patient_clock_init (&clock, store_model_clock (t->model));
+  store_set_clock (store, &clock.clock);
   snprintf (options.header.name, sizeof options.header.name, "%s", name);
   assert_int_equal (block_memory_new ("a disk", t->bytes, DISK_SIZE, &block,
                                       NULL), 0);
