@@ -202,7 +202,7 @@ show_json (const struct backup_command *b, int status)
 
   uuid_to_string (b->options.header.run, id);
   r = output_json (json_pack (
-    "{s:o,s:o,s:o,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}",
+    "{s:o,s:o,s:o,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}",
     "source", output_json_text (b->source),
     "target", output_json_text (b->vault ? b->vault : b->single),
     "disk", output_json_text (b->options.header.name),
@@ -211,11 +211,24 @@ show_json (const struct backup_command *b, int status)
     "chunk-size", json_integer (b->options.header.chunk_size),
     "data", json_integer ((json_int_t) bytes_of (b, c->data)),
     "new", json_integer ((json_int_t) bytes_of (b, c->fresh)),
+    "adopted", json_integer (
+      (json_int_t) bytes_of (b, b->result.backup.adopted)),
     "zero", json_integer ((json_int_t) bytes_of (b, c->zero)),
     "unallocated", json_integer ((json_int_t) bytes_of (b, c->unallocated)),
     "unreadable", json_integer ((json_int_t) c->unreadable_bytes),
     "file-size", json_integer ((json_int_t) b->result.backup.bytes)));
   return r == STATUS_DONE ? status : r;
+}
+
+/* What an interrupted backup had written of it. */
+static void
+show_adopted (const struct backup_command *b)
+{
+  char adopted[SIZE_STRING_SIZE];
+
+  if (b->result.backup.adopted > 0)
+    printf (", %s of that adopted from a backup that was interrupted",
+            size_to_string (bytes_of (b, b->result.backup.adopted), adopted));
 }
 
 static void
@@ -230,11 +243,12 @@ show_text (const struct backup_command *b)
     output_text (b->vault);
     putchar ('/');
     output_text (b->options.header.name);
-    printf ("@%s: %s, of which %s hold data, %s of it new, in %s\n", time,
+    printf ("@%s: %s, of which %s hold data, %s of it new", time,
             size_to_string (b->options.header.disk_size, size),
             size_to_string (bytes_of (b, c->data), data),
-            size_to_string (bytes_of (b, c->fresh), fresh),
-            size_to_string (b->result.backup.bytes, file));
+            size_to_string (bytes_of (b, c->fresh), fresh));
+    show_adopted (b);
+    printf (", in %s\n", size_to_string (b->result.backup.bytes, file));
     return;
   }
   if (strcmp (b->single, "-") == 0)

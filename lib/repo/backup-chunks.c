@@ -36,6 +36,22 @@ backup_compare_to_base (struct generation *base, uint64_t c,
   file_reader_unref (before.file);
 }
 
+/* Has an interrupted run written these bytes, for the same place? */
+static void
+look_at_leftovers (struct backup *b, const uint8_t *plain, uint8_t *room,
+                   struct examined *e)
+{
+  struct leftovers *leftovers = b->options->leftovers;
+
+  e->whole = leftovers_find (leftovers, &e->record, e->file.uuid);
+  if (e->whole)
+    memcpy (e->file.run, b->header.run, UUID_SIZE);
+  else
+    e->copied = leftovers_copy (leftovers, plain, &e->record, room);
+  if (e->copied)
+    e->payload = room;
+}
+
 static int
 examine_data (struct backup *b, struct hand *hand, uint64_t c,
               const uint8_t *plain, uint8_t *room, struct examined *e,
@@ -51,7 +67,10 @@ examine_data (struct backup *b, struct hand *hand, uint64_t c,
   r = nbi_identity (plain, e->record.plain, e->record.identity, err);
   if (r == 0 && base != NULL && e->kind == NBI_DATA)
     backup_compare_to_base (base, c, e);
-  if (r == 0 && !e->known)
+  if (r == 0 && !e->known && b->options->leftovers != NULL &&
+      e->kind == NBI_DATA)
+    look_at_leftovers (b, plain, room, e);
+  if (r == 0 && !e->known && !e->whole && !e->copied)
     r = payload_encode (hand->encoder, plain, &e->record, room, &e->payload,
                         err);
   return r;
@@ -161,9 +180,12 @@ append_data (struct backup *b, const struct examined *e, struct err *err)
                                 &cell.ordinal))
     r = 0;
   else {
-    r = run_add (b->run, &record, e->payload, &cell.file, err);
+    r = e->whole
+      ? file_table_add (&b->files, e->file.uuid, e->file.run, &cell.file, err)
+      : run_add (b->run, &record, e->payload, &cell.file, err);
     cell.ordinal = record.ordinal;
     if (r == 0) {
+      b->adopted += e->whole || e->copied;
       identity_index_add (b->known, record.identity, cell.file, cell.ordinal);
       ++b->counts.fresh;
       b->counts.stored += record.stored;

@@ -19,6 +19,8 @@
 struct examined {
   enum nbi_cell_kind kind;
   bool known;                   /* the base has it: file and ordinal */
+  bool whole;                   /* a file that was left has it: the same */
+  bool copied;                  /* the payload is from what was left */
   struct nbi_file file;
   struct nbi_record record;     /* of data: the identity; unless it is known,
                                    what there is to append */
@@ -52,6 +54,7 @@ struct backup {
   struct identity_index *known;
   struct nbi_range_vector bad;
   struct manifest_counts counts;
+  uint64_t adopted;             /* chunks */
 };
 
 /* Read a piece of the disk, and make of each chunk what can be made without

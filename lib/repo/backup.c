@@ -320,6 +320,21 @@ end_run (struct backup *b, struct err *err)
   return run_end (b->run, &ending, err);
 }
 
+/* Which of the files that were left does the generation need? */
+static void
+use_leftovers (struct backup *b, struct backup_result *result)
+{
+  struct leftovers *leftovers = b->options->leftovers;
+
+  for (size_t i = 0; leftovers != NULL && i < b->files.files.len; ++i) {
+    const struct nbi_file *file = &b->files.files.ptr[i];
+    uint64_t size = file->uses > 0 ? leftovers_use (leftovers, file->uuid) : 0;
+
+    result->bytes += size;
+    result->nr_files += size > 0;
+  }
+}
+
 /*--- All of it --------------------------------------------------------------*/
 
 static unsigned
@@ -459,8 +474,10 @@ backup_disk (struct block *disk, const struct backup_options *options,
     r = end_run (&b, err);
   if (r == 0) {
     result->counts = b.counts;
+    result->adopted = b.adopted;
     result->bytes = run_bytes (b.run);
     result->nr_files = run_header (b.run)->number;
+    use_leftovers (&b, result);
   }
   tear_down (&b);
   return r;

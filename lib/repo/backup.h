@@ -19,6 +19,7 @@
 #include "lib/base/report.h"
 #include "lib/fsmap/used-map.h"
 #include "lib/repo/generation.h"
+#include "lib/repo/leftovers.h"
 #include "lib/repo/manifest.h"
 #include "lib/repo/run.h"
 
@@ -50,6 +51,12 @@ struct backup_options {
    */
   struct generation *from;
 
+  /* What interrupted runs wrote, with the same chunk size, NULL if there is
+   * nothing.  Files of it that the generation refers to are marked as used,
+   * and said to lie in the folder of this run.
+   */
+  struct leftovers *leftovers;
+
   /* What else the manifest says: hashes, counts and what is in the header
    * are set here.  Of a copy it is that of what is copied.
    */
@@ -58,8 +65,11 @@ struct backup_options {
 
 struct backup_result {
   struct manifest_counts counts;        /* as in the manifest */
-  uint64_t bytes;                       /* of the files, all of them */
-  uint32_t nr_files;
+  uint64_t adopted;             /* chunks, of counts.fresh, that an interrupted
+                                   run had written */
+  uint64_t bytes;               /* of the files, all of them, also of those of
+                                   interrupted runs that are used */
+  uint32_t nr_files;            /* the same */
 };
 
 /* Back up the disk, which has the size that the header says, and which must

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /* The steps are those of docs/NBI.md §14, by their names, with what a crash
- * after each leaves.  Interrupted runs are not adopted yet (B4): what they left
- * is broken, and cleared by a prune.
+ * after each leaves.  B4, and B6, are in vault-adopt.c.
  */
 
 #include <config.h>
@@ -16,6 +15,7 @@
 #include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
 #include "lib/repo/lease-look.h"
+#include "lib/repo/vault-adopt.h"
 #include "lib/repo/vault-backup.h"
 
 #define PATH_SIZE (STORE_PATH_SIZE + VAULT_NAME_SIZE)
@@ -25,7 +25,9 @@ struct vault_run_writer {
   struct vault *vault;
   struct store *store;
   struct backup_options *options;
+  const struct generation_caches *caches;
   struct lease_hold *hold;      /* NULL: none is held */
+  struct lease_list seen;       /* other leases, as they were in B3 */
   uint64_t after;               /* the generation's time is later */
   struct report *report;
   struct store_file *file;      /* that is being written */
@@ -105,11 +107,12 @@ static int
 refuse_others (struct vault_run_writer *w, const char *name, struct job *job,
                struct err *err)
 {
-  CLEANUP_LEASE_LIST struct lease_list list = VECTOR_INIT;
-  int r = lease_look (w->hold, w->store, job, &list, err);
+  int r;
 
-  for (size_t i = 0; r == 0 && i < list.len; ++i) {
-    const struct lease_seen *seen = &list.ptr[i];
+  lease_list_free (&w->seen);
+  r = lease_look (w->hold, w->store, job, &w->seen, err);
+  for (size_t i = 0; r == 0 && i < w->seen.len; ++i) {
+    const struct lease_seen *seen = &w->seen.ptr[i];
 
     if (seen->kind == VAULT_NAME_BACKUP && seen->state == LEASE_AT_WORK &&
         seen->understood && strcmp (seen->lease.name, name) == 0)
@@ -184,7 +187,42 @@ give_up (struct vault_run_writer *w)
   w->hold = NULL;
 }
 
-/*--- B6 to B8 ---------------------------------------------------------------*/
+/*--- B4, B6 to B8 -----------------------------------------------------------*/
+
+static struct vault_adopter
+adopter (const struct vault_run_writer *w)
+{
+  return (struct vault_adopter) {
+    .store = w->store, .hold = w->hold, .header = &w->options->header,
+    .sheets = w->caches->sheets, .report = w->report,
+  };
+}
+
+/* B4 */
+static int
+adopt (struct vault_run_writer *w, struct leftovers **leftovers,
+       struct job *job, struct err *err)
+{
+  const struct vault_adopter a = adopter (w);
+  int r = vault_adopt (&a, &w->seen, leftovers, job, err);
+
+  return r < 0 ? err_in (err, "%s", store_name (w->store)) : 0;
+}
+
+/* B6.  Nothing of what was adopted is open when the folder is renamed: not all
+ * stores would do it.
+ */
+static int
+settle (struct vault_run_writer *w, struct leftovers **leftovers,
+        struct err *err)
+{
+  const struct vault_adopter a = adopter (w);
+  int r = vault_adopt_end (&a, *leftovers, err);
+
+  leftovers_free (*leftovers);
+  *leftovers = NULL;
+  return r < 0 ? err_in (err, "%s", store_name (w->store)) : 0;
+}
 
 /* The answer of the rename may have been lost. */
 static int
@@ -240,7 +278,6 @@ seal (struct vault_run_writer *w, const char *folder, struct job *job,
   int r;
 
   snprintf (to, sizeof to, "files/%s", folder);
-  /* B6: there is nothing else in the folder. */
   lease_stop (w->hold);
   /* B7 */
   r = rename_folder (w, to, job, err);
@@ -396,19 +433,38 @@ find_base (struct vault_run_writer *w, struct vault_view *view, size_t *index,
   }
 }
 
+/* B4 to B6 */
+static int
+write_all (struct vault_run_writer *w, struct block *disk,
+           struct vault_backup_result *result, struct job *job,
+           struct err *err)
+{
+  const struct run_place place = { begin_file, end_file, w };
+  struct leftovers *leftovers;
+  int r = adopt (w, &leftovers, job, err);
+
+  w->options->leftovers = leftovers;
+  if (r == 0)
+    r = backup_disk (disk, w->options, &place, &result->backup, job, err);
+  if (r == 0)
+    r = settle (w, &leftovers, err);
+  w->options->leftovers = NULL;
+  leftovers_free (leftovers);
+  return r;
+}
+
 static int
 run_with (struct vault_run_writer *w, struct block *disk,
           const struct vault_opened *base,
           struct vault_backup_result *result, struct job *job,
           struct err *err)
 {
-  const struct run_place place = { begin_file, end_file, w };
   const struct nbi_header *h = &w->options->header;
   int r;
 
   set_time (w, base);
   w->options->base = base->gen;
-  r = backup_disk (disk, w->options, &place, &result->backup, job, err);
+  r = write_all (w, disk, result, job, err);
   if (r < 0)
     return r;
   vault_name_run (result->folder, h->name, h->time, h->run);
@@ -476,7 +532,7 @@ vault_backup (struct vault *vault, struct block *disk,
 {
   struct vault_run_writer w = {
     .sink = { write_file }, .vault = vault, .store = vault_store (vault),
-    .options = options, .report = report,
+    .options = options, .caches = caches, .report = report,
   };
   uint32_t chunk_size = options->header.chunk_size;
   bool lost;

@@ -283,6 +283,46 @@ same "generations" "$(nbdimage generations --json vault | jq length)" 3
 nbdimage backup --everything --name=web ext4.img vault
 same "generations" "$(nbdimage generations --json vault | jq length)" 4
 
+# What it had written by then is adopted; whatever changed since is seen.
+# kill_backup OPTION...: when some MiB are in the vault
+kill_backup ()
+{
+    local pid part i
+
+    nbdimage backup --init --codec=zstd:19 --threads=1 --name=slow "$@" \
+        slow.img small & pid=$!
+    for ((i = 0; i < 300; i++)); do
+        part=$(find small/partial -name '*.part' -size +4M 2>/dev/null || :)
+        [ -z "$part" ] || break
+        sleep 0.1
+    done
+    kill -KILL $pid
+    wait $pid || :
+    [ -n "$part" ]
+}
+head -c 48M /dev/urandom >slow.img
+kill_backup
+same "generations" "$(nbdimage generations --json small | jq length)" 0
+nbdimage backup --name=slow --json slow.img small >report
+same "adopted" "$(jq '.adopted >= 3 * 1048576 and .adopted <= .new and
+                      .new == 48 * 1048576' report)" true
+same "left" "$(find small/partial small/broken -mindepth 1)" ""
+as_raw small/slow got.raw
+cmp got.raw slow.img
+
+head -c 48M /dev/urandom >slow.img
+kill_backup
+dd if=/dev/urandom of=slow.img bs=64k seek=3 count=2 conv=notrunc status=none
+nbdimage backup --name=slow slow.img small >out
+contains out 'adopted from a backup that was interrupted'
+same "left" "$(find small/partial small/broken -mindepth 1)" ""
+as_raw small/slow got.raw
+cmp got.raw slow.img
+nbdimage backup --name=slow slow.img small >out
+contains out '0 B of it new, in'
+nbdimage verify small
+rm -r small
+
 nbdimage verify vault >out
 contains out 'whole'
 same "generations" "$(nbdimage verify --json vault |
