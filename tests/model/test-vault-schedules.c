@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* Schedules: backups of two disks, readers and checks in one vault, whose
- * operations on the store follow each other in an order that a seed chooses.
- * Meanwhile anybody may be killed, or stand still for half an hour, an
- * operation may fail, or its answer be lost, the store's clock may jump, and
+/* Schedules: backups of two disks, prunes, readers and checks in one vault,
+ * whose operations on the store follow each other in an order that a seed
+ * chooses.  Meanwhile anybody may be killed, or stand still for half an hour,
+ * an operation may fail, or its answer be lost, the store's clock may jump, and
  * the power may go.
  *
- * Whatever happens: a generation that was listed keeps each of its bytes, one
- * that was reported is there, nothing in the vault is damaged, and no run is
- * sealed whose folder was taken away from it (docs/NBI.md §14, §15).  In the
- * end a backup of each disk succeeds, and leaves nothing.
+ * Whatever happens: a generation that was listed, and that no prune drops,
+ * keeps each of its bytes; one that was reported is there; nothing in the vault
+ * is damaged, and no run is sealed whose folder was taken away from it
+ * (docs/NBI.md §14, §15).  Who reads what is dropped meanwhile may get an
+ * error, never other bytes.  In the end a backup of each disk succeeds, and
+ * leaves nothing, and so does a prune.
  *
  * NBDIMAGE_TEST_SEED: where to begin.  NBDIMAGE_TEST_SCHEDULES: how many, by
  * default 200, and 2,000 if NBDIMAGE_LONG is set.
@@ -30,6 +32,7 @@
 #include <cmocka.h>
 
 #include "lib/base/cleanup.h"
+#include "lib/repo/prune.h"
 #include "lib/repo/verify-vault.h"
 #include "tests/support/counted.h"
 #include "tests/support/patient-clock.h"
@@ -93,15 +96,16 @@ struct player {
 
 DEFINE_VECTOR (players, struct player *);
 
-struct lost {
-  uint8_t run[UUID_SIZE];
+struct run_id {
+  uint8_t uuid[UUID_SIZE];
 };
 
-DEFINE_VECTOR (lost_list, struct lost);
+DEFINE_VECTOR (run_list, struct run_id);
 
 /* Over all schedules. */
 struct tally {
-  unsigned steps, sealed, adopted, lost, readings, checks, kills, cuts;
+  unsigned steps, sealed, adopted, lost, pruned, readings, checks, kills,
+           cuts;
 };
 
 struct world {
@@ -113,7 +117,8 @@ struct world {
   struct players players;
   uint8_t disks[NR_DISKS][SHADOW_DISK];
   struct shadow_versions versions;
-  struct lost_list lost;        /* runs whose folder somebody took */
+  struct run_list lost;         /* whose folder somebody took */
+  struct run_list pruned;       /* that some prune was told to drop */
   struct tally *tally;
 };
 
@@ -134,15 +139,25 @@ happens (struct world *w, unsigned probability)
 
 /*--- Steps ------------------------------------------------------------------*/
 
-static void
-add_lost (struct world *w, const uint8_t run[UUID_SIZE])
+static bool
+has_run (const struct run_list *list, const uint8_t uuid[UUID_SIZE])
 {
-  struct lost lost;
+  for (size_t i = 0; i < list->len; ++i)
+    if (memcmp (list->ptr[i].uuid, uuid, UUID_SIZE) == 0)
+      return true;
+  return false;
+}
 
-  memcpy (lost.run, run, UUID_SIZE);
-  if (vector_append (&w->lost, &lost) < 0)
+static void
+add_run (struct run_list *list, const uint8_t uuid[UUID_SIZE])
+{
+  struct run_id id;
+
+  if (has_run (list, uuid))
+    return;
+  memcpy (id.uuid, uuid, UUID_SIZE);
+  if (vector_append (list, &id) < 0)
     abort ();
-  ++w->tally->lost;
 }
 
 /* Whoever renames a folder in partial/ that is another's takes it away, if that
@@ -176,7 +191,8 @@ see_renamed (struct player *p)
   if (p->taking[0] != '\0' &&
       store_stat (p->w->eye, p->taking, &st, NULL) == -ENOENT) {
     vault_name_parse (p->taking + 8, &name);
-    add_lost (p->w, name.uuid);
+    add_run (&p->w->lost, name.uuid);
+    ++p->w->tally->lost;
   }
   p->taking[0] = '\0';
 }
@@ -243,6 +259,61 @@ run_backup (struct player *p)
     return;
   ++p->w->tally->sealed;
   p->w->tally->adopted += p->version->result.backup.adopted > 0;
+}
+
+/*--- Prunes -----------------------------------------------------------------*/
+
+/* Whoever prunes may drop any generation by its name, also the newest. */
+static void
+choose_dropped (struct world *w, struct prune_plan *plan, struct rng *rng)
+{
+  unsigned odds = rng_below (rng, 3);
+
+  for (size_t i = 0; i < plan->generations.len; ++i) {
+    struct prune_generation *g = &plan->generations.ptr[i];
+
+    if (g->fate == PRUNE_KEPT && odds > 0 && rng_below (rng, 3) < odds)
+      g->fate = PRUNE_DROPPED;
+    if (g->fate == PRUNE_DROPPED)
+      add_run (&w->pruned, g->run.run);
+  }
+}
+
+/* keep: how many of a disk, less what rng says. */
+static int
+prune (struct world *w, struct store *store, unsigned keep, struct rng *rng,
+       struct err *err)
+{
+  const struct prune_options options = {
+    .retention.keep[RETENTION_LAST] = keep, .trust_times = true,
+  };
+  struct prune_plan plan = { .nr_dropped = 0 };
+  struct prune_result result;
+  struct generation_caches caches;
+  struct vault *vault = NULL;
+  int r;
+
+  if (generation_caches_init (&caches, CACHE, NULL) < 0)
+    abort ();
+  r = vault_open (store, VAULT_WRITE, &vault, NULL, err);
+  if (r == 0)
+    r = prune_plan (vault, &caches, &options, &plan, NULL, NULL, err);
+  if (r == 0) {
+    choose_dropped (w, &plan, rng);
+    r = prune_run (vault, &caches, &plan, &result, NULL, NULL, err);
+  }
+  prune_plan_free (&plan);
+  vault_close (vault);
+  generation_caches_destroy (&caches);
+  return r;
+}
+
+static void
+run_prune (struct player *p)
+{
+  p->result = prune (p->w, p->faulty, 1 + rng_below (&p->rng, 3), &p->rng,
+                     &p->err);
+  p->w->tally->pruned += p->result == 0;
 }
 
 /*--- Readers ----------------------------------------------------------------*/
@@ -338,6 +409,7 @@ run_check (struct player *p)
 /* Those who look without being able to wait see what there is. */
 static const struct role roles[] = {
   { "backup", 6, 40, begin_backup, run_backup },
+  { "prune", 2, 40, NULL, run_prune },
   { "reader", 2, 0, NULL, run_reader },
   { "check", 1, 0, NULL, run_check },
 };
@@ -568,11 +640,29 @@ check_reading (const struct world *w, const struct player *p)
     return;
   if (version == NULL)
     fail_msg ("%s: a reader saw a generation that nobody made", what (w));
-  if (p->result < 0 && !(p->result == -ENOENT && !version->reported))
+  if (p->result < 0 && !has_run (&w->pruned, p->run) &&
+      !(p->result == -ENOENT && !version->reported))
     fail_msg ("%s: a reader: %s", what (w), p->err.msg);
   if (p->result == 0 && memcmp (p->bytes, version->bytes, SHADOW_DISK) != 0)
     fail_msg ("%s: a reader got other bytes", what (w));
   ++w->tally->readings;
+}
+
+/* Is it about something that was dropped meanwhile?  Messages have RUN as in
+ * names, or with dashes.
+ */
+static bool
+is_about_pruned (const struct world *w, const char *message)
+{
+  for (size_t i = 0; i < w->pruned.len; ++i) {
+    char name[VAULT_NAME_SIZE], text[UUID_STRING_SIZE];
+
+    vault_name_adopted (name, w->pruned.ptr[i].uuid);
+    uuid_to_string (w->pruned.ptr[i].uuid, text);
+    if (strstr (message, name) != NULL || strstr (message, text) != NULL)
+      return true;
+  }
+  return false;
 }
 
 static void
@@ -586,7 +676,7 @@ check_players (const struct world *w)
     if (p->role->run == run_reader)
       check_reading (w, p);
     else if (p->role->run == run_check) {
-      if (p->result < 0)
+      if (p->result < 0 && !is_about_pruned (w, p->err.msg))
         fail_msg ("%s: a check: %s", what (w), p->err.msg);
       ++w->tally->checks;
     }
@@ -602,7 +692,7 @@ check_lost (const struct world *w)
   for (size_t i = 0; i < w->lost.len; ++i) {
     char run[VAULT_NAME_SIZE], end[VAULT_NAME_SIZE + 2];
 
-    vault_name_adopted (run, w->lost.ptr[i].run);
+    vault_name_adopted (run, w->lost.ptr[i].uuid);
     snprintf (end, sizeof end, ".%s/", run);
     if (strstr (names, end) != NULL)
       fail_msg ("%s: the run %s was sealed, and had lost its lease", what (w),
@@ -617,14 +707,24 @@ refuse_left (void *opaque, const struct store_entry *entry, struct err *err)
 
   (void) err;
   vault_name_parse (entry->name, &name);
-  if (!name.fresh && name.kind != VAULT_NAME_HIDDEN)
+  if (name.kind == VAULT_NAME_BACKUP && !name.fresh)
     fail_msg ("%s: %s is left", what (opaque), entry->name);
   return 0;
 }
 
-/* An hour later, undisturbed, a backup of each disk. */
+/* All is there but what was dropped. */
 static void
-back_up_in_the_end (struct world *w)
+check_vault (struct world *w)
+{
+  for (size_t i = 0; i < w->versions.len; ++i)
+    if (has_run (&w->pruned, w->versions.ptr[i]->header.run))
+      w->versions.ptr[i]->dropped = true;
+  shadow_check (w->eye, &w->versions, what (w));
+}
+
+/* An hour later, undisturbed, a backup of each disk, and a prune. */
+static void
+work_in_the_end (struct world *w)
 {
   static const char *const names[NR_DISKS] = { "a disk", "another" };
   struct patient_clock clock;
@@ -643,6 +743,10 @@ back_up_in_the_end (struct world *w)
   }
   assert_int_equal (store_list (w->eye, "partial", refuse_left, w, NULL), 0);
   assert_int_equal (store_list (w->eye, "broken", refuse_left, w, NULL), 0);
+  check_vault (w);
+  if (prune (w, w->eye, 1, &w->rng, &err) < 0)
+    fail_msg ("%s: in the end, pruning: %s", what (w), err.msg);
+  check_vault (w);
 }
 
 static void
@@ -663,9 +767,8 @@ run_schedule (uint64_t seed, struct tally *tally)
   play (w);
   check_players (w);
   check_lost (w);
-  shadow_check (w->eye, &w->versions, what (w));
-  back_up_in_the_end (w);
-  shadow_check (w->eye, &w->versions, what (w));
+  check_vault (w);
+  work_in_the_end (w);
 
   strands_free (w->strands);
   for (size_t i = 0; i < w->players.len; ++i) {
@@ -676,6 +779,7 @@ run_schedule (uint64_t seed, struct tally *tally)
   vector_free (&w->players);
   shadow_free (&w->versions);
   vector_free (&w->lost);
+  vector_free (&w->pruned);
   store_close (w->eye);
   store_model_free (w->model);
   free (w);
@@ -702,13 +806,14 @@ no_schedule_loses_a_byte (void **state)
     run_schedule (seed + i, &t);
   print_message ("%" PRIu64 " schedules from seed %" PRIu64 ": %u steps, %u "
                  "generations, %u backups adopted something, %u runs lost "
-                 "their folder, %u readers, %u checks, %u kills, %u power "
-                 "cuts\n", nr, seed, t.steps, t.sealed, t.adopted, t.lost,
-                 t.readings, t.checks, t.kills, t.cuts);
+                 "their folder, %u prunes, %u readers, %u checks, %u kills, "
+                 "%u power cuts\n", nr, seed, t.steps, t.sealed, t.adopted,
+                 t.lost, t.pruned, t.readings, t.checks, t.kills, t.cuts);
   counted (nr, "schedules", 0, seed);
   if (nr < 50)
     return;
   assert_true (t.sealed > nr && t.adopted > nr / 10 && t.lost > nr / 20 &&
+               t.pruned > nr / 10 &&
                t.readings > nr / 10 && t.checks > nr / 20 &&
                t.kills > nr / 10 && t.cuts > nr / 50);
 }
