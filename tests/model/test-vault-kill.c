@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* kill -9 of backups into a real folder, at points that a seed chooses: in
- * front of one of the operations of the store, or after some time.  After each,
- * the vault lists what it listed before, or one generation more, each reads as
- * what was saved, and nothing is damaged.  Often the next backup, which adopts
- * what was left, is killed too; otherwise it succeeds, and leaves nothing.
+/* kill -9 of backups and prunes in a real folder, at points that a seed
+ * chooses: in front of one of the operations of the store, or after some time.
+ * After a backup the vault lists what it listed before, or one generation more,
+ * after a prune no generation is missing that it was not told to drop; each
+ * reads as what was saved, and nothing is damaged.  Often the next backup,
+ * which adopts what was left, is killed too; otherwise it succeeds, and leaves
+ * nothing.
  *
  * NBDIMAGE_TEST_SEED: where to begin.  NBDIMAGE_TEST_KILLS: how many, by
  * default 30, and 300 if NBDIMAGE_LONG is set.
@@ -30,6 +32,7 @@
 
 #include <cmocka.h>
 
+#include "lib/repo/prune.h"
 #include "lib/repo/store-local.h"
 #include "tests/support/counted.h"
 #include "tests/support/share.h"
@@ -37,10 +40,14 @@
 #include "tests/support/shadow.h"
 
 #define KILLS_IN_A_VAULT 15     /* then a new one is made */
+#define MAX_DROPPED 64
+#define CACHE (1 << 20)
 
 /* What a child says to its parent. */
 struct shared {
-  struct shadow_version version;
+  struct shadow_version version;        /* of a backup */
+  uint8_t dropped[MAX_DROPPED][UUID_SIZE];      /* runs, by a prune */
+  unsigned nr_dropped;
   unsigned operations;
   uint64_t ns;                  /* that it took */
   struct err err;
@@ -53,9 +60,13 @@ struct trial {
   struct shadow_versions versions;
   uint8_t bytes[SHADOW_DISK];
   size_t listed;                /* generations in the vault */
-  unsigned operations;          /* of a backup that is not killed */
-  uint64_t ns;
+  struct usual {                /* what was not killed, backups and prunes */
+    unsigned operations;
+    uint64_t ns;
+  } usual[2];
 };
+
+enum work { BACKUP, PRUNE };
 
 static uint64_t
 now_ns (void)
@@ -120,8 +131,42 @@ end_here (void *opaque, unsigned op, const char *name)
     kill (getpid (), SIGKILL);
 }
 
+/* Keep two, and perhaps not the newest. */
+static int
+prune (struct shared *shared, struct store *store, bool newest)
+{
+  const struct prune_options options = {
+    .retention.keep[RETENTION_LAST] = 2, .trust_times = true,
+  };
+  struct prune_plan plan = { .nr_dropped = 0 };
+  struct prune_result result;
+  struct generation_caches caches;
+  struct vault *vault = NULL;
+  int r;
+
+  if (generation_caches_init (&caches, CACHE, NULL) < 0)
+    abort ();
+  r = vault_open (store, VAULT_WRITE, &vault, NULL, &shared->err);
+  if (r == 0)
+    r = prune_plan (vault, &caches, &options, &plan, NULL, NULL, &shared->err);
+  if (r == 0 && newest && plan.generations.len > 0)
+    plan.generations.ptr[plan.generations.len - 1].fate = PRUNE_DROPPED;
+  for (size_t i = 0; r == 0 && i < plan.generations.len; ++i)
+    if (plan.generations.ptr[i].fate == PRUNE_DROPPED) {
+      memcpy (shared->dropped[shared->nr_dropped],
+              plan.generations.ptr[i].run.run, UUID_SIZE);
+      ++shared->nr_dropped;
+    }
+  if (r == 0)
+    r = prune_run (vault, &caches, &plan, &result, NULL, NULL, &shared->err);
+  prune_plan_free (&plan);
+  vault_close (vault);
+  generation_caches_destroy (&caches);
+  return r;
+}
+
 static void __attribute__ ((__noreturn__))
-be_child (const struct trial *t, unsigned at)
+be_child (const struct trial *t, enum work work, bool newest, unsigned at)
 {
   struct shared *shared = t->shared;
   struct end end = { at, 0 };
@@ -135,30 +180,27 @@ be_child (const struct trial *t, unsigned at)
   faulty = store_faulty_new (store);
   store_faulty_watch (faulty, end_here, &end);
   began = now_ns ();
-  r = shadow_back_up (faulty, &shared->version, SHADOW_CHUNK, NULL,
+  r = work == PRUNE ? prune (shared, faulty, newest)
+    : shadow_back_up (faulty, &shared->version, SHADOW_CHUNK, NULL,
                       &shared->err);
   shared->ns = now_ns () - began;
   shared->operations = end.count;
   _exit (r < 0 ? 1 : 0);
 }
 
-/* Back up the disk as it is.  Killed in front of operation `at', if it is not
- * 0, or after so many nanoseconds, if that is not 0.  Returns whether it was.
+/* Killed in front of operation `at', if it is not 0, or after so many
+ * nanoseconds, if that is not 0.  Returns whether it was.
  */
 static bool
-run (struct trial *t, unsigned at, uint64_t ns)
+run_child (struct trial *t, enum work work, unsigned at, uint64_t ns)
 {
-  struct shadow_version *version = shadow_begin (&t->versions, "disk",
-                                                 t->bytes);
-  pid_t pid;
+  bool newest = rng_below (&t->rng, 3) == 0;
+  pid_t pid = fork ();
   int status;
 
-  t->shared->version = *version;
-  t->shared->err = (struct err) ERR_INIT;
-  pid = fork ();
   assert_true (pid >= 0);
   if (pid == 0)
-    be_child (t, at);
+    be_child (t, work, newest, at);
   if (ns > 0) {
     const struct timespec ts = {
       (time_t) (ns / 1000000000), (long) (ns % 1000000000)
@@ -168,20 +210,16 @@ run (struct trial *t, unsigned at, uint64_t ns)
     kill (pid, SIGKILL);
   }
   assert_int_equal (waitpid (pid, &status, 0), pid);
-  *version = t->shared->version;
-  if (WIFSIGNALED (status) && WTERMSIG (status) == SIGKILL) {
-    version->reported = false;
+  if (WIFSIGNALED (status) && WTERMSIG (status) == SIGKILL)
     return true;
-  }
   if (!WIFEXITED (status) || WEXITSTATUS (status) != 0)
-    fail_msg ("a backup ended with status %x: %s", status,
-              t->shared->err.msg);
+    fail_msg ("a %s ended with status %x: %s",
+              work == PRUNE ? "prune" : "backup", status, t->shared->err.msg);
+  t->usual[work] = (struct usual) { t->shared->operations, t->shared->ns };
   return false;
 }
 
-/*--- What is left -----------------------------------------------------------*/
-
-static const struct shadow_version *
+static struct shadow_version *
 version_of (const struct trial *t, const uint8_t uuid[UUID_SIZE])
 {
   for (size_t i = 0; i < t->versions.len; ++i)
@@ -189,6 +227,35 @@ version_of (const struct trial *t, const uint8_t uuid[UUID_SIZE])
       return t->versions.ptr[i];
   return NULL;
 }
+
+/* Back up the disk as it is, or prune. */
+static bool
+run (struct trial *t, enum work work, unsigned at, uint64_t ns)
+{
+  struct shared *shared = t->shared;
+  struct shadow_version *version = NULL;
+  bool killed;
+
+  shared->err = (struct err) ERR_INIT;
+  shared->nr_dropped = 0;
+  if (work == BACKUP) {
+    version = shadow_begin (&t->versions, "disk", t->bytes);
+    shared->version = *version;
+  }
+  killed = run_child (t, work, at, ns);
+  if (work == BACKUP) {
+    *version = shared->version;
+    version->reported = !killed;
+  }
+  for (unsigned i = 0; i < shared->nr_dropped; ++i) {
+    version = version_of (t, shared->dropped[i]);
+    assert_non_null (version);
+    version->dropped = true;
+  }
+  return killed;
+}
+
+/*--- What is left -----------------------------------------------------------*/
 
 /* Who was killed could not say what its run is called: what is in files/ and
  * nobody knows is its own.
@@ -213,7 +280,7 @@ find_new (void *opaque, const struct store_entry *entry, struct err *err)
 }
 
 static void
-check (struct trial *t, const char *what)
+check (struct trial *t, enum work work, const char *what)
 {
   struct store *store = open_store (t);
   size_t listed;
@@ -221,7 +288,9 @@ check (struct trial *t, const char *what)
   assert_int_equal (store_list (store, "files", find_new, t, NULL), 0);
   listed = shadow_check (store, &t->versions, what);
   store_close (store);
-  if (listed != t->listed && listed != t->listed + 1)
+  if (work == PRUNE
+      ? listed > t->listed || listed + t->shared->nr_dropped < t->listed
+      : listed != t->listed && listed != t->listed + 1)
     fail_msg ("%s: there were %zu generations, and are %zu", what, t->listed,
               listed);
   t->listed = listed;
@@ -234,7 +303,7 @@ refuse_name (void *opaque, const struct store_entry *entry, struct err *err)
 
   (void) err;
   vault_name_parse (entry->name, &name);
-  if (!name.fresh && name.kind != VAULT_NAME_HIDDEN)
+  if (name.kind == VAULT_NAME_BACKUP && !name.fresh)
     fail_msg ("%s: %s is left", (const char *) opaque, entry->name);
   return 0;
 }
@@ -260,25 +329,39 @@ succeed (struct trial *t, const char *what)
 {
   size_t before = t->listed;
 
-  assert_false (run (t, 0, 0));
-  check (t, what);
+  assert_false (run (t, BACKUP, 0, 0));
+  check (t, BACKUP, what);
   assert_int_equal (t->listed, before + 1);
   check_nothing_left (t, what);
-  t->operations = t->shared->operations;
-  t->ns = t->shared->ns;
   return t->shared->version.result.backup.adopted;
 }
 
 /* More often late than early, when there is something to be adopted. */
 static bool
-kill_one (struct trial *t)
+kill_one (struct trial *t, enum work work)
 {
-  unsigned one = rng_below (&t->rng, t->operations);
-  unsigned other = rng_below (&t->rng, t->operations);
+  const struct usual *usual = &t->usual[work];
+  unsigned one = rng_below (&t->rng, usual->operations);
+  unsigned other = rng_below (&t->rng, usual->operations);
 
   return rng_below (&t->rng, 3) == 0
-    ? run (t, 0, 1 + rng_next (&t->rng) % t->ns)
-    : run (t, 1 + (one > other ? one : other), 0);
+    ? run (t, work, 0, 1 + rng_next (&t->rng) % usual->ns)
+    : run (t, work, 1 + (one > other ? one : other), 0);
+}
+
+/* Of a backup, or of a prune if there is something to drop. */
+static bool
+kill_and_check (struct trial *t, const char *what)
+{
+  enum work work = t->listed > 2 && rng_below (&t->rng, 3) == 0 ? PRUNE
+    : BACKUP;
+  bool killed;
+
+  if (work == BACKUP && rng_below (&t->rng, 4) > 0)
+    shadow_change (&t->rng, t->bytes);
+  killed = kill_one (t, work);
+  check (t, work, what);
+  return killed;
 }
 
 /* Kills until that many were done in one vault. */
@@ -290,16 +373,17 @@ one_vault (struct trial *t, unsigned nr, unsigned *adopted)
 
   new_vault (t);
   succeed (t, "the first");
+  assert_false (run (t, PRUNE, 0, 0));
+  check (t, PRUNE, "nothing to drop");
   while (done < nr) {
     snprintf (what, sizeof what, "kill %u of a vault", done);
-    if (rng_below (&t->rng, 4) > 0)
-      shadow_change (&t->rng, t->bytes);
-    done += kill_one (t);
-    check (t, what);
+    done += kill_and_check (t, what);
     if (rng_below (&t->rng, 4) != 0)
       *adopted += succeed (t, what) > 0;
   }
   *adopted += succeed (t, "the last") > 0;
+  assert_false (run (t, PRUNE, 0, 0));
+  check (t, PRUNE, "the last prune");
   remove_vault (t);
 }
 
@@ -312,7 +396,7 @@ number (const char *name, unsigned otherwise)
 }
 
 static void
-a_backup_that_is_killed_loses_nothing (void **state)
+who_is_killed_loses_nothing (void **state)
 {
   unsigned nr = number ("NBDIMAGE_TEST_KILLS",
                         getenv ("NBDIMAGE_LONG") ? 300 : share_of (30));
@@ -343,7 +427,7 @@ int
 main (void)
 {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test (a_backup_that_is_killed_loses_nothing),
+    cmocka_unit_test (who_is_killed_loses_nothing),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
