@@ -79,13 +79,37 @@ check (struct restore_command *c)
 
 /*--- Looking ----------------------------------------------------------------*/
 
+/* With --allow-unreadable a table that can't be read is no reason not to
+ * restore the rest; what it was is not known then.
+ */
+static int
+look_at_source (struct restore_command *c, struct report *report,
+                struct err *err)
+{
+  struct err why = ERR_INIT;
+  struct block_sizes sizes;
+  int r;
+
+  image_get_sizes (c->img, &sizes);
+  r = restore_contents_look (c->disk, sizes.logical, &c->contents, report,
+                             &why);
+  if (r < 0 && !c->allow_unreadable)
+    return err_set (err, r, "looking at its partitions: %s%s", why.msg,
+                    r == -EIO ? "; --allow-unreadable restores the rest" : "");
+  if (r < 0) {
+    report_warn (report, "its partitions are not known: %s", why.msg);
+    r = restore_contents_unknown (&c->contents, err);
+  }
+  c->looked = r == 0;
+  return r;
+}
+
 /* A disk that lost what made it a VHD is not restored as if that were nothing.
  */
 static int
 open_source (struct restore_command *c, struct report *report,
              struct err *err)
 {
-  struct block_sizes sizes;
   int r = image_options_check_folders (&c->image, err);
 
   if (r == 0)
@@ -99,11 +123,7 @@ open_source (struct restore_command *c, struct report *report,
   if (block_size (c->disk) == 0)
     return err_set (err, -EINVAL, "the disk has 0 bytes: there is nothing to "
                     "restore");
-  image_get_sizes (c->img, &sizes);
-  r = restore_contents_look (c->disk, sizes.logical, &c->contents, report,
-                             err);
-  c->looked = r == 0;
-  return r;
+  return look_at_source (c, report, err);
 }
 
 static void

@@ -179,6 +179,22 @@ restore_contents_look (struct block *disk, uint32_t sector_size,
   return 0;
 }
 
+int
+restore_contents_unknown (struct restore_contents *contents, struct err *err)
+{
+  struct restore_contents c = {
+    .fs = calloc (1, sizeof *c.fs),
+    .text = strdup ("what can't be read"),
+  };
+
+  if (c.fs == NULL || c.text == NULL) {
+    restore_contents_free (&c);
+    return err_nomem (err);
+  }
+  *contents = c;
+  return 0;
+}
+
 void
 restore_contents_free (struct restore_contents *c)
 {

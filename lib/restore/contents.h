@@ -26,6 +26,10 @@ struct restore_contents {
 int restore_contents_look (struct block *disk, uint32_t sector_size,
                            struct restore_contents *contents,
                            struct report *report, struct err *err);
+
+/* Of a disk whose table can't be read: nothing is known.  -ENOMEM. */
+int restore_contents_unknown (struct restore_contents *contents,
+                              struct err *err);
 void restore_contents_free (struct restore_contents *contents);
 
 /* "ext4 ‘root’"; "LVM2_member"; "nothing known".  The caller frees it; NULL:
