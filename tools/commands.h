@@ -26,6 +26,7 @@ extern const struct command command_rebase;
 extern const struct command command_repair;
 extern const struct command command_resize;
 extern const struct command command_restore;
+extern const struct command command_salvage;
 extern const struct command command_serve;
 extern const struct command command_verify;
 

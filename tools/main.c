@@ -43,6 +43,7 @@ static const struct command *const commands[] = {
   &command_prune,
   &command_diff,
   &command_copy,
+  &command_salvage,
 };
 
 #define NR_COMMANDS (sizeof commands / sizeof commands[0])

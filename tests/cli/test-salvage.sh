@@ -1,0 +1,182 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+# salvage: of damaged files all that is whole becomes a new backup image, in a
+# file or a vault; what is lost is said, with its partition, and is an error in
+# it.  ../unit/test-salvage.c has all the ways in which files are damaged.
+
+. "$(dirname "$0")/../functions.sh"
+set -e
+set -x
+
+requires jq
+requires nbdcopy
+cd "$tmp"
+
+"$support/make-disk.sh" gpt-ntfs-fat win.img
+"$support/make-disk.sh" mbr-ext4 ext4.img
+size=$(stat -c %s win.img)
+
+# status WANT COMMAND ARG...: what it says is in out and err
+status ()
+{
+    local want=$1 found=0
+    shift
+    "$@" >out 2>err || found=$?
+    cat out err
+    same "status of $*" "$found" "$want"
+}
+
+# as_raw IMAGE OUT: the disk in it, as any client of NBD gets it
+as_raw ()
+{
+    rm -f "$2"
+    nbdkit -r -U - image "$1" --run "nbdcopy \"\$uri\" $2"
+}
+
+# right IMAGE DISK OUT: but for what OUT (of --json) says is lost, IMAGE is as
+# DISK, and there it can't be read
+right ()
+{
+    rm -f got.img
+    status "$(jq 'if .["lost-bytes"] > 0 then 1 else 0 end' "$3")" \
+        nbdimage restore --allow-unreadable "$1" got.img
+    python3 - "$3" "$2" got.img <<'PYTHON'
+import json, sys
+with open (sys.argv[1]) as f:
+    lost = json.load (f)["lost"]
+with open (sys.argv[2], "rb") as f:
+    disk = bytearray (f.read ())
+with open (sys.argv[3], "rb") as f:
+    got = f.read ()
+for r in lost:
+    disk[r["offset"] : r["offset"] + r["length"]] = bytes (r["length"])
+if disk != got:
+    sys.exit ("bytes are wrong")
+PYTHON
+}
+
+# hurt FILE OFFSET LEN: zeros there
+hurt ()
+{
+    dd if=/dev/zero of="$1" bs=4096 oflag=seek_bytes iflag=count_bytes \
+        seek="$2" count="$3" conv=notrunc status=none
+}
+
+# --- a file that is whole is what it was
+
+nbdimage backup --everything --single=win.nbi --name=win win.img
+status 0 nbdimage salvage --dry-run win.nbi
+contains out 'of which 0 B are lost'
+contains out 'Partition 2:  ntfs ‘nbdimage-ntfs’, whole'
+nbdimage salvage --output=same.nbi win.nbi
+as_raw same.nbi same.img
+cmp same.img win.img
+same "disk" "$(nbdimage info --json same.nbi | jq -r .size)" "$size"
+nbdimage check --data same.nbi
+status 1 nbdimage salvage --output=same.nbi win.nbi
+contains err 'same.nbi'
+
+# --- damaged in its middle
+
+len=$(stat -c %s win.nbi)
+cp win.nbi hurt.nbi
+hurt hurt.nbi $((len / 2)) 100000
+sha256sum hurt.nbi >before
+refuses as_raw hurt.nbi got.img
+status 1 nbdimage salvage --json --output=saved.nbi hurt.nbi
+cp out report
+sha256sum --check --quiet before
+same "all of what is lost is in a partition" \
+    "$(jq '[.lost[] | .partition] | unique' -c report)" '[2]'
+[ "$(jq '.["lost-bytes"]' report)" -ge 65536 ]
+same "partitions" "$(jq -c '[.partitions[] | [.number, .fs, .lost > 0]]' \
+    report)" '[[1,"vfat",false],[2,"ntfs",true]]'
+nbdimage check --data saved.nbi
+right saved.nbi win.img report
+status 1 nbdimage restore saved.nbi refused.img
+contains err '--allow-unreadable'
+status 1 nbdimage salvage --dry-run hurt.nbi
+contains out 'Partition 1:  vfat ‘EFI-FAT’, whole'
+contains out 'Lost:         bytes'
+contains err 'of the disk are lost; all else can be had'
+
+# --- without header, trailer, or both; cut off
+
+for what in head tail both; do
+    cp win.nbi "$what.nbi"
+    [ "$what" = tail ] || hurt "$what.nbi" 0 4096
+    [ "$what" = head ] || hurt "$what.nbi" $((len - 12288)) 12288
+    found=0
+    nbdimage salvage --json --output="$what.saved.nbi" "$what.nbi" >report \
+        2>err || found=$?
+    right "$what.saved.nbi" win.img report
+done
+same "head lost" "$(jq '.["lost-bytes"]' < <(nbdimage salvage --json \
+    --dry-run head.nbi 2>/dev/null))" 0
+for part in 4 2; do
+    head -c $((len * part / 5)) win.nbi >cut.nbi
+    status 1 nbdimage salvage --json --output="cut$part.nbi" cut.nbi
+    cp out report
+    contains err 'the manifest is lost'
+    same "map" "$(jq -c '[.root, .manifest]' report)" '[false,false]'
+    right "cut$part.nbi" win.img report
+done
+
+# --- a vault: of several disks one has to be named, and it is its newest
+
+nbdimage backup --everything --init --name=win win.img vault
+first=$(nbdimage generations --json vault | jq -r '.. | .time? // empty' |
+        head -1)
+cp win.img changed.img
+dd if=/dev/urandom of=changed.img bs=1M seek=60 count=2 conv=notrunc \
+    status=none
+sleep 1
+nbdimage backup --everything --name=win changed.img vault
+nbdimage backup --name=ext4 ext4.img vault
+status 1 nbdimage salvage --dry-run vault
+contains err '--name says of which'
+status 0 nbdimage salvage --name=win --output=newest.nbi vault
+as_raw newest.nbi got.img
+cmp got.img changed.img
+stamp=$(date -u -d "$first" +%Y%m%dT%H%M%SZ)
+status 0 nbdimage salvage --name=win --generation="$stamp" --output=first.nbi \
+    vault
+as_raw first.nbi got.img
+cmp got.img win.img
+status 1 nbdimage salvage --name=other --dry-run vault
+status 1 nbdimage salvage --name=win --generation=1999 --dry-run vault
+
+# The files of the first generation are gone: what the second has of its own
+# is had, and nothing else.
+rm -r "$(ls -d vault/files/win.* | head -1)"
+status 1 nbdimage salvage --name=win --json --output=half.nbi vault
+cp out report
+right half.nbi changed.img report
+[ "$(jq '.["lost-bytes"]' report)" -lt "$size" ]
+dd if=got.img bs=1M skip=60 count=2 status=none >a
+dd if=changed.img bs=1M skip=60 count=2 status=none >b
+cmp a b
+
+# --- into a vault
+
+nbdimage salvage --into=new --init saved.nbi || [ $? -eq 1 ]
+contains <(nbdimage generations new) win
+nbdimage verify new
+status 1 nbdimage salvage --into=nowhere saved.nbi
+contains err 'nowhere'
+
+# --- what can't be
+
+status 2 nbdimage salvage win.nbi
+status 2 nbdimage salvage --dry-run --output=x.nbi win.nbi
+status 2 nbdimage salvage --dry-run
+status 2 nbdimage salvage --init --output=x.nbi win.nbi
+status 1 nbdimage salvage --output=x.nbi win.img
+contains err 'win.img: is left out'
+contains err 'nothing of a backup image was found'
+status 1 nbdimage salvage --output=x.nbi nothing.nbi
+[ ! -e x.nbi ]
+# Of several, those that are none are passed over.
+status 0 nbdimage salvage --dry-run win.nbi ext4.img
+contains err 'ext4.img: is left out'
