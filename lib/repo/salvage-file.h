@@ -22,6 +22,8 @@ DEFINE_VECTOR (salvage_records, struct nbi_record);
 
 struct salvage_sheet {
   uint64_t off;                 /* in the file */
+  uint64_t stated;              /* where it says that it belongs: the same,
+                                   unless bytes were lost or added */
   uint32_t number, count;       /* in its table; of entries */
   enum nbi_table table;
 };

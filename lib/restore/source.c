@@ -277,7 +277,8 @@ restore_source_lost (struct block *source, struct restore_ranges *ranges,
   struct source *s = source_of (source);
   struct restore_ranges merged = VECTOR_INIT;
 
-  qsort (s->lost.ptr, s->lost.len, sizeof s->lost.ptr[0], compare_ranges);
+  if (s->lost.len > 0)
+    qsort (s->lost.ptr, s->lost.len, sizeof s->lost.ptr[0], compare_ranges);
   for (size_t i = 0; i < s->lost.len; ++i) {
     const struct restore_range *range = &s->lost.ptr[i];
     struct restore_range *last = merged.len > 0

@@ -596,6 +596,60 @@ a_backup_within_is_not_taken_for_it (void **state)
   forget (&outer);
 }
 
+/* n bytes are cut out at some place, or added. */
+static void
+try_shift (const struct saved *s, const struct salvage_records *records,
+           size_t at, long n)
+{
+  const uint8_t *bytes = file_of (s, 0)->bytes;
+  size_t len = file_of (s, 0)->len, out = n < 0 ? (size_t) -n : 0;
+  size_t in = n > 0 ? (size_t) n : 0;
+  struct damaged file = { malloc (len + in), len - out + in, NULL };
+  struct attempt a;
+  struct err err = ERR_INIT;
+
+  memcpy (file.bytes, bytes, at);
+  memset (file.bytes + at, 'x', in);
+  memcpy (file.bytes + at + in, bytes + at + out, len - at - out);
+  if (attempt (&a, &file, 1, &err) < 0)
+    fail_msg ("%zu, %ld: %s", at, n, err.msg);
+  for (size_t i = 0; i < records->len; ++i) {
+    const struct nbi_record *record = &records->ptr[i];
+    uint64_t end = record->off + NBI_RECORD_SIZE + record->stored;
+
+    if (record->kind == NBI_CHUNK &&
+        (end <= at || record->off >= at + out) &&
+        !had (s, &a, record->number))
+      fail_msg ("%zu, %ld: chunk %" PRIu32 " is lost", at, n, record->number);
+  }
+  count_had (s, &a);
+  done (&a);
+  free (file.bytes);
+}
+
+static void
+bytes_that_are_lost_or_added_move_what_follows (void **state)
+{
+  static const long shifts[] = {
+    -1, -64, -4096, -4095, -50000, 1, 63, 64, 4096, 50001,
+  };
+  struct salvage_records records = VECTOR_INIT;
+  struct rng rng = { 12 };
+  struct saved s;
+
+  (void) state;
+  save (&s, 12, 0);
+  list_records (&s, 0, &records);
+  for (size_t i = 0; i < 5 * sizeof shifts / sizeof shifts[0]; ++i)
+    try_shift (&s, &records, 4096 + rng_next (&rng) %
+               (file_of (&s, 0)->len - 100000), shifts[i / 5]);
+  /* Before the first record, so that all of them are elsewhere. */
+  try_shift (&s, &records, 4096, 17);
+  try_shift (&s, &records, 4000, -50);
+  vector_free (&records);
+  forget (&s);
+}
+
 static void
 what_is_none_of_ours_is_refused (void **state)
 {
@@ -631,6 +685,7 @@ main (void)
     cmocka_unit_test (without_a_map_nothing_is_made_up),
     cmocka_unit_test (another_backup_behind_it_does_not_confuse),
     cmocka_unit_test (a_backup_within_is_not_taken_for_it),
+    cmocka_unit_test (bytes_that_are_lost_or_added_move_what_follows),
     cmocka_unit_test (what_is_none_of_ours_is_refused),
   };
 
