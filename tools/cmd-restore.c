@@ -146,6 +146,7 @@ make_plan (struct restore_command *c, struct report *report, struct err *err)
 {
   struct restore_disk from = {
     .block = c->disk, .size = block_size (c->disk), .contents = &c->contents,
+    .is_optical = strcmp (image_format (c->img), "iso") == 0,
   };
   struct restore_disk to;
   struct block_sizes sizes;

@@ -105,12 +105,13 @@ check_sectors (const struct restore_disk *from, const struct restore_disk *to,
                struct err *err)
 {
   const struct part_table *table = &from->contents->table;
-  uint32_t size = table->scheme != PART_NONE ? table->sector_size
-    : from->sector_size;
+  bool has_table = table->scheme != PART_NONE;
+  uint32_t size = has_table ? table->sector_size : from->sector_size;
 
   if (size == 0 || to->sector_size == 0 || size == to->sector_size)
     return 0;
-  if (table->scheme == PART_NONE && !to->is_device)
+  /* A file system gets on with sectors that are smaller than its own. */
+  if (!has_table && (!to->is_device || to->sector_size < size))
     return 0;
   return err_set (err, -ENOTSUP, "has sectors of %" PRIu32 " bytes, and the "
                   "image is of a disk with sectors of %" PRIu32 ": tables and "
@@ -146,7 +147,7 @@ plan_whole (const struct restore_disk *from, const struct restore_disk *to,
   if (table->is_lost)
     report_warn (report, "the image has a GPT of which no copy is good: it is "
                  "restored as it is");
-  if (table->scheme != PART_GPT ||
+  if (table->scheme != PART_GPT || from->is_optical ||
       to->size / table->sector_size == from->size / table->sector_size)
     return 0;
   r = gpt_move_end (from->block, table->sector_size, to->size, &plan->patches,

@@ -35,6 +35,8 @@ struct restore_disk {
   const struct restore_contents *contents;      /* NULL: not there yet */
   unsigned partition;           /* of what disk it is; 0: it is none */
   bool is_device;
+  bool is_optical;              /* of a CD: it starts from sticks as it is, and
+                                   has checksums over its tables */
 };
 
 /* One range, from the image onto the target. */

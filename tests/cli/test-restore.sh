@@ -224,6 +224,36 @@ nbdcopy "$uri" copied.img
 stop_nbdkit
 cmp copied.img win.img
 
+# From another server, and onto one.
+start_nbdkit -r image vault/win
+nbdimage restore "$uri" remote.img >out
+stop_nbdkit
+cmp remote.img win.img
+# Of which reading fails, nobody knows what it holds; it is written all the same.
+head -c "$size" /dev/urandom >exported.img
+start_nbdkit --filter=error file exported.img error-pread=EIO \
+    error-pread-rate=100% \
+    "error-pread-file=$tmp/fail"
+touch fail
+status 1 nbdimage restore --yes vault/win "$uri"
+contains err 'what it holds is not known'
+contains err "--confirm=$size"
+status 1 nbdimage restore --confirm="$size" vault/win "$uri"
+contains err 'unfinished'
+nbdimage restore --no-verify --confirm="$size" vault/win "$uri" >out
+rm fail
+stop_nbdkit
+cmp exported.img win.img
+
+# --- an ISO image onto a stick is as it was
+
+if command -v xorriso >/dev/null; then
+    "$support/make-iso.sh" rockridge cd.iso
+    truncate -s 64M stick.img
+    nbdimage restore --yes cd.iso stick.img >out
+    cmp -n "$(stat -c %s cd.iso)" stick.img cd.iso
+fi
+
 # --- what the image is made of
 
 status 1 nbdimage restore --confirm="$size" used.img used.img

@@ -362,6 +362,20 @@ a_disk_does_not_go_into_a_partition_nor_other_sectors (void **state)
   to.disk.sector_size = 0;
   assert_int_equal (make (&from, &to, NULL, &plan, &err), 0);
   restore_plan_free (&plan);
+
+  /* A CD is as it is, and gets on with smaller sectors. */
+  from.disk.is_optical = true;
+  assert_int_equal (make (&from, &to, NULL, &plan, &err), 0);
+  assert_int_equal (plan.patches.len, 0);
+  restore_plan_free (&plan);
+  forget (&from);
+  know (&from, new_empty (8 * MB));
+  from.disk.sector_size = 2048;
+  to.disk.sector_size = 512;
+  assert_int_equal (make (&from, &to, NULL, &plan, &err), 0);
+  restore_plan_free (&plan);
+  to.disk.sector_size = 4096;
+  assert_int_equal (make (&from, &to, NULL, &plan, &err), -ENOTSUP);
   forget (&from);
   forget (&to);
 }

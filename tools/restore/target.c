@@ -175,6 +175,7 @@ restore_target_look (struct restore_command *c, struct report *report,
                      struct err *err)
 {
   struct restore_target *to = &c->to;
+  struct err why = ERR_INIT;
   struct block_sizes sizes;
   int r = find_kind (c, err);
 
@@ -187,7 +188,14 @@ restore_target_look (struct restore_command *c, struct report *report,
   to->size = block_size (to->disk);
   block_get_sizes (to->disk, &sizes);
   r = restore_contents_look (to->disk, sizes.logical, &to->contents, NULL,
-                             err);
+                             &why);
+  /* What can't be read may still be written, and then be read. */
+  if (r == -EIO) {
+    report_warn (report, "what it holds is not known: %s", why.msg);
+    r = restore_contents_unknown (&to->contents, err);
+  }
+  else if (r < 0)
+    err_set (err, r, "%s", why.msg);
   to->looked = r == 0;
   return r;
 }
