@@ -69,14 +69,16 @@ pid_namespace (void)
 
 /* When a process began, in ticks since the boot: field 22 of /proc/PID/stat.
  * The second one, the program's name, may have spaces and parentheses.  0 if
- * it can't be had.
+ * it can't be had.  *ended: it is there only because nobody has waited for it
+ * (states Z and X), and all its threads but that one are gone (field 20).
  */
 static uint64_t
-start_of (uint64_t pid)
+start_of (uint64_t pid, bool *ended)
 {
   CLEANUP_FCLOSE FILE *fp = NULL;
-  char path[64], text[1024];
+  char path[64], text[1024], state;
   unsigned long long start;
+  long threads;
   const char *p;
   size_t n;
 
@@ -85,10 +87,12 @@ start_of (uint64_t pid)
   n = fp ? fread (text, 1, sizeof text - 1, fp) : 0;
   text[n] = '\0';
   p = strrchr (text, ')');
+  *ended = false;
   if (p == NULL ||
-      sscanf (p + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u"
-              " %*d %*d %*d %*d %*d %*d %llu", &start) != 1)
+      sscanf (p + 1, " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u"
+              " %*d %*d %*d %*d %ld %*d %llu", &state, &threads, &start) != 3)
     return 0;
+  *ended = (state == 'Z' || state == 'X') && threads <= 1;
   return start;
 }
 
@@ -97,6 +101,7 @@ lease_owner_has_ended (const struct lease_owner *owner)
 {
   CLEANUP_FREE char *boot = boot_id ();
   uint64_t start;
+  bool ended;
 
   if (boot == NULL || owner->boot == NULL || owner->boot[0] == '\0')
     return false;
@@ -109,14 +114,16 @@ lease_owner_has_ended (const struct lease_owner *owner)
   /* /proc may hide the processes of others, which kill() does not. */
   if (kill ((pid_t) owner->pid, 0) < 0)
     return errno == ESRCH;
-  start = start_of (owner->pid);
-  return start != 0 && owner->pid_start != 0 && start != owner->pid_start;
+  start = start_of (owner->pid, &ended);
+  return ended ||
+    (start != 0 && owner->pid_start != 0 && start != owner->pid_start);
 }
 
 static int
 init_owner (bool local, struct lease_owner *owner, struct err *err)
 {
   char host[256] = "";
+  bool ended;
 
   gethostname (host, sizeof host - 1);
   /* Others must be able to read what we write. */
@@ -131,7 +138,7 @@ init_owner (bool local, struct lease_owner *owner, struct err *err)
   if (local) {
     owner->pid = (uint64_t) getpid ();
     owner->pidns = pid_namespace ();
-    owner->pid_start = start_of (owner->pid);
+    owner->pid_start = start_of (owner->pid, &ended);
   }
   return 0;
 }

@@ -560,8 +560,12 @@ who_has_ended_on_this_machine_is_expired_at_once (void **state)
   pid = fork ();
   if (pid == 0)
     _exit (0);
-  assert_int_equal (waitpid (pid, NULL, 0), pid);
+  assert_int_equal (waitid (P_PID, (id_t) pid, NULL, WEXITED | WNOWAIT), 0);
   o->pid = (uint64_t) pid;
+  --o->pidns;                   /* nobody has waited for it yet */
+  assert_true (lease_owner_has_ended (o));
+  ++o->pidns;
+  assert_int_equal (waitpid (pid, NULL, 0), pid);
   assert_false (lease_owner_has_ended (o));
   --o->pidns;
   assert_true (lease_owner_has_ended (o));
