@@ -36,18 +36,24 @@ backup_compare_to_base (struct generation *base, uint64_t c,
   file_reader_unref (before.file);
 }
 
-/* Has an interrupted run written these bytes, for the same place? */
-static void
-look_at_leftovers (struct backup *b, const uint8_t *plain, uint8_t *room,
-                   struct examined *e)
+void
+backup_find_left (struct backup *b, struct examined *e)
 {
-  struct leftovers *leftovers = b->options->leftovers;
-
-  e->whole = leftovers_find (leftovers, &e->record, e->file.uuid);
+  e->whole = b->options->leftovers != NULL && !e->known &&
+    e->kind == NBI_DATA &&
+    leftovers_find (b->options->leftovers, &e->record, e->file.uuid);
   if (e->whole)
     memcpy (e->file.run, b->header.run, UUID_SIZE);
-  else
-    e->copied = leftovers_copy (leftovers, plain, &e->record, room);
+}
+
+/* Or was an interrupted run about to? */
+static void
+look_at_parts (struct backup *b, const uint8_t *plain, uint8_t *room,
+               struct examined *e)
+{
+  e->copied = b->options->leftovers != NULL && !e->known && !e->whole &&
+    e->kind == NBI_DATA &&
+    leftovers_copy (b->options->leftovers, plain, &e->record, room);
   if (e->copied)
     e->payload = room;
 }
@@ -67,9 +73,10 @@ examine_data (struct backup *b, struct hand *hand, uint64_t c,
   r = nbi_identity (plain, e->record.plain, e->record.identity, err);
   if (r == 0 && base != NULL && e->kind == NBI_DATA)
     backup_compare_to_base (base, c, e);
-  if (r == 0 && !e->known && b->options->leftovers != NULL &&
-      e->kind == NBI_DATA)
-    look_at_leftovers (b, plain, room, e);
+  if (r == 0) {
+    backup_find_left (b, e);
+    look_at_parts (b, plain, room, e);
+  }
   if (r == 0 && !e->known && !e->whole && !e->copied)
     r = payload_encode (hand->encoder, plain, &e->record, room, &e->payload,
                         err);

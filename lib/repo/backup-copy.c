@@ -101,7 +101,9 @@ take_data (struct backup *b, uint64_t c, const struct generation_chunk *place,
   e->payload = room;
   if (base != NULL && e->kind == NBI_DATA)
     backup_compare_to_base (base, c, e);
-  return e->known ? 0 : move_payload (place->file, &record, room, err);
+  backup_find_left (b, e);
+  return e->known || e->whole ? 0
+    : move_payload (place->file, &record, room, err);
 }
 
 static int

@@ -69,6 +69,11 @@ int backup_examine (struct backup *b, const struct crew_member *me,
 void backup_compare_to_base (struct generation *base, uint64_t c,
                              struct examined *e);
 
+/* Unless it is known: has an interrupted run written these bytes, for the same
+ * place, in a whole file?  e->whole, and the file; the record is that one.
+ */
+void backup_find_left (struct backup *b, struct examined *e);
+
 /*--- backup-copy.c: of a generation instead of a disk -----------------------*/
 
 /* NBI-13, NBI-131: may it be copied, and is all of it there? */

@@ -20,6 +20,7 @@
 #include <cmocka.h>
 
 #include "lib/base/cleanup.h"
+#include "lib/block/memory.h"
 #include "tests/support/patient-clock.h"
 #include "tests/support/store-faulty.h"
 #include "tests/support/store-model.h"
@@ -557,6 +558,93 @@ test_same_counts (void **state)
   tear_down (s);
 }
 
+/*--- Copies -----------------------------------------------------------------*/
+
+/* Copy a generation, as another disk of the same vault, through this store. */
+static int
+copy_generation (struct setting *s, struct store *store,
+                 const struct vault_opened *opened,
+                 const struct generation_caches *caches,
+                 struct shadow_version *version)
+{
+  CLEANUP_BLOCK struct block *disk = NULL;
+  struct manifest manifest = { 0 };
+  struct backup_options options = {
+    .codec = NBI_STORED, .threads = 1, .file_limit = SHADOW_FILE,
+    .manifest = &manifest, .from = opened->gen,
+    .header = {
+      .disk_size = SHADOW_DISK, .chunk_size = SHADOW_CHUNK, .logical = 512,
+      .physical = 4096,
+    },
+  };
+  struct vault *vault;
+  const char *json;
+  size_t len;
+  int r;
+
+  snprintf (options.header.name, sizeof options.header.name, "%s",
+            version->name);
+  assert_int_equal (block_memory_new ("a disk", s->bytes, SHADOW_DISK, &disk,
+                                      NULL), 0);
+  json = generation_manifest (opened->gen, &len);
+  assert_int_equal (manifest_read (json, len,
+                                   generation_header (opened->gen), &manifest,
+                                   NULL), 0);
+  r = vault_open (store, VAULT_WRITE, &vault, NULL, NULL);
+  if (r == 0) {
+    r = vault_backup (vault, disk, &options, caches, &version->result, NULL,
+                      NULL, NULL);
+    vault_close (vault);
+  }
+  version->header = options.header;
+  version->reported = r == 0;
+  manifest_destroy (&manifest);
+  return r;
+}
+
+/* A copy that was killed late is done again. */
+static void
+test_copy (void **state)
+{
+  const struct store_fault fault = {
+    .kind = STORE_FAULT_KILLED, .ops = STORE_OP_FLUSH, .at = 9, .code = -EIO,
+  };
+  struct setting *s = set_up (36);
+  struct store *faulty = store_faulty_new (s->store);
+  struct generation_caches caches;
+  struct shadow_version *version;
+  struct vault_opened opened;
+  struct vault_view *view;
+  struct vault *vault;
+
+  (void) state;
+  back_up_well (s, "disk", SHADOW_CHUNK);
+  assert_int_equal (generation_caches_init (&caches, 1 << 20, NULL), 0);
+  assert_int_equal (vault_open (s->store, 0, &vault, NULL, NULL), 0);
+  assert_int_equal (vault_view_new (vault, &caches, &view, NULL), 0);
+  assert_int_equal (vault_view_open (view, 0, false, &opened, NULL, NULL), 0);
+
+  store_faulty_set (faulty, &fault);
+  version = shadow_begin (&s->versions, "copy", s->bytes);
+  assert_int_not_equal (copy_generation (s, faulty, &opened, &caches, version),
+                        0);
+  assert_true (count_names (s, ".nbi") >= 2);
+  store_model_advance (s->model, EXPIRED);
+  version = shadow_begin (&s->versions, "copy", s->bytes);
+  assert_int_equal (copy_generation (s, s->store, &opened, &caches, version),
+                    0);
+  assert_true (version->result.backup.adopted > 0);
+  assert_int_equal (count_names (s, ""), 0);
+
+  vault_opened_close (&opened);
+  vault_view_free (view);
+  vault_close (vault);
+  generation_caches_destroy (&caches);
+  store_close (faulty);
+  shadow_check (s->store, &s->versions, "a copy");
+  tear_down (s);
+}
+
 int
 main (void)
 {
@@ -573,6 +661,7 @@ main (void)
     cmocka_unit_test (test_other_disk),
     cmocka_unit_test (test_at_work),
     cmocka_unit_test (test_same_counts),
+    cmocka_unit_test (test_copy),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
