@@ -131,27 +131,41 @@ take_broken (const struct vault_adopter *a, struct err *err)
   return r;
 }
 
-/* What was not there yet (B1) and is a day old: of whatever disk, it counts for
- * nobody.
+/* What was not there yet (B1), or was somebody's trial of the store: of
+ * whatever disk, it counts for nobody.
  */
+static bool
+is_nobodys (const char *text)
+{
+  struct vault_name name;
+
+  vault_name_parse (text, &name);
+  return (name.kind == VAULT_NAME_BACKUP && name.fresh) ||
+    (name.kind == VAULT_NAME_HIDDEN && strncmp (text, ".trial-", 7) == 0);
+}
+
+/* If it is a day old. */
 static int
-take_new (const struct vault_adopter *a, struct err *err)
+take_nobodys (const struct vault_adopter *a, const char *where,
+              struct err *err)
 {
   struct entries entries;
-  int r = list (a, "partial", &entries, err);
+  int r = list (a, where, &entries, err);
 
   for (size_t i = 0; r == 0 && i < entries.len; ++i) {
     const struct entry *e = &entries.ptr[i];
-    struct vault_name name;
     struct store_stat st;
+    uint8_t uuid[UUID_SIZE];
     char path[PATH_SIZE];
 
-    vault_name_parse (e->name, &name);
-    join (path, "partial", e->name);
-    if (e->kind == STORE_FOLDER && name.kind == VAULT_NAME_BACKUP &&
-        name.fresh && store_stat (a->store, path, &st, NULL) == 0 &&
-        lease_time (a->hold) - LEASE_DAY > st.time)
-      take (a, "partial", e->name, name.uuid);
+    join (path, where, e->name);
+    if (e->kind != STORE_FOLDER || !is_nobodys (e->name) ||
+        store_stat (a->store, path, &st, NULL) < 0 ||
+        lease_time (a->hold) - LEASE_DAY <= st.time)
+      continue;
+    r = uuid_new (uuid, err);
+    if (r == 0)
+      take (a, where, e->name, uuid);
   }
   vector_free (&entries);
   return r;
@@ -161,6 +175,7 @@ static int
 take_all (const struct vault_adopter *a, const struct lease_list *seen,
           struct err *err)
 {
+  static const char *const folders[] = { "partial", "broken", "files" };
   int r;
 
   for (size_t i = 0; i < seen->len; ++i) {
@@ -171,7 +186,9 @@ take_all (const struct vault_adopter *a, const struct lease_list *seen,
       take (a, "partial", s->name, s->uuid);
   }
   r = take_broken (a, err);
-  return r < 0 ? r : take_new (a, err);
+  for (size_t i = 0; r == 0 && i < sizeof folders / sizeof folders[0]; ++i)
+    r = take_nobodys (a, folders[i], err);
+  return r;
 }
 
 /*--- B4: what they have -----------------------------------------------------*/

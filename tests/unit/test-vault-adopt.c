@@ -211,6 +211,7 @@ check_day_after (struct setting *s)
   assert_int_equal (count_names (s, ""), 0);
   names = store_model_names (s->model);
   assert_null (strstr (names, ".new/"));
+  assert_null (strstr (names, "/.trial-"));
 }
 
 static bool
