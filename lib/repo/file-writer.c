@@ -169,23 +169,31 @@ put_table (struct file_writer *writer, enum nbi_table table, uint64_t n,
   return r;
 }
 
-/* The sheets of the entries that are kept, as one group. */
+/* The sheets of the entries that are kept, as one group; those that have
+ * nothing but tombstones are left out.
+ */
 static int
 put_group (struct file_writer *writer, struct err *err)
 {
   uint32_t full = nbi_sheet_entries (NBI_TABLE_CHUNKS);
   struct nbi_group group = { 0 };
   uint8_t buf[NBI_SHEET_SIZE];
-  int r;
+  int r = 0;
 
-  r = pad (writer, NBI_SHEET_SIZE, err);
-  group.off = writer->off;
   for (uint32_t i = 0; r == 0 && i < writer->nr_entries; i += full) {
     uint32_t count = (uint32_t) min_u64 (full, writer->nr_entries - i);
+    const uint8_t *entries = writer->entries + (size_t) i * NBI_ENTRY_SIZE;
     uint32_t sheet = i / full;
 
-    memcpy (buf + NBI_SHEET_HEADER, writer->entries + i * NBI_ENTRY_SIZE,
-            count * NBI_ENTRY_SIZE);
+    if (nbi_is_zeros (entries, (size_t) count * NBI_ENTRY_SIZE))
+      continue;
+    if (group.off == 0) {
+      r = pad (writer, NBI_SHEET_SIZE, err);
+      if (r < 0)
+        return r;
+      group.off = writer->off;
+    }
+    memcpy (buf + NBI_SHEET_HEADER, entries, count * NBI_ENTRY_SIZE);
     group.bits[sheet / 8] |= (uint8_t) (1U << sheet % 8);
     r = put_sheet (writer, NBI_TABLE_CHUNKS,
                    writer->groups.len * NBI_GROUP_SHEETS + sheet, count, buf,
@@ -216,26 +224,32 @@ put_record (struct file_writer *writer, struct nbi_record *record,
   return r < 0 ? r : put (writer, payload, record->stored, err);
 }
 
+/* record: NULL for a tombstone. */
 static int
 add (struct file_writer *writer, struct nbi_record *record,
      const void *payload, struct err *err)
 {
   struct nbi_trailer *t = &writer->trailer;
+  uint8_t *entry = writer->entries +
+    (size_t) writer->nr_entries * NBI_ENTRY_SIZE;
   int r;
 
   if (t->nr_ordinals == MAX_ORDINALS)
     return err_set (err, -EFBIG, "the file has as many records as it can "
                     "have (NBI-103)");
-  record->ordinal = t->nr_ordinals;
-  r = put_record (writer, record, payload, err);
-  if (r < 0)
-    return r;
-  nbi_entry_encode (record,
-                    writer->entries + writer->nr_entries * NBI_ENTRY_SIZE);
+  if (record == NULL)
+    memset (entry, 0, NBI_ENTRY_SIZE);
+  else {
+    record->ordinal = t->nr_ordinals;
+    r = put_record (writer, record, payload, err);
+    if (r < 0)
+      return r;
+    nbi_entry_encode (record, entry);
+    ++t->nr_records;
+    t->stored += record->stored;
+  }
   ++writer->nr_entries;
   ++t->nr_ordinals;
-  ++t->nr_records;
-  t->stored += record->stored;
   return writer->nr_entries == NBI_GROUP_ORDINALS ? put_group (writer, err)
     : 0;
 }
@@ -269,6 +283,16 @@ file_writer_add (struct file_writer *writer, struct nbi_record *record,
   if (writer->failed < 0)
     return failed (writer, err);
   return remember (writer, add (writer, record, payload, &why), &why, err);
+}
+
+int
+file_writer_skip (struct file_writer *writer, struct err *err)
+{
+  struct err why = ERR_INIT;
+
+  if (writer->failed < 0)
+    return failed (writer, err);
+  return remember (writer, add (writer, NULL, NULL, &why), &why, err);
 }
 
 uint32_t

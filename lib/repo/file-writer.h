@@ -58,6 +58,9 @@ int file_writer_new (const struct nbi_header *header, struct sink *sink,
 int file_writer_add (struct file_writer *writer, struct nbi_record *record,
                      const void *payload, struct err *err);
 
+/* Leave out the next ordinal: its record was dropped (§7, tombstones). */
+int file_writer_skip (struct file_writer *writer, struct err *err);
+
 /* How large the file is, in bytes, if it ends after one more record with so
  * many stored bytes, without an ending.
  */

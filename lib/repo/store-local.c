@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -441,6 +442,18 @@ local_close (struct store *s)
   free (s);
 }
 
+/* For those who are not root. */
+static int
+local_space (struct store *s, uint64_t *bytes, struct err *err)
+{
+  struct statvfs fs;
+
+  if (fstatvfs (((struct local *) s)->fd, &fs) < 0)
+    return err_sys (err, "statvfs");
+  *bytes = (uint64_t) fs.f_bavail * fs.f_frsize;
+  return 0;
+}
+
 static const struct store_ops local_ops = {
   .close = local_close,
   .make = local_make,
@@ -456,6 +469,7 @@ static const struct store_ops local_ops = {
   .delete = local_delete,
   .rename = local_rename,
   .flush_folder = local_flush_folder,
+  .space = local_space,
 };
 
 /* A file of /proc as a string; NULL if it can't be had. */

@@ -47,6 +47,7 @@ struct store_ops {
   int (*rename) (struct store *s, const char *from, const char *to,
                  struct err *err);
   int (*flush_folder) (struct store *s, const char *name, struct err *err);
+  int (*space) (struct store *s, uint64_t *bytes, struct err *err);
 };
 
 /* Every implementation's struct begins with this one. */

@@ -356,6 +356,12 @@ store_flush_folder (struct store *s, const char *name, struct err *err)
   return r == -ENOTSUP ? 0 : said (r, name, err);
 }
 
+int
+store_space (struct store *s, uint64_t *bytes, struct err *err)
+{
+  return s->ops->space (s, bytes, err);
+}
+
 unsigned
 store_lag (const struct store *s)
 {

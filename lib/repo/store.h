@@ -151,6 +151,9 @@ int store_delete (struct store *store, const char *name, struct err *err);
 int store_rename (struct store *store, const char *from, const char *to,
                   struct err *err);
 
+/* Bytes that may still be written.  -ENOTSUP: it is not known. */
+int store_space (struct store *store, uint64_t *bytes, struct err *err);
+
 /* The names in a folder, as they are, are on stable storage when this returns
  * 0, where the store can say so; "" is the vault.
  */

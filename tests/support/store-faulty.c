@@ -259,6 +259,14 @@ faulty_flush_folder (struct store *s, const char *name, struct err *err)
           store_flush_folder (faulty (s)->below, name, err));
 }
 
+static int
+faulty_space (struct store *s, uint64_t *bytes, struct err *err)
+{
+  if (judge (s, STORE_OP_SPACE, "") != DO_IT)
+    return injected (s, err);
+  return store_space (faulty (s)->below, bytes, err);
+}
+
 static void
 faulty_close (struct store *s)
 {
@@ -281,6 +289,7 @@ static const struct store_ops faulty_ops = {
   .delete = faulty_delete,
   .rename = faulty_rename,
   .flush_folder = faulty_flush_folder,
+  .space = faulty_space,
 };
 
 struct store *

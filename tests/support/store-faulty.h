@@ -22,7 +22,8 @@ enum {
   STORE_OP_DELETE = 1024,
   STORE_OP_RENAME = 2048,
   STORE_OP_FLUSH_FOLDER = 4096,
-  STORE_OP_ALL = 8191,
+  STORE_OP_SPACE = 8192,
+  STORE_OP_ALL = 16383,
 };
 
 enum store_fault_kind {

@@ -68,6 +68,7 @@ struct store_model {
   struct contents contents;     /* all there ever were */
   unsigned kept;                /* a power cut keeps these changes */
   unsigned epoch;               /* power cuts so far */
+  uint64_t space;               /* what it says is free */
   struct repo_clock clock;
   void (*tick) (void *opaque);
   void *tick_opaque;
@@ -599,6 +600,15 @@ model_flush_folder (struct store *s, const char *name, struct err *err)
   return 0;
 }
 
+static int
+model_space (struct store *s, uint64_t *bytes, struct err *err)
+{
+  ENTER (m, s);
+
+  *bytes = m->space;
+  return 0;
+}
+
 static void
 model_close (struct store *s)
 {
@@ -620,6 +630,7 @@ static const struct store_ops model_ops = {
   .delete = model_delete,
   .rename = model_rename,
   .flush_folder = model_flush_folder,
+  .space = model_space,
 };
 
 /*--- Time -------------------------------------------------------------------*/
@@ -677,6 +688,14 @@ store_model_set_back (struct store_model *m, unsigned n)
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
 
   m->now -= n * REPO_SECOND;
+}
+
+void
+store_model_set_space (struct store_model *m, uint64_t bytes)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->lock);
+
+  m->space = bytes;
 }
 
 void
@@ -783,6 +802,7 @@ store_model_new (uint64_t seed)
 
   pthread_mutex_init (&m->lock, NULL);
   m->rng.state = seed;
+  m->space = UINT64_C (1) << 40;
   m->clock = (struct repo_clock) { model_now, model_sleep_until, m };
   add_node (&m->base, "", NULL, FIRST_TIME, 0);
   m->current = state_at (m, 0);

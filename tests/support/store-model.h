@@ -52,6 +52,9 @@ const struct repo_clock *store_model_clock (struct store_model *model);
 void store_model_on_sleep (struct store_model *model,
                            void (*tick) (void *opaque), void *opaque);
 
+/* Bytes that store_space says are free; at first a lot. */
+void store_model_set_space (struct store_model *model, uint64_t bytes);
+
 /* States that a power cut now may leave: `first' to `last'. */
 void store_model_states (struct store_model *model, unsigned *first,
                          unsigned *last);
