@@ -17,6 +17,11 @@ struct nbi_image {
   /* Of a generation in a vault; NULL for a file alone. */
   struct vault_images *vault;
   struct vault_view *view;
+  struct vault_run run;
+
+  /* Had by the first who reads; until then 0 in reads. */
+  unsigned reads;
+  struct vault_lease *lease;    /* or NULL */
 
   bool has_caches;              /* own ones; in a vault its caches are used */
   struct generation_caches caches;
@@ -40,6 +45,14 @@ int nbi_image_describe (struct image *img, struct err *err);
 
 /* Its number of files is not counted any more. */
 void vault_images_release (struct vault_images *vault, unsigned held);
+
+/* Who reads for long keeps what is dropped meanwhile: a lease (reader-lease.h)
+ * for each run, whoever of this process has it open.  NULL: there is none.
+ */
+struct vault_lease *vault_images_protect (struct vault_images *vault,
+                                          const struct vault_run *run);
+void vault_images_unprotect (struct vault_images *vault,
+                             struct vault_lease *lease);        /* or NULL */
 
 /* Generations in vaults by name: image_opener. */
 int vault_image_open (const char *name, const struct image_options *options,

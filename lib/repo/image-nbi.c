@@ -79,8 +79,10 @@ nbi_image_destroy (struct nbi_image *nbi)
   vault_view_free (nbi->view);
   if (nbi->has_caches)
     generation_caches_destroy (&nbi->caches);
-  if (nbi->vault != NULL)
+  if (nbi->vault != NULL) {
     vault_images_release (nbi->vault, nbi->held);
+    vault_images_unprotect (nbi->vault, nbi->lease);
+  }
   vault_images_unref (nbi->vault);
 }
 
@@ -130,12 +132,26 @@ nbi_close (struct image *img)
 
 /*--- The disk ---------------------------------------------------------------*/
 
+/* Whoever goes on reading for a while shall not lose what is dropped meanwhile.
+ * Not before something is read: until then a server may still fork.
+ */
+static void
+protect (struct nbi_image *nbi)
+{
+  if (nbi->vault == NULL ||
+      __atomic_load_n (&nbi->reads, __ATOMIC_RELAXED) != 0 ||
+      __atomic_exchange_n (&nbi->reads, 1, __ATOMIC_RELAXED) != 0)
+    return;
+  nbi->lease = vault_images_protect (nbi->vault, &nbi->run);
+}
+
 static int
 nbi_pread (struct image *img, void *buf, size_t len, uint64_t off,
            struct err *err)
 {
   struct nbi_image *nbi = img->state;
 
+  protect (nbi);
   return generation_pread (nbi->gen, buf, len, off, err);
 }
 

@@ -7,6 +7,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,10 +16,20 @@
 #include "lib/base/cleanup.h"
 #include "lib/repo/generation-diff.h"
 #include "lib/repo/image-nbi-private.h"
+#include "lib/repo/reader-lease.h"
 #include "lib/repo/store-local.h"
+
+struct vault_lease {
+  struct vault_lease *next;
+  uint8_t run[UUID_SIZE];
+  unsigned users;
+  struct reader_lease *lease;
+};
 
 struct vault_images {
   unsigned refs;                /* atomic */
+  pthread_mutex_t lock;         /* of leases, and their numbers of users */
+  struct vault_lease *leases;
   unsigned held;                /* files that are held open; atomic */
   struct store *store;
   struct vault *vault;
@@ -38,6 +49,7 @@ vault_images_open (const char *path, struct vault_images **out,
   if (v == NULL)
     return err_nomem (err);
   v->refs = 1;
+  pthread_mutex_init (&v->lock, NULL);
   r = generation_caches_init (&v->caches, NBI_IMAGE_CACHE, err);
   v->has_caches = r == 0;
   if (r == 0)
@@ -67,6 +79,7 @@ vault_images_unref (struct vault_images *v)
     generation_caches_destroy (&v->caches);
   vault_close (v->vault);
   store_close (v->store);
+  pthread_mutex_destroy (&v->lock);
   free (v);
 }
 
@@ -86,6 +99,63 @@ vault_images_is_dropped (const struct vault_images *v,
 
   snprintf (path, sizeof path, "files/%s/" VAULT_DROPPED, run->folder);
   return store_stat (v->store, path, &st, NULL) == 0;
+}
+
+/*--- Leases -----------------------------------------------------------------*/
+
+static struct vault_lease *
+find_lease (const struct vault_images *v, const struct vault_run *run)
+{
+  for (struct vault_lease *l = v->leases; l != NULL; l = l->next)
+    if (memcmp (l->run, run->run, UUID_SIZE) == 0)
+      return l;
+  return NULL;
+}
+
+struct vault_lease *
+vault_images_protect (struct vault_images *v, const struct vault_run *run)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->lock);
+  struct vault_lease *l = find_lease (v, run);
+
+  if (l == NULL) {
+    l = calloc (1, sizeof *l);
+    if (l == NULL || reader_lease_start (v->vault, run, READER_LEASE_DELAY,
+                                         &l->lease, NULL) < 0) {
+      free (l);
+      return NULL;
+    }
+    memcpy (l->run, run->run, UUID_SIZE);
+    l->next = v->leases;
+    v->leases = l;
+  }
+  ++l->users;
+  return l;
+}
+
+/* The last user takes it off the list, and ends it without the lock. */
+static bool
+let_go (struct vault_images *v, struct vault_lease *lease)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->lock);
+
+  if (--lease->users > 0)
+    return false;
+  for (struct vault_lease **p = &v->leases; *p != NULL; p = &(*p)->next)
+    if (*p == lease) {
+      *p = lease->next;
+      break;
+    }
+  return true;
+}
+
+void
+vault_images_unprotect (struct vault_images *v, struct vault_lease *lease)
+{
+  if (lease == NULL || !let_go (v, lease))
+    return;
+  reader_lease_end (lease->lease);
+  free (lease);
 }
 
 /*--- One generation ---------------------------------------------------------*/
@@ -118,13 +188,17 @@ struct wanted {
   const char *disk, *which, *before;
 };
 
+/* run: NULL, or gets which one it is. */
 static int
 open_one (struct nbi_image *nbi, const char *disk, const char *which,
-          struct vault_opened *opened, struct report *report, struct err *err)
+          struct vault_run *run, struct vault_opened *opened,
+          struct report *report, struct err *err)
 {
   size_t i;
   int r = vault_view_find (nbi->view, disk, which, &i, report, err);
 
+  if (r == 0 && run != NULL)
+    *run = vault_view_runs (nbi->view)->ptr[i];
   return r < 0 ? r : vault_view_open (nbi->view, i, false, opened, report,
                                       err);
 }
@@ -138,10 +212,11 @@ open_generation (struct nbi_image *nbi, const struct wanted *wanted,
 
   r = vault_images_look (nbi->vault, &nbi->view, err);
   if (r == 0)
-    r = open_one (nbi, wanted->disk, wanted->which, &opened, report, err);
-  if (r == 0 && wanted->before != NULL)
-    r = open_one (nbi, wanted->disk, wanted->before, &nbi->before, report,
+    r = open_one (nbi, wanted->disk, wanted->which, &nbi->run, &opened, report,
                   err);
+  if (r == 0 && wanted->before != NULL)
+    r = open_one (nbi, wanted->disk, wanted->before, NULL, &nbi->before,
+                  report, err);
   nbi->file = opened.last;
   nbi->gen = opened.gen;
   return r < 0 || wanted->before == NULL ? r

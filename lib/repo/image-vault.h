@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /* A vault as a shelf of images: its generations, opened by name, with one set
- * of caches for all of them.  From many threads; no lock is held.
+ * of caches for all of them.  From many threads; no lock is held while anything
+ * is read.
  */
 
 #ifndef NBDIMAGE_REPO_IMAGE_VAULT_H
