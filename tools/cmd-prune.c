@@ -131,6 +131,11 @@ show_plan (const struct prune_command *c)
   change_say (&c->change, "Freed", "%s of %s (%" PRIu64 " bytes), in %" PRIu64
               " files", size_to_string (p->dead.bytes, some),
               size_to_string (p->all.bytes, all), p->dead.bytes, p->dead.nr);
+  if (p->mostly_dead.nr > 0)
+    change_say (&c->change, "A day later", "%s more (%" PRIu64 " bytes), of %"
+                PRIu64 " files that are written anew",
+                size_to_string (p->mostly_dead.bytes, some),
+                p->mostly_dead.bytes, p->mostly_dead.nr);
 }
 
 /*--- The result -------------------------------------------------------------*/
@@ -170,14 +175,17 @@ show_json (const struct prune_command *c, bool changed)
   for (size_t i = 0; list != NULL && i < c->plan.generations.len; ++i)
     json_array_append_new (list,
                            generation_to_json (&c->plan.generations.ptr[i]));
-  return output_json (json_pack ("{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:b}",
+  return output_json (json_pack (
+    "{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:b}",
     "name", output_json_text (c->change.name),
     "generations", list,
     "dropped", json_integer ((json_int_t) c->plan.nr_dropped),
     "planned-files", json_integer ((json_int_t) c->plan.dead.nr),
     "planned-bytes", json_integer ((json_int_t) c->plan.dead.bytes),
+    "planned-later", json_integer ((json_int_t) c->plan.mostly_dead.bytes),
     "files", json_integer ((json_int_t) c->result.deleted.nr),
     "bytes", json_integer ((json_int_t) c->result.deleted.bytes),
+    "rewritten", json_integer ((json_int_t) c->result.nr_rewritten),
     "in-use", json_integer ((json_int_t) c->result.nr_in_use),
     "changed", changed));
 }
@@ -195,6 +203,9 @@ show_result (const struct prune_command *c, bool changed)
               " bytes)", c->result.deleted.nr,
               size_to_string (c->result.deleted.bytes, some),
               c->result.deleted.bytes);
+  if (c->result.nr_rewritten > 0)
+    change_say (&c->change, "Written anew", "%" PRIu64 " files",
+                c->result.nr_rewritten);
   return STATUS_DONE;
 }
 

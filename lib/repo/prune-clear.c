@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* What others left behind: P9 of docs/NBI.md §15, without the editions.  Each
+/* What others left behind: P9 of docs/NBI.md §15, but for the editions.  Each
  * folder is renamed to the prune's own before anything in it is deleted, so
  * that of several who want it one gets it; whoever adopts it gets all of it.
  */

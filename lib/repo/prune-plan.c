@@ -318,6 +318,33 @@ bytes_to_read (const struct prune_plan *plan)
   return bytes;
 }
 
+/* Its highest edition; what can't be read stays as it is. */
+static int
+add_if_mostly_dead (struct planning *p, const struct prune_folder *folder,
+                    const struct vault_file *file,
+                    const struct live_file *live, struct err *err)
+{
+  struct nbi_file wanted = { .uses = 0 };
+  struct file_reader *reader;
+  uint64_t bytes, size;
+  int r;
+
+  if (live->nr_live == live->nr_ordinals && live->nr_live > 0)
+    return 0;
+  memcpy (wanted.uuid, file->uuid, UUID_SIZE);
+  memcpy (wanted.run, folder->run.run, UUID_SIZE);
+  if (vault_view_look_up (p->view, &wanted, &reader, NULL, NULL) < 0)
+    return 0;
+  size = file_reader_trailer (reader)->size;
+  r = prune_edition_size (live, reader, &bytes, p->job, err);
+  file_reader_unref (reader);
+  if (r == 0 && prune_is_mostly_dead (bytes, size)) {
+    ++p->plan->mostly_dead.nr;
+    p->plan->mostly_dead.bytes += size - bytes;
+  }
+  return r == -ECANCELED ? r : 0;
+}
+
 static int
 add_folder (struct planning *p, const struct prune_folder *folder,
             const struct liveness *live, struct err *err)
@@ -326,6 +353,7 @@ add_folder (struct planning *p, const struct prune_folder *folder,
 
   for (size_t k = 0; k < folder->names.files.len; ++k) {
     const struct vault_file *file = &folder->names.files.ptr[k];
+    const struct live_file *found;
     char path[PRUNE_PATH_SIZE];
     struct store_stat st;
     int r = store_stat (vault_store (p->vault),
@@ -337,10 +365,17 @@ add_folder (struct planning *p, const struct prune_folder *folder,
       return r;
     ++plan->all.nr;
     plan->all.bytes += st.size;
-    if (!live_file_is_dead (liveness_find (live, file->uuid)))
+    found = liveness_find (live, file->uuid);
+    if (live_file_is_dead (found)) {
+      ++plan->dead.nr;
+      plan->dead.bytes += st.size;
       continue;
-    ++plan->dead.nr;
-    plan->dead.bytes += st.size;
+    }
+    if (prune_may_rewrite (p->vault) &&
+        (k == 0 || memcmp (file[-1].uuid, file->uuid, UUID_SIZE) != 0))
+      r = add_if_mostly_dead (p, folder, file, found, err);
+    if (r < 0)
+      return r;
   }
   return 0;
 }

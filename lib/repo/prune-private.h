@@ -90,11 +90,33 @@ struct prune {
   struct prune_listing listing; /* of P2, and then also of P5 */
   struct lease_list others;     /* whose generations are live: P4 */
   struct liveness live;         /* P5 */
+  struct vault_view *view;      /* of P5 */
   struct prune_newest_list newest;
 };
 
 /* -ECANCELED, or -EBUSY if our folder is known to be gone. */
 int prune_go_on (struct prune *p, struct err *err);
+
+/* Something was not there that should be: is it our own folder? */
+int prune_look_for_own (struct prune *p, struct err *err);
+
+/* What is gone is fine. */
+int prune_delete_file (struct prune *p, const struct prune_folder *folder,
+                       const struct vault_file *file, struct err *err);
+
+/* Are there editions at all?  Not in a vault that keeps what was written. */
+bool prune_may_rewrite (const struct vault *vault);
+
+/* How large a file would be, about, with nothing in it but what is live. */
+int prune_edition_size (const struct live_file *live, struct file_reader *file,
+                        uint64_t *bytes, struct job *job, struct err *err);
+
+/* Is a file of that size to be written anew, that then has so many bytes? */
+bool prune_is_mostly_dead (uint64_t bytes, uint64_t size);
+
+/* P8, and P9 of editions. */
+int prune_write_editions (struct prune *p, struct err *err);
+int prune_drop_editions (struct prune *p, struct err *err);
 
 /* P9, but for editions. */
 int prune_clear (struct prune *p, struct err *err);

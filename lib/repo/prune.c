@@ -9,7 +9,10 @@
  *   P6  files/RUN to partial/prune-UUID,   in files/ with the mark, or out of
  *       flushed, then deleted              the vault
  *   P7  files that are dead                those that are left go next time
- *   P9  what others left in broken/        the same
+ *   P9  old editions, and what others      the same
+ *       left in broken/
+ *   P8  files that are mostly dead         a part in partial/, or both: the
+ *       written anew                       new one counts, both are right
  *   P10 partial/prune-UUID to broken/,     a folder for the next prune
  *       deleted there
  *
@@ -39,9 +42,8 @@ prune_go_on (struct prune *p, struct err *err)
   return r;
 }
 
-/* Something was not there that should be: is it our own folder? */
-static int
-look_for_own (struct prune *p, struct err *err)
+int
+prune_look_for_own (struct prune *p, struct err *err)
 {
   (void) lease_renew (p->hold, NULL);
   return prune_go_on (p, err);
@@ -261,18 +263,17 @@ note_newest (struct prune *p, const struct nbi_header *h, struct err *err)
  * prune.
  */
 static int
-mark_live (struct prune *p, struct vault_view *view, size_t i,
-           struct err *err)
+mark_live (struct prune *p, size_t i, struct err *err)
 {
   struct prune_folder *folder = &p->listing.folders.ptr[i];
   struct vault_opened opened;
   int r;
 
-  r = vault_view_open (view, i, true, &opened, p->report, err);
+  r = vault_view_open (p->view, i, true, &opened, p->report, err);
   if (r == 0) {
     r = prune_refuse_encrypted (p->vault, generation_header (opened.gen), err);
     if (r == 0)
-      r = liveness_mark (&p->live, view, &opened, p->job, err);
+      r = liveness_mark (&p->live, p->view, &opened, p->job, err);
     if (r == 0 && !folder->names.dropped)
       r = note_newest (p, generation_header (opened.gen), err);
     vault_opened_close (&opened);
@@ -310,21 +311,17 @@ does_stay (const struct prune *p, const struct prune_folder *folder)
 static int
 find_live (struct prune *p, struct err *err)
 {
-  struct vault_view *view;
   int r = list_again (p, err);
 
   if (r == 0)
     r = prune_list_files (&p->listing, &p->live, err);
   if (r < 0)
     return r;
-  r = vault_view_of (p->vault, p->caches, &p->listing.runs, &view, err);
-  if (r < 0)
-    return r;
+  r = vault_view_of (p->vault, p->caches, &p->listing.runs, &p->view, err);
   for (size_t i = 0; r == 0 && i < p->listing.folders.len; ++i) {
     if (does_stay (p, &p->listing.folders.ptr[i]))
-      r = mark_live (p, view, i, err);
+      r = mark_live (p, i, err);
   }
-  vault_view_free (view);
   return r;
 }
 
@@ -373,7 +370,7 @@ delete_folder (struct prune *p, struct prune_folder *folder, struct err *err)
   r = store_rename (p->store, prune_path (from, folder, NULL), to, err);
   if (r == -ENOENT) {
     folder->gone = true;        /* if it isn't we that are gone */
-    return look_for_own (p, err);
+    return prune_look_for_own (p, err);
   }
   if (r == 0)
     r = store_flush_folder (p->store, "files", err);
@@ -420,9 +417,9 @@ delete_folders (struct prune *p, struct err *err)
 
 /*--- P7 ---------------------------------------------------------------------*/
 
-static int
-delete_file (struct prune *p, const struct prune_folder *folder,
-             const struct vault_file *file, struct err *err)
+int
+prune_delete_file (struct prune *p, const struct prune_folder *folder,
+                   const struct vault_file *file, struct err *err)
 {
   struct prune_amount amount = { 0, 0 };
   char path[PRUNE_PATH_SIZE];
@@ -455,7 +452,7 @@ delete_files (struct prune *p, struct err *err)
 
       if (live_file_is_dead (liveness_find (&p->live, uuid)) &&
           !prune_is_locked (folder, uuid, lease_time (p->hold)))
-        r = delete_file (p, folder, &files->ptr[k], err);
+        r = prune_delete_file (p, folder, &files->ptr[k], err);
     }
   }
   return r;
@@ -514,7 +511,12 @@ prune (struct prune *p, struct err *err)
   if (r == 0)
     r = delete_files (p, err);          /* P7 */
   if (r == 0)
-    r = prune_clear (p, err);           /* P9 */
+    r = prune_drop_editions (p, err);   /* P9; it makes room */
+  if (r == 0)
+    r = prune_clear (p, err);
+  job_start (p->job, "writing anew", p->plan->mostly_dead.bytes);
+  if (r == 0)
+    r = prune_write_editions (p, err);  /* P8 */
   return r;
 }
 
@@ -534,6 +536,7 @@ prune_run (struct vault *vault, const struct generation_caches *caches,
   if (r == 0)
     r = prune (&p, err);
   give_back (&p);
+  vault_view_free (p.view);
   vector_free (&p.newest);
   liveness_destroy (&p.live);
   lease_list_free (&p.others);

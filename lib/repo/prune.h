@@ -71,6 +71,11 @@ struct prune_plan {
    */
   struct prune_amount all;      /* files there are */
   struct prune_amount dead;     /* of which nothing is live */
+
+  /* Files that are mostly dead: they are written anew, where there is room,
+   * and so many bytes become free when the old ones go, a day later or more.
+   */
+  struct prune_amount mostly_dead;
 };
 
 /* What there is to do; looks, and changes nothing.  *plan is to be freed also
@@ -88,6 +93,7 @@ struct prune_result {
   size_t nr_in_use;             /* that stay for now: somebody uses them, or
                                    something in their folders */
   struct prune_amount deleted;
+  uint64_t nr_rewritten;        /* files, as a new edition */
 };
 
 /* P1 to P10, of a vault that was opened with VAULT_WRITE.  Drops what the plan

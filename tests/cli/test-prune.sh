@@ -9,19 +9,21 @@ set -e
 set -x
 
 requires jq
+requires qemu-io --version
 requires python3
 cd "$tmp"
 
-# change FILE: something else in three places of it
+# change FILE NUMBER: something else in three places of it
 change ()
 {
-    python3 - "$1" <<'PYTHON'
+    python3 - "$1" "$2" <<'PYTHON'
 import os, random, sys
+random.seed (int (sys.argv[2]))
 with open (sys.argv[1], "r+b") as f:
     size = os.path.getsize (sys.argv[1])
     for i in range (3):
         f.seek (random.randrange (0, size - 100000))
-        f.write (os.urandom (100000))
+        f.write (random.randbytes (100000))
 PYTHON
 }
 
@@ -31,7 +33,7 @@ truncate -s 4M one.img
 head -c 1M /dev/urandom >two.img
 nbdimage backup --init --everything one.img vault >/dev/null
 for i in 1 2 3 4 5; do
-    change one.img
+    change one.img $i
     nbdimage backup --everything one.img vault
     [ $i -gt 3 ] || nbdimage backup --everything two.img vault
 done
@@ -56,11 +58,27 @@ whole ()
     nbdimage verify "$vault"
 }
 
+# bytes VAULT [NAMES]
 bytes ()
 {
-    find "$1/files" -name '*.nbi' -printf '%s\n' |
+    find "$1/files" -name "${2:-*.nbi}" -printf '%s\n' |
         awk '{ n += $1 } END { print n }'
 }
+
+# A server, for later: who reads has a lease after some seconds.
+cp -a vault held
+cat >reader.sh <<'SH'
+{
+    echo read -v 0 4M
+    sleep 13
+    ls held/partial >leases
+    nbdimage prune --keep-last=1 --yes held >out.held
+    ls held/files >folders
+    echo read -v 0 4M
+} | qemu-io -r -f raw "$uri" | sed 's/^.*qemu-io> //' | grep '^[0-9a-f]*:' >dump
+SH
+nbdkit -U - image "held/one@${ones[0]}" --run 'export uri; bash -e reader.sh' &
+reader=$!
 
 # --- wrong usage
 
@@ -103,7 +121,7 @@ cp -a vault all
 before=$(bytes vault)
 nbdimage prune --keep-last=2 --yes --json vault one >json
 freed=$(jq .bytes json)
-same "freed" "$(bytes vault)" $((before - freed))
+same "freed" "$(bytes vault '*.0.*nbi')" $((before - freed))
 same "as planned" "$freed" "$(jq '."planned-bytes"' json)"
 nbdimage generations --json vault >list
 same "left" "$(jq -r '[.[].disk] | sort | join (" ")' list)" \
@@ -122,6 +140,47 @@ same "folders" "$(find vault/files -mindepth 1 -maxdepth 1 | wc -l)" 3
 nbdimage verify vault
 nbdimage prune --keep-last=1 vault >out
 contains out '0 of 2 go'
+
+# --- a file of which little is needed is written anew, and goes a day later
+
+rm -r vault
+cp -a all vault
+head -c 4M /dev/urandom >new.img
+dd if=one.img of=new.img bs=64k count=3 conv=notrunc status=none
+nbdimage backup --everything --name=one one.img vault
+nbdimage backup --everything --name=one new.img vault
+nbdimage prune --keep-last=1 --yes vault one >out
+contains out 'A day later'
+contains out 'Written anew'
+[ -n "$(find vault/files -name '*.1.nbi')" ]
+nbdimage verify vault
+before=$(bytes vault)
+find vault/files -name '*.1.nbi' -exec touch -d '2 days ago' {} +
+nbdimage prune --keep-last=1 --yes --json vault one >json
+same "files" "$(jq '.files > 0' json)" true
+same "bytes" "$(bytes vault)" $((before - $(jq .bytes json)))
+nbdimage verify vault
+rm -f got.raw
+nbdimage convert vault/one -O raw got.raw
+cmp got.raw new.img
+
+# --- what somebody reads for long stays until he ends
+
+wait "$reader"
+# It read the same twice, and that is what it was.
+same "lines" "$(wc -l <dump)" $((2 * 4194304 / 16))
+cmp <(head -n 262144 dump) <(tail -n 262144 dump)
+head -n 262144 dump | sed 's/^.*:  //; s/  .*//' | python3 -c \
+    'import sys; sys.stdout.buffer.write (bytes.fromhex (sys.stdin.read ()))' \
+    >first.raw
+cmp first.raw "one.${ones[0]}.raw"
+contains leases read-
+contains folders "one.${ones[0]}"
+contains out.held 'Deleted'
+same "left" "$(ls held/partial held/broken | grep -c -)" 0
+nbdimage prune --keep-last=1 --yes held
+[ -z "$(find held/files -name "one.${ones[0]}.*")" ] ||
+    [ -n "$(find held/files -path "*one.${ones[0]}.*/dropped")" ]
 
 # --- a generation that is damaged is in the way, and says so
 

@@ -97,6 +97,7 @@ vault_trial_new (uint64_t seed)
   is_ours = true;
   t->seed = seed;
   t->rng.state = seed;
+  t->file_limit = TRIAL_FILE_LIMIT;
   t->model = store_model_new (seed);
   for (unsigned disk = 0; disk < TRIAL_DISKS; ++disk)
     for (size_t i = 0; i < TRIAL_DISK_SIZE / 2; ++i)
@@ -146,7 +147,7 @@ vault_trial_back_up (struct vault_trial *t, struct store *store,
   struct trial_version *version = &t->versions[t->nr];
   struct manifest manifest = { 0 };
   struct backup_options options = {
-    .codec = NBI_LZ4, .threads = 1, .file_limit = TRIAL_FILE_LIMIT,
+    .codec = NBI_LZ4, .threads = 1, .file_limit = t->file_limit,
     .manifest = &manifest,
     .header = {
       .disk_size = TRIAL_DISK_SIZE, .chunk_size = TRIAL_CHUNK_SIZE,

@@ -16,6 +16,7 @@
 #define TRIAL_DISK_SIZE ((size_t) 200 * 1024 + 512)
 #define TRIAL_CHUNK_SIZE (16 * 1024)
 #define TRIAL_FILE_LIMIT (40 * 1024)
+#define TRIAL_ONE_FILE (1024 * 1024)    /* a run has only one */
 #define TRIAL_DISKS 3
 #define TRIAL_VERSIONS 40
 
@@ -40,6 +41,8 @@ struct vault_trial {
   /* Called between the plan and the prune, if not NULL. */
   void (*planned) (void *opaque);
   void *opaque;
+
+  uint64_t file_limit;          /* of backups; TRIAL_FILE_LIMIT at first */
 
   uint8_t dropped[TRIAL_VERSIONS][UUID_SIZE];   /* by which run, if any */
   size_t nr_dropped;

@@ -16,17 +16,24 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
 #include "lib/base/cleanup.h"
 #include "lib/repo/lease-hold.h"
+#include "lib/repo/prune-private.h"
+#include "lib/repo/reader-lease.h"
 #include "tests/support/counted.h"
 #include "tests/support/store-faulty.h"
 #include "tests/support/vault-trial.h"
 
 static const struct prune_options keep_two = {
   .retention = { { [RETENTION_LAST] = 2 } },
+};
+
+static const struct prune_options keep_one = {
+  .retention = { { [RETENTION_LAST] = 1 } },
 };
 
 /* A vault with n generations of disk 0, and one of disk 1. */
@@ -167,6 +174,23 @@ find_name (struct vault_trial *t, const char *part, char *found, size_t size)
   for (char *name = strtok_r (names, "\n", &rest); name != NULL;
        name = strtok_r (NULL, "\n", &rest))
     if (strstr (name, part) != NULL)
+      snprintf (found, size, "%s", name);
+  assert_int_not_equal (found[0], '\0');
+}
+
+/* A file of a run: its name ends so. */
+static void
+find_of_run (struct vault_trial *t, const uint8_t run[UUID_SIZE],
+             const char *end, char *found, size_t size)
+{
+  CLEANUP_FREE char *names = store_model_names (t->model);
+  char hex[VAULT_NAME_SIZE], *rest = NULL;
+
+  found[0] = '\0';
+  vault_name_adopted (hex, run);
+  for (char *name = strtok_r (names, "\n", &rest); name != NULL;
+       name = strtok_r (NULL, "\n", &rest))
+    if (strstr (name, hex) != NULL && strstr (name, end) != NULL)
       snprintf (found, size, "%s", name);
   assert_int_not_equal (found[0], '\0');
 }
@@ -571,6 +595,295 @@ test_interrupted (void **state)
   }
 }
 
+/*--- Readers ----------------------------------------------------------------*/
+
+/* Until there is such a name, or none.  It is up to a thread. */
+static void
+wait_for_name (struct vault_trial *t, const char *front, bool there)
+{
+  const struct timespec pause = { 0, 1000000 };
+
+  for (int i = 0; i < 10000; ++i) {
+    if (has_name (t, front, VAULT_LEASE) == there)
+      return;
+    nanosleep (&pause, NULL);
+  }
+  fail_msg ("%s is %s", front, there ? "not there" : "there");
+}
+
+static void
+find_run (struct vault *vault, const uint8_t run[UUID_SIZE],
+          struct vault_run *found)
+{
+  struct vault_runs runs;
+
+  assert_int_equal (vault_list (vault, 0, &runs, NULL), 0);
+  for (size_t i = 0; i < runs.len; ++i)
+    if (memcmp (runs.ptr[i].run, run, UUID_SIZE) == 0)
+      *found = runs.ptr[i];
+  vector_free (&runs);
+}
+
+/* What a reader reads stays until it ends; what was dropped before it came is
+ * no longer held.
+ */
+static void
+test_reader (void **state)
+{
+  struct vault_trial *t = trial_with (40, 3);
+  struct store *store = vault_trial_store (t, 0);
+  struct reader_lease *lease;
+  struct prune_result result;
+  struct vault_run run;
+  struct vault *vault;
+
+  (void) state;
+  /* Nothing of it is needed by the others. */
+  memset (t->disks[0], 1, TRIAL_DISK_SIZE);
+  vault_trial_back_up_well (t, 0, NULL);
+  assert_int_equal (vault_open (store, 0, &vault, NULL, NULL), 0);
+  find_run (vault, t->versions[3].run, &run);
+  assert_int_equal (reader_lease_start (vault, &run, 0, &lease, NULL), 0);
+  wait_for_name (t, "partial/read-", true);
+  vault_trial_prune_well (t, &keep_one, &result);
+  assert_true (has_name (t, "files/", run.folder));
+  vault_trial_prune_well (t, &keep_one, &result);
+  assert_true (has_name (t, "files/", run.folder));
+  reader_lease_end (lease);
+  wait_for_name (t, "partial/read-", false);
+  wait_for_name (t, "broken/read-", false);
+
+  assert_int_equal (reader_lease_start (vault, &run, 0, &lease, NULL), 0);
+  reader_lease_end (lease);
+  wait_for_name (t, "partial/read-", false);
+  vault_trial_prune_well (t, &keep_one, &result);
+  assert_int_equal (result.nr_in_use, 0);
+  assert_false (has_name (t, "files/", run.folder));
+  assert_int_equal (vault_trial_check (t), 2);
+  vault_trial_check_clean (t);
+
+  /* It went: nobody holds it. */
+  assert_int_equal (reader_lease_start (vault, &run, 0, &lease, NULL), 0);
+  wait_for_name (t, "partial/read-", false);
+  reader_lease_end (lease);
+  /* One who reads for a moment has none. */
+  assert_int_equal (reader_lease_start (vault, &run, 1000, &lease, NULL), 0);
+  reader_lease_end (lease);
+  vault_trial_check_clean (t);
+  vault_close (vault);
+  store_close (store);
+  vault_trial_free (t);
+}
+
+/*--- Editions ---------------------------------------------------------------*/
+
+/* Two generations, of which the second needs one chunk of the first one's file,
+ * and pages of its map.
+ */
+static struct vault_trial *
+trial_with_rest (uint64_t seed)
+{
+  struct vault_trial *t = vault_trial_new (seed);
+
+  t->file_limit = TRIAL_ONE_FILE;
+  vault_trial_back_up_well (t, 0, NULL);
+  for (size_t i = 0; i < 5 * TRIAL_CHUNK_SIZE; ++i)
+    t->disks[0][i] = (uint8_t) rng_next (&t->rng);
+  vault_trial_back_up_well (t, 0, NULL);
+  return t;
+}
+
+static void
+test_edition (void **state)
+{
+  struct vault_trial *t = trial_with_rest (30);
+  uint64_t before = vault_trial_bytes (t, "files/"), both;
+  struct prune_result result;
+
+  (void) state;
+  vault_trial_prune_well (t, &keep_one, &result);
+  assert_int_equal (result.deleted.nr, 0);
+  assert_int_equal (result.nr_rewritten, 1);
+  assert_true (has_name (t, "files/", ".0.root.nbi"));
+  assert_true (has_name (t, "files/", ".1.nbi"));
+  both = vault_trial_bytes (t, "files/");
+  assert_true (both > before);
+  assert_int_equal (vault_trial_check (t), 1);
+  vault_trial_verify (t);
+
+  /* Not before a day has gone by, and not once more. */
+  store_model_advance (t->model, LEASE_DAY - 100);
+  vault_trial_prune_well (t, &keep_one, &result);
+  assert_int_equal (result.deleted.nr, 0);
+  assert_int_equal (result.nr_rewritten, 0);
+  store_model_advance (t->model, 200);
+  vault_trial_prune_well (t, &keep_one, &result);
+  assert_int_equal (result.deleted.nr, 1);
+  assert_int_equal (result.nr_rewritten, 0);
+  assert_int_equal (vault_trial_bytes (t, "files/"),
+                    both - result.deleted.bytes);
+  assert_true (vault_trial_bytes (t, "files/") < before);
+  assert_int_equal (vault_trial_check (t), 1);
+  vault_trial_verify (t);
+
+  /* What builds on it, and when nothing needs it any more. */
+  vault_trial_back_up_well (t, 0, NULL);
+  assert_int_equal (vault_trial_check (t), 2);
+  memset (t->disks[0], 1, TRIAL_DISK_SIZE);
+  vault_trial_back_up_well (t, 0, NULL);
+  vault_trial_prune_well (t, &keep_one, NULL);
+  assert_int_equal (vault_trial_check (t), 1);
+  vault_trial_check_clean (t);
+  assert_false (has_name (t, "files/", ".1.nbi"));
+  vault_trial_free (t);
+}
+
+/* Of a file with the root of a generation that stays, of which some records are
+ * dead nevertheless; usually there are none.
+ */
+static void
+test_edition_with_root (void **state)
+{
+  struct vault_trial *t = vault_trial_new (34);
+  struct store *store = vault_trial_store (t, 0);
+  const struct prune_plan plan = { .nr_dropped = 0 };
+  struct prune_result result = { .nr_rewritten = 0 };
+  struct generation_caches caches;
+  struct prune p = {
+    .store = store, .caches = &caches, .plan = &plan, .result = &result,
+  };
+  struct live_file *live;
+  struct vault_opened opened;
+  char name[STORE_PATH_SIZE];
+  static uint8_t buf[TRIAL_CHUNK_SIZE];
+
+  (void) state;
+  t->file_limit = TRIAL_ONE_FILE;
+  vault_trial_back_up_well (t, 0, NULL);
+  assert_int_equal (generation_caches_init (&caches, 0, NULL), 0);
+  assert_int_equal (vault_open (store, VAULT_WRITE, &p.vault, NULL, NULL), 0);
+  p.hold = hold_lease (store, VAULT_NAME_PRUNE, NULL);
+  assert_int_equal (prune_list (p.vault, &p.listing, NULL, NULL, NULL), 0);
+  assert_int_equal (prune_list_files (&p.listing, &p.live, NULL), 0);
+  assert_int_equal (vault_view_of (p.vault, &caches, &p.listing.runs, &p.view,
+                                   NULL), 0);
+  assert_int_equal (vault_view_open (p.view, 0, false, &opened, NULL, NULL), 0);
+  assert_int_equal (liveness_mark (&p.live, p.view, &opened, NULL, NULL), 0);
+  vault_opened_close (&opened);
+  assert_int_equal (p.live.files.len, 1);
+  live = p.live.files.ptr;
+  assert_int_equal (live->nr_live, live->nr_ordinals);
+  live->live[0] &= 0xc0;        /* the first six chunks */
+  live->nr_live -= 6;
+
+  assert_int_equal (prune_write_editions (&p, NULL), 0);
+  assert_int_equal (result.nr_rewritten, 1);
+  assert_int_equal (prune_drop_editions (&p, NULL), 0);
+  find_name (t, ".0.root.nbi", name, sizeof name);
+  assert_int_equal (store_delete (store, name, NULL), 0);
+  assert_true (has_name (t, "files/", ".1.root.nbi"));
+  assert_int_equal (vault_view_open (p.view, 0, false, &opened, NULL, NULL), 0);
+  assert_int_equal (generation_pread (opened.gen, buf, sizeof buf, 0, NULL),
+                    -EIO);
+  assert_int_equal (generation_pread (opened.gen, buf, sizeof buf,
+                                      6 * TRIAL_CHUNK_SIZE, NULL), 0);
+  assert_memory_equal (buf, t->disks[0] + 6 * TRIAL_CHUNK_SIZE, sizeof buf);
+  vault_opened_close (&opened);
+  assert_int_equal (lease_leave (p.hold, NULL), 0);
+  lease_free (p.hold);
+  vault_view_free (p.view);
+  liveness_destroy (&p.live);
+  prune_listing_free (&p.listing);
+  vault_close (p.vault);
+  generation_caches_destroy (&caches);
+  store_close (store);
+  vault_trial_free (t);
+}
+
+static void
+test_edition_without_room (void **state)
+{
+  struct vault_trial *t = trial_with_rest (31);
+  struct prune_result result;
+
+  (void) state;
+  store_model_set_space (t->model, 60 * 1024);
+  vault_trial_prune_well (t, &keep_one, &result);
+  assert_int_equal (result.nr_rewritten, 0);
+  assert_int_equal (vault_trial_check (t), 1);
+  vault_trial_free (t);
+}
+
+/* Of a file with a record that is damaged nothing is thrown away: neither by
+ * writing it anew, nor when the new one is what is damaged.
+ */
+static void
+test_edition_damaged (void **state)
+{
+  for (int old = 0; old < 2; ++old) {
+    struct vault_trial *t = trial_with_rest (32);
+    char first[STORE_PATH_SIZE], name[STORE_PATH_SIZE];
+    struct prune_result result;
+
+    (void) state;
+    if (old) {
+      /* The seventh chunk, which is still needed. */
+      find_of_run (t, t->versions[0].run, ".0.root.nbi", first, sizeof first);
+      damage (t, first, 4096 + 6 * (64 + TRIAL_CHUNK_SIZE) + 200);
+      vault_trial_prune_well (t, &keep_one, &result);
+      assert_int_equal (result.nr_rewritten, 0);
+      assert_false (has_name (t, "files/", ".1.nbi"));
+    }
+    else {
+      vault_trial_prune_well (t, &keep_one, &result);
+      assert_int_equal (result.nr_rewritten, 1);
+      find_name (t, ".1.nbi", name, sizeof name);
+      damage (t, name, 4096 + 200);
+      store_model_advance (t->model, LEASE_DAY + 100);
+      vault_trial_prune_well (t, &keep_one, &result);
+      assert_int_equal (result.deleted.nr, 0);
+      assert_true (has_name (t, "files/", ".0.root.nbi"));
+    }
+    vault_trial_free (t);
+  }
+}
+
+/* A reader that had opened nothing but the end of the generation when all of
+ * that happened.
+ */
+static void
+test_edition_under_reader (void **state)
+{
+  struct vault_trial *t = trial_with_rest (33);
+  struct store *store = vault_trial_store (t, 0);
+  static uint8_t buf[TRIAL_DISK_SIZE];
+  struct generation_caches caches;
+  struct vault *vault;
+  struct vault_view *view;
+  struct vault_opened opened;
+  size_t i;
+
+  (void) state;
+  assert_int_equal (generation_caches_init (&caches, 0, NULL), 0);
+  assert_int_equal (vault_open (store, 0, &vault, NULL, NULL), 0);
+  assert_int_equal (vault_view_new (vault, &caches, &view, NULL), 0);
+  assert_int_equal (vault_view_newest (view, vault_trial_disk (0), &i, NULL,
+                                       NULL), 0);
+  assert_int_equal (vault_view_open (view, i, false, &opened, NULL, NULL), 0);
+  vault_trial_prune_well (t, &keep_one, NULL);
+  store_model_advance (t->model, LEASE_DAY + 100);
+  vault_trial_prune_well (t, &keep_one, NULL);
+  assert_int_equal (generation_pread (opened.gen, buf, TRIAL_DISK_SIZE, 0,
+                                      NULL), 0);
+  assert_memory_equal (buf, t->versions[1].bytes, TRIAL_DISK_SIZE);
+  vault_opened_close (&opened);
+  vault_view_free (view);
+  vault_close (vault);
+  generation_caches_destroy (&caches);
+  store_close (store);
+  vault_trial_free (t);
+}
+
 /*--- Crashes ----------------------------------------------------------------*/
 
 /* The faults are those of the prune itself: opening a vault and reading it have
@@ -604,13 +917,37 @@ prune_with (struct vault_trial *t, struct store *faulty,
   return r;
 }
 
+/* Files that go, and one that is written anew, of which an edition is there
+ * already.
+ */
+static struct vault_trial *
+trial_with_all (uint64_t seed)
+{
+  struct vault_trial *t = vault_trial_new (seed);
+
+  t->file_limit = TRIAL_ONE_FILE;
+  vault_trial_back_up_well (t, 0, NULL);
+  for (size_t i = 0; i < 4 * TRIAL_CHUNK_SIZE; ++i)
+    t->disks[0][i] = (uint8_t) rng_next (&t->rng);
+  vault_trial_back_up_well (t, 0, NULL);
+  vault_trial_prune_well (t, &keep_one, NULL);
+  store_model_advance (t->model, LEASE_DAY + 100);
+  t->file_limit = TRIAL_FILE_LIMIT;
+  vault_trial_back_up_well (t, 1, NULL);
+  for (int i = 0; i < 3; ++i) {
+    vault_trial_change (t, 0, 2);
+    vault_trial_back_up_well (t, 0, NULL);
+  }
+  return t;
+}
+
 /* A prune that ends at operation n; what stays is whole, and the next one does
  * the rest.  Returns how many operations there were.
  */
 static unsigned
 end_at (enum store_fault_kind kind, unsigned n, int code)
 {
-  struct vault_trial *t = trial_with (20, 4);
+  struct vault_trial *t = trial_with_all (20);
   const struct store_fault fault = {
     .kind = kind, .ops = STORE_OP_ALL, .at = n, .code = code,
   };
@@ -692,7 +1029,7 @@ cut_at (unsigned n)
   unsigned first = 0, last = 0, state = 0, nr = 0;
 
   do {
-    struct vault_trial *t = trial_with (21, 4);
+    struct vault_trial *t = trial_with_all (21);
     const struct store_fault fault = {
       .kind = STORE_FAULT_KILLED, .ops = STORE_OP_ALL, .at = n, .code = -EIO,
     };
@@ -763,6 +1100,8 @@ one_life (uint64_t s)
   struct vault_trial *t = vault_trial_new (s);
   size_t nr;
 
+  if (s % 2 == 0)
+    t->file_limit = TRIAL_ONE_FILE;     /* there are editions */
   while (t->nr < 20) {
     unsigned disk = rng_below (&t->rng, TRIAL_DISKS);
 
@@ -819,6 +1158,12 @@ main (void)
     cmocka_unit_test (test_another_prune),
     cmocka_unit_test (test_lease_unclear),
     cmocka_unit_test (test_interrupted),
+    cmocka_unit_test (test_reader),
+    cmocka_unit_test (test_edition),
+    cmocka_unit_test (test_edition_with_root),
+    cmocka_unit_test (test_edition_without_room),
+    cmocka_unit_test (test_edition_damaged),
+    cmocka_unit_test (test_edition_under_reader),
     cmocka_unit_test (test_killed),
     cmocka_unit_test (test_fails),
     cmocka_unit_test (test_answer_lost),
