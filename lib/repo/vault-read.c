@@ -225,18 +225,24 @@ vault_view_look_up (struct vault_view *view, const struct nbi_file *wanted,
                     struct file_reader **out, struct report *report,
                     struct err *err)
 {
-  CLEANUP_VAULT_FOLDER struct vault_folder names = { .dropped = false };
   const struct vault_run *run = find_run (view, wanted->run);
   char path[STORE_PATH_SIZE];
-  int r;
+  int r = -ENOENT;
 
   if (run == NULL)
     return nbi_refuse (err, 131, "the folder of a file that the generation "
                        "needs is not in files/");
   folder_path (path, run->folder);
-  r = vault_look_in (view->vault, path, 0, &names, err);
-  return r < 0 ? r
-    : open_edition (view, run->folder, &names, wanted->uuid, out, report, err);
+  /* One that went since it was listed may have a higher edition by now. */
+  for (int i = 0; r == -ENOENT && i < 2; ++i) {
+    CLEANUP_VAULT_FOLDER struct vault_folder names = { .dropped = false };
+
+    r = vault_look_in (view->vault, path, 0, &names, err);
+    if (r == 0)
+      r = open_edition (view, run->folder, &names, wanted->uuid, out, report,
+                        err);
+  }
+  return r;
 }
 
 static int

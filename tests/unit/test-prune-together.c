@@ -174,6 +174,144 @@ test_prune_within_backup (void **state)
   within_each (true);
 }
 
+/*--- Both half way ----------------------------------------------------------*/
+
+/* A prune up to its operation n, a backup up to its m-th, then the prune to its
+ * end, then the backup.  The backup's base is dropped by the prune; or by
+ * somebody else when the backup has come that far: a mark that is late for the
+ * prune, and for the backup.
+ */
+struct halves {
+  struct vault_trial *t;
+  pthread_mutex_t lock;
+  pthread_cond_t turns;
+  bool backup;                  /* whose turn it is */
+  bool done[2];                 /* the prune, the backup */
+  unsigned at[2], count[2];
+  bool late;
+  unsigned lag;                 /* of what both are shown, seconds */
+};
+
+struct half {
+  struct halves *both;
+  bool backup;
+  int r;
+  struct err err;
+};
+
+static void
+drop_newest (struct vault_trial *t)
+{
+  struct store *store = vault_trial_store (t, 0);
+  struct vault_runs runs;
+  struct vault *vault;
+
+  assert_int_equal (vault_open (store, 0, &vault, NULL, NULL), 0);
+  assert_int_equal (vault_list (vault, 0, &runs, NULL), 0);
+  assert_int_equal (vault_drop (vault, runs.ptr[runs.len - 1].folder, NULL), 0);
+  memcpy (t->dropped[t->nr_dropped++], runs.ptr[runs.len - 1].run, UUID_SIZE);
+  vector_free (&runs);
+  vault_close (vault);
+  store_close (store);
+}
+
+static void
+stop_half_way (void *opaque, unsigned op, const char *name)
+{
+  struct half *h = opaque;
+  struct halves *both = h->both;
+
+  (void) op;
+  (void) name;
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&both->lock);
+  if (++both->count[h->backup] != both->at[h->backup] ||
+      both->done[!h->backup])
+    return;
+  if (h->backup && both->late)
+    drop_newest (both->t);
+  both->backup = !h->backup;
+  pthread_cond_broadcast (&both->turns);
+  while (both->backup != h->backup)
+    pthread_cond_wait (&both->turns, &both->lock);
+}
+
+static void *
+run_half (void *opaque)
+{
+  struct half *h = opaque;
+  struct halves *both = h->both;
+  struct store *store = vault_trial_store (both->t, both->lag);
+  struct store *faulty = store_faulty_new (store);
+  struct vault_backup_result backup;
+  struct prune_result prune;
+
+  vault_trial_this_thread ();
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&both->lock);
+    while (both->backup != h->backup)
+      pthread_cond_wait (&both->turns, &both->lock);
+  }
+  store_faulty_watch (faulty, stop_half_way, h);
+  h->r = h->backup
+    ? vault_trial_back_up (both->t, faulty, 0, &backup, &h->err)
+    : vault_trial_prune (both->t, faulty, &no_rules, NULL, &prune, &h->err);
+  store_close (faulty);
+  store_close (store);
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&both->lock);
+  both->done[h->backup] = true;
+  both->backup = !h->backup;
+  pthread_cond_broadcast (&both->turns);
+  return NULL;
+}
+
+static void
+both_half_way (unsigned n, unsigned m, bool late, unsigned lag)
+{
+  struct halves both = {
+    .t = trial_with (seed, 2), .lock = PTHREAD_MUTEX_INITIALIZER,
+    .turns = PTHREAD_COND_INITIALIZER, .at = { n, m }, .late = late,
+    .lag = lag,
+  };
+  struct half halves[2] = {
+    { .both = &both, .backup = false }, { .both = &both, .backup = true },
+  };
+  pthread_t threads[2];
+
+  vault_trial_change (both.t, 0, 1);
+  both.t->adjust = late ? NULL : drop_disk;
+  for (int i = 0; i < 2; ++i)
+    assert_int_equal (pthread_create (&threads[i], NULL, run_half, &halves[i]),
+                      0);
+  for (int i = 0; i < 2; ++i)
+    pthread_join (threads[i], NULL);
+  for (int i = 0; i < 2; ++i)
+    if (halves[i].r < 0 && halves[i].r != -EBUSY && halves[i].r != -EAGAIN)
+      fail_msg ("seed %" PRIu64 ", at %u and %u: %d: %s", seed, n, m,
+                halves[i].r, halves[i].err.msg);
+  both.t->adjust = NULL;
+  vault_trial_check (both.t);
+  vault_trial_free (both.t);
+}
+
+/* All there are take a while. */
+static void
+test_both_half_way (void **state)
+{
+  bool is_long = getenv ("NBDIMAGE_LONG") != NULL;
+  struct rng rng = { seed };
+  unsigned nr = 0;
+
+  (void) state;
+  for (unsigned n = 40; n < 160; ++n)
+    for (unsigned m = 1; m < 130; ++m)
+      if (rng_below (&rng, is_long ? 4 : 100) == 0) {
+        both_half_way (n, m, rng_below (&rng, 2) == 0,
+                       rng_below (&rng, 2) * 30);
+        ++nr;
+      }
+  counted (nr, "prunes and backups half way", 0, seed);
+}
+
 /*--- By lot -----------------------------------------------------------------*/
 
 #define ACTORS 3
@@ -338,6 +476,7 @@ main (int argc, char *argv[])
   const struct CMUnitTest tests[] = {
     cmocka_unit_test (test_backup_within_prune),
     cmocka_unit_test (test_prune_within_backup),
+    cmocka_unit_test (test_both_half_way),
     cmocka_unit_test (test_schedules),
   };
   const char *text = argc > 1 ? argv[1] : getenv ("NBDIMAGE_TEST_SEED");
