@@ -127,7 +127,7 @@ extents two two1.img
 # --- who has a disk keeps it, whatever comes and goes
 
 cat >hold.py <<'PYTHON'
-# Open an export, wait for a line, and read all of it.
+# Open an export, wait for a line, and read all of it, and its block status.
 import os, sys
 sys.path.insert (0, os.environ["abs_top_srcdir"] + "/tests/plugin")
 import rawnbd
@@ -143,6 +143,10 @@ with rawnbd.Conn (sys.argv[1]) as c:
             if error:
                 sys.exit (f"error {error} at {off}")
             out.write (data)
+    c.send (rawnbd.request (rawnbd.CMD_STATUS, 0, c.size))
+    error, _, data = c.reply ()
+    if error or not data:
+        sys.exit (f"error {error} of block status")
 PYTHON
 hold () # EXPORT OUT: in the background; a line into the fifo OUT.go lets it go
 {
@@ -184,9 +188,60 @@ mv one.* v/files
 refuses nbdinfo "$(export_uri "one@$second")"
 rm "v/files/${gone##*/}/dropped"
 same_disk "one@$second" one2.img
+stop_nbdkit
+
+# --- the same by a prune, which deletes what only that generation has
+
+# Of three files that the third generation needs, the second is not read when
+# it is opened: chunk 20 is all that is in it.
+head -c 3000000 /dev/urandom >three1.img
+truncate -s 3M three1.img
+for pair in "1 2 20" "2 3 30"; do
+    read -r from to at <<<"$pair"
+    cp three$from.img three$to.img
+    head -c $chunk /dev/urandom |
+        dd of=three$to.img conv=notrunc bs=$chunk seek="$at" status=none
+done
+for file in three1.img three2.img three3.img two1.img; do
+    nbdimage backup --init --everything --name=three $file pruned
+done
+old=$(time_of three 3 pruned)
+start_nbdkit -r image vault=pruned
+hold "three@$old" held3 7
+pid1=$held_pid
+# Its extents, from a map that is not needed by anything else any more.
+hold "three@$old..$(time_of three 4 pruned)" held4 8
+pid2=$held_pid
+nbdimage prune --yes --keep-last=1 pruned
+same folders "$(find pruned/files -mindepth 1 -maxdepth 1 | wc -l)" 1
+same list "$(names)" "three three@$(time_of three 1 pruned)"
+echo >&7
+echo >&8
+wait $pid1
+wait $pid2
+cmp held3 three3.img
+cmp held4 two1.img
+refuses nbdinfo "$(export_uri "three@$old")"
+stop_nbdkit
+
+# --- two of one time are listed by their UUIDs
+
+cp -a v same
+time=$(find same/files -name "one.$second.*")
+mv "$time" "${time/.$second./.$first.}"
+nbdkit -r -U - image vault=same --run 'nbdinfo --list --json "$uri"' |
+    jq -r '.exports[]."export-name"' | grep '^one@' | sort >found
+nbdimage generations --json v | jq -r --arg third "$third" '.[] |
+    select (.disk == "one") | if .generation == $third then "one@" + $third
+                              else "one@" + .id end' | sort | diff - found
+while read -r name; do
+    nbdkit -r -U - image vault=same \
+        --run "nbdinfo \"nbd+unix:///$name?socket=\$unixsocket\""
+done <found
 
 # --- names of what is none, and ways around
 
+start_nbdkit -r image vault=v
 for name in three one@2 two@2000 one@ "one@$first@" "one@$first/.." \
             "one@../files" one/ ./one ../one ..%2fone one%2f..%2ftwo files \
             vault . .. / /etc/passwd "files/${gone##*/}" "${gone##*/}" \

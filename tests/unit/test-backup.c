@@ -452,6 +452,51 @@ copy_to (struct repo_memory *other, struct generation *gen,
   assert_int_equal (verify_all (other, true), 0);
 }
 
+/* What the tables say does not add up to what the manifest says. */
+static void
+test_copy_of_a_lie (void **state)
+{
+  struct rng rng = { 99 };
+  struct repo_memory repo, other;
+  struct backup_options options = { .codec = NBI_LZ4 };
+  struct manifest manifest = { 0 };
+  struct backup_result result;
+  struct err err = ERR_INIT;
+  struct generation *gen;
+  struct block *block;
+  struct disk disk;
+  const char *json;
+  size_t len;
+
+  (void) state;
+  disk_init (&disk, 3 * MIB, &rng);
+  repo_memory_init (&repo, 4 * MIB);
+  repo_memory_init (&other, 4 * MIB);
+  back_up (&repo, &disk, &options, 64 * KIB);
+  gen = newest (&repo);
+  json = generation_manifest (gen, &len);
+  assert_int_equal (manifest_read (json, len, generation_header (gen),
+                                   &manifest, NULL), 0);
+  manifest.hash[7] ^= 1;
+  options = (struct backup_options) {
+    .header = header_of (&disk, 64 * KIB), .from = gen, .manifest = &manifest,
+  };
+  block = bad_block_new (disk.bytes, disk.size, NULL, 0);
+  assert_int_equal (backup_disk (block, &options, &other.place, &result, NULL,
+                                 &err), -EBADMSG);
+  assert_non_null (strstr (err.msg, "NBI-87"));
+  /* Other chunks than it has. */
+  options.header.chunk_size = 16 * KIB;
+  assert_int_equal (backup_disk (block, &options, &other.place, &result, NULL,
+                                 &err), -EINVAL);
+  block_unref (block);
+  manifest_destroy (&manifest);
+  generation_unref (gen);
+  repo_memory_destroy (&repo);
+  repo_memory_destroy (&other);
+  disk_free (&disk);
+}
+
 /*--- Tests ------------------------------------------------------------------*/
 
 static const struct {
@@ -845,6 +890,7 @@ int
 main (void)
 {
   const struct CMUnitTest tests[] = {
+    cmocka_unit_test (test_copy_of_a_lie),
     cmocka_unit_test (test_round_trips),
     cmocka_unit_test (test_other_size),
     cmocka_unit_test (test_damaged_base),
