@@ -15,7 +15,7 @@
 
 #include "lib/base/report.h"
 #include "lib/block/block.h"
-#include "lib/repo/cache.h"
+#include "lib/base/cache.h"
 #include "lib/repo/nbi-header.h"
 #include "lib/repo/nbi-record.h"
 #include "lib/repo/nbi-sheet.h"

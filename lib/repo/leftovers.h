@@ -15,7 +15,7 @@
 
 #include "lib/base/job.h"
 #include "lib/base/vector.h"
-#include "lib/repo/cache.h"
+#include "lib/base/cache.h"
 #include "lib/repo/nbi-record.h"
 #include "lib/repo/store.h"
 

@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-#include "lib/repo/cache.h"
+#include "lib/base/cache.h"
 #include "tests/support/rng.h"
 
 /* What the tests keep: it knows its key, and how many there are. */

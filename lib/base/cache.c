@@ -21,7 +21,7 @@
 #include <string.h>
 
 #include "lib/base/cleanup.h"
-#include "lib/repo/cache.h"
+#include "lib/base/cache.h"
 
 #define NR_SHARDS 16            /* a power of 2 */
 #define FIRST_BUCKETS 16        /* a power of 2 */
@@ -379,6 +379,35 @@ cache_get (struct cache *cache, const struct cache_key *key,
   else if (err != NULL)
     *err = why;
   return r;
+}
+
+void
+cache_offer (struct cache *cache, const struct cache_key *key, void *value,
+             size_t size)
+{
+  struct shard *shard = shard_of (cache, key);
+  struct cache_item *gone = NULL, *item = calloc (1, sizeof *item);
+
+  if (item == NULL) {
+    cache->release (value);
+    return;
+  }
+  item->key = *key;
+  item->state = THERE;
+  item->value = value;
+  item->size = size;
+  pthread_mutex_lock (&shard->lock);
+  if (look_up (shard, key) != NULL)
+    gone = item;
+  else {
+    insert (shard, item);
+    idle_add (shard, item);
+    __atomic_add_fetch (&cache->used, size, __ATOMIC_RELAXED);
+    gone = evict (cache, shard);
+  }
+  pthread_mutex_unlock (&shard->lock);
+  free_list (cache, gone);
+  evict_elsewhere (cache, shard);
 }
 
 struct cache_item *

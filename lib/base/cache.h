@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /* Things that take some work to get, kept while there is room: sheets of
- * tables, pages of the map, decoded chunks.
+ * tables, pages of the map, decoded chunks, pieces of compressed files.
  *
  * Of several threads that want the same thing at once one makes it, and the
  * others wait for that one.  Nobody waits for the making of anything else: no
@@ -18,8 +18,8 @@
  * first.  All functions but cache_free may be called from many threads.
  */
 
-#ifndef NBDIMAGE_REPO_CACHE_H
-#define NBDIMAGE_REPO_CACHE_H
+#ifndef NBDIMAGE_BASE_CACHE_H
+#define NBDIMAGE_BASE_CACHE_H
 
 #include <stddef.h>
 #include <stdint.h>
@@ -60,7 +60,14 @@ int cache_get (struct cache *cache, const struct cache_key *key,
                const struct cache_maker *maker, struct cache_item **item,
                struct err *err);
 
-/* The same if it is there already; NULL if not, or if it is being made. */
+/* Something that was made on the way to another thing: taken over, and given
+ * back if it is there already or being made.  The value is that of the key
+ * whoever makes it.
+ */
+void cache_offer (struct cache *cache, const struct cache_key *key,
+                  void *value, size_t size);
+
+/* As cache_get if it is there already; NULL if not, or if it is being made. */
 struct cache_item *cache_find (struct cache *cache,
                                const struct cache_key *key);
 
@@ -74,4 +81,4 @@ void cache_put (struct cache *cache, struct cache_item *item);
  */
 void cache_forget (struct cache *cache, uint64_t owner);
 
-#endif /* NBDIMAGE_REPO_CACHE_H */
+#endif /* NBDIMAGE_BASE_CACHE_H */
