@@ -10,6 +10,7 @@
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
+#include "lib/format/compressed/compressed.h"
 #include "lib/repo/image-nbi.h"
 #include "plugin/config.h"
 #include "plugin/export.h"
@@ -48,6 +49,10 @@ plugin_dump (void)
   printf ("image_formats=");
   for (size_t i = 0; image_format_name (i) != NULL; ++i)
     printf ("%s%s", i ? " " : "", image_format_name (i));
+  printf ("\n");
+  printf ("image_compressions=");
+  for (size_t i = 0; compressed_name (i) != NULL; ++i)
+    printf ("%s%s", i ? " " : "", compressed_name (i));
   printf ("\n");
 }
 

@@ -296,7 +296,7 @@ identity_of_stat (const struct stat *st, struct identity *id)
 void
 identity_of_image (const struct image *img, struct identity *id)
 {
-  int fd = block_file_fd (image_block (img));
+  int fd = block_file_fd (image_file (img));
   struct stat st;
 
   memset (id, 0, sizeof *id);

@@ -76,6 +76,9 @@ trap 'exit 129' HUP
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/nbdimage-test.XXXXXX") || exit 99
 cleanup_fn rm -rf "$tmp"
 
+# What is kept of compressed images is not to outlive the test.
+export XDG_CACHE_HOME=$tmp/cache
+
 # ------------------------------------------------------ reasons not to run
 
 # skip REASON...

@@ -35,6 +35,8 @@
 #include "tools/exports.h"
 #include "tools/image-options.h"
 #include "tools/nbdfuse-hint.h"
+#include "tools/open.h"
+#include "tools/open.h"
 #include "tools/output.h"
 #include "tools/report.h"
 
@@ -239,6 +241,19 @@ check_in_thread (void *opaque)
   struct check *check = opaque;
 
   check->r = check_image (&check->a, &check->err);
+}
+
+/* A compressed image is read once as a whole, which may take longer than the
+ * rest may, and is shown.
+ */
+static int
+prepare_image (const struct attach *a, struct err *err)
+{
+  struct image_options options;
+  int r = image_options_from_values (&a->image, &options, err);
+
+  return r < 0 ? r : tool_image_prepare (a->name, &options, PROGRESS_AUTO,
+                                         err);
 }
 
 static int
@@ -505,6 +520,8 @@ check (struct attach *a, struct err *err)
 
   state_reap ();
   r = check_device (a, err);
+  if (r == 0)
+    r = prepare_image (a, err);
   return r == 0 ? check_image_bounded (a, err) : r;
 }
 

@@ -31,6 +31,7 @@
 #include "tools/commands.h"
 #include "tools/exports.h"
 #include "tools/image-options.h"
+#include "tools/open.h"
 #include "tools/output.h"
 #include "tools/report.h"
 #include "tools/signals.h"
@@ -140,7 +141,8 @@ look_at_image (struct boot *b)
     return tool_fail (NULL, &err);
   options.writable = b->write;
   options.lock = true;          /* as the server will: it says why not */
-  if (image_open (b->name, &options, &img, &report, &err) < 0) {
+  if (tool_image_open (b->name, &options, PROGRESS_AUTO, &img, &report,
+                       &err) < 0) {
     exports_explain (b->name, &err);
     return tool_fail (b->name, &err);
   }

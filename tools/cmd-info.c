@@ -19,6 +19,7 @@
 #include "tools/exports.h"
 #include "tools/image-options.h"
 #include "tools/info/info.h"
+#include "tools/open.h"
 #include "tools/output.h"
 #include "tools/report.h"
 
@@ -185,7 +186,8 @@ open_and_show (const struct info_command *c, const char *name)
   options.overlay_must_exist = true;
   if (image_options_check_folders (&c->image, &err) < 0)
     return tool_fail (NULL, &err);
-  if (image_open (name, &options, &img, &report, &err) < 0) {
+  if (tool_image_open (name, &options, PROGRESS_AUTO, &img, &report,
+                       &err) < 0) {
     tool_warnings (name, &report);
     return tool_fail (name, &err);
   }

@@ -25,6 +25,7 @@
 #include "tools/commands.h"
 #include "tools/exports.h"
 #include "tools/image-options.h"
+#include "tools/open.h"
 #include "tools/output.h"
 #include "tools/report.h"
 #include "tools/signals.h"
@@ -207,7 +208,8 @@ check_images (const struct serve *s)
     CLEANUP_IMAGE struct image *img = NULL;
     CLEANUP_REPORT struct report report = REPORT_INIT;
 
-    if (image_open (s->images[i], &options, &img, &report, &err) < 0)
+    if (tool_image_open (s->images[i], &options, PROGRESS_AUTO, &img, &report,
+                         &err) < 0)
       return tool_fail (s->images[i], &err);
     tool_warnings (s->images[i], &report);
   }

@@ -17,6 +17,7 @@
 #include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
 #include "lib/format/check.h"
+#include "lib/format/compressed/compressed.h"
 #include "lib/format/image-ops.h"
 #include "lib/format/probe.h"
 #include "lib/format/repair.h"
@@ -519,13 +520,21 @@ image_check_block (struct block *block, const struct image_options *options,
                    unsigned flags, struct check *check, struct err *err)
 {
   struct image_options reading = { .format = NULL };
+  CLEANUP_BLOCK struct block *inner = NULL;
   const struct image_ops *ops;
+  const struct codec *codec;
   int r;
 
   if (options)
     reading = *options;
   reading.writable = reading.ignore_checksums = false;
-  r = probe_format (block, reading.format, &ops, err);
+  reading.job = check->job;
+  r = probe_compressed (block, reading.format, &ops, &codec, err);
+  if (r == 0 && codec) {
+    r = compressed_open (block, codec, check->job, &inner, NULL, err);
+    if (r == 0)
+      r = probe_format (block = inner, reading.format, &ops, err);
+  }
   if (r < 0)
     return r;
   check->format = ops->name;

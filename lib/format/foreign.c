@@ -53,11 +53,8 @@ static const struct {
   SIGNATURE (0, "partclone-image\0", "partclone",
              "restore it (partclone.restore)"),
   SIGNATURE (0, "MSWIM\0\0\0", "WIM", "unpack it (wimapply)"),
-  SIGNATURE (0, "\xFD" "7zXZ\0", "xz-compressed", "unpack it (xz -d)"),
-  SIGNATURE (0, "\x1F\x8B\x08", "gzip-compressed", "unpack it (gzip -d)"),
-  SIGNATURE (0, "BZh", "bzip2-compressed", "unpack it (bzip2 -d)"),
-  SIGNATURE (0, "\x28\xB5\x2F\xFD", "zstd-compressed", "unpack it (zstd -d)"),
-  SIGNATURE (0, "\x04\x22\x4D\x18", "lz4-compressed", "unpack it (lz4 -d)"),
+  SIGNATURE (0, "\x02\x21\x4C\x18", "lz4-compressed (in the legacy format)",
+             "unpack it (lz4 -d)"),
   SIGNATURE (0, "7z\xBC\xAF\x27\x1C", "7-Zip", "unpack it (7z x)"),
   SIGNATURE (0, "PK\x03\x04", "ZIP", "unpack it (unzip)"),
 };

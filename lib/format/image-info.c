@@ -5,11 +5,13 @@
 #include <config.h>
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/format/compressed/compressed.h"
 #include "lib/format/image-ops.h"
 
 /* A chain of one: the image itself. */
@@ -31,6 +33,25 @@ add_own_layer (struct image *img, struct image_info *info, struct err *err)
   return err_nomem (err);
 }
 
+static int
+add_compression (struct image *img, struct image_info *info, struct err *err)
+{
+  const struct codec *codec;
+  struct block *file = compressed_file (img->block, &codec);
+  int r;
+
+  if (file == NULL)
+    return 0;
+  info->file_size = block_size (file);
+  r = image_info_add (info, "compression", "Compression", err, "%s",
+                      compressed_codec_name (codec));
+  if (r == 0)
+    r = image_info_add (info, "decoding-points", "Decoding", err,
+                        "can begin at %" PRIu64 " places",
+                        compressed_nr_points (img->block));
+  return r;
+}
+
 int
 image_get_info (struct image *img, struct image_info *info, struct err *err)
 {
@@ -42,6 +63,8 @@ image_get_info (struct image *img, struct image_info *info, struct err *err)
 
   if (img->ops->info)
     r = img->ops->info (img, &found, err);
+  if (r == 0)
+    r = add_compression (img, &found, err);
   if (r == 0 && found.layers.len == 0)
     r = add_own_layer (img, &found, err);
   if (r < 0) {

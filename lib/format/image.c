@@ -8,8 +8,10 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
@@ -17,6 +19,7 @@
 #include "lib/block/file.h"
 #include "lib/block/nbd.h"
 #include "lib/format/backup-folder.h"
+#include "lib/format/compressed/compressed.h"
 #include "lib/format/overlay.h"
 #include "lib/format/probe.h"
 
@@ -119,6 +122,20 @@ image_open (const char *name, const struct image_options *options,
   return image_open_block (block, options, out, report, err);
 }
 
+bool
+image_takes_long (const char *name, const struct image_options *options)
+{
+  CLEANUP_BLOCK struct block *file = NULL;
+  const struct codec *codec;
+  const struct image_ops *ops;
+  struct stat st;
+
+  return stat (name, &st) == 0 && S_ISREG (st.st_mode) &&
+    block_file_open (name, 0, &file, NULL, NULL) == 0 &&
+    probe_compressed (file, options->format, &ops, &codec, NULL) == 0 &&
+    codec != NULL && !compressed_is_indexed (file);
+}
+
 int
 image_new (const struct image_ops *ops, struct block *block,
            struct image **out, struct err *err)
@@ -140,19 +157,60 @@ image_new (const struct image_ops *ops, struct block *block,
   return 0;
 }
 
+/* The image in a compressed file.  Compressing what is compressed gains nothing
+ * and is not expected: reading it would decode twice.
+ */
+static int
+open_compressed (struct block *file, const struct codec *codec,
+                 const struct image_options *options, struct image **out,
+                 struct report *report, struct err *err)
+{
+  const char *name = compressed_codec_name (codec);
+  CLEANUP_BLOCK struct block *block = NULL;
+  CLEANUP_IMAGE struct image *img = NULL;
+  const struct codec *inner;
+  const struct image_ops *ops;
+  int r;
+
+  if (options->writable)
+    return err_set (err, -EROFS, "can't be opened for writing: it is "
+                    "compressed with %s", name);
+  r = compressed_open (file, codec, options->job, &block, report, err);
+  if (r == 0)
+    r = probe_compressed (block, options->format, &ops, &inner, err);
+  if (r < 0)
+    return err_in (err, "compressed with %s", name);
+  if (inner)
+    return err_set (err, -ENOTSUP, "it is compressed twice, with %s and in "
+                    "that with %s", name, compressed_codec_name (inner));
+  r = image_open_block (block, options, &img, report, err);
+  if (r < 0)
+    return r;
+  if (img->readonly_reason == NULL &&
+      asprintf (&img->readonly_reason, "it is compressed with %s", name) < 0) {
+    img->readonly_reason = NULL;
+    return err_nomem (err);
+  }
+  *out = steal_ptr (&img);
+  return 0;
+}
+
 int
 image_open_block (struct block *block, const struct image_options *options,
                   struct image **out, struct report *report, struct err *err)
 {
   CLEANUP_IMAGE struct image *img = NULL;
   const struct image_ops *ops;
+  const struct codec *codec;
   int r;
 
   if (options == NULL)
     options = &default_options;
-  r = probe_format (block, options->format, &ops, err);
+  r = probe_compressed (block, options->format, &ops, &codec, err);
   if (r < 0)
     return r;
+  if (codec)
+    return open_compressed (block, codec, options, out, report, err);
   r = image_new (ops, block, &img, err);
   if (r < 0)
     return r;
@@ -235,7 +293,8 @@ image_get_sizes (const struct image *img, struct block_sizes *sizes)
 int
 image_check_recognised (const struct image *img, struct err *err)
 {
-  if (img->ops != &raw_image_ops || img->readonly_reason == NULL)
+  if (img->ops != &raw_image_ops || img->readonly_reason == NULL ||
+      compressed_file (img->block, NULL))
     return 0;
   return err_set (err, -EBADMSG, "%s", img->readonly_reason);
 }
@@ -244,6 +303,14 @@ struct block *
 image_block (const struct image *img)
 {
   return img->block;
+}
+
+struct block *
+image_file (const struct image *img)
+{
+  struct block *file = compressed_file (img->block, NULL);
+
+  return file ? file : img->block;
 }
 
 bool

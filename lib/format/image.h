@@ -27,6 +27,7 @@
 #include "lib/block/block.h"
 
 struct image;
+struct job;
 
 /* What stands before the name of an option in sentences that advise to use
  * it: "" (the default) where options are parameters of a plugin, "--" on a
@@ -89,6 +90,9 @@ struct image_options {
    */
   const uint8_t *data_id;
 
+  struct job *job;              /* for what takes long: a compressed file is
+                                   read once as a whole; NULL: nobody looks */
+
   bool ignore_checksums;        /* of metadata; the image is then read-only */
   bool writable;                /* fail (-EROFS, -ENOTSUP) rather than open
                                    read-only */
@@ -96,11 +100,17 @@ struct image_options {
 };
 
 /* Open an image: a path, an NBD URI whose bytes are an image, or a backup of
- * Windows (backup-folder.h).  The name of the image is what is given.  NULL
+ * Windows (backup-folder.h).  It may be compressed (compressed/compressed.h),
+ * unless format says raw.  The name of the image is what is given.  NULL
  * options: defaults, reading only.  Warnings go to report.  -EINVAL for "".
  */
 int image_open (const char *name, const struct image_options *options,
                 struct image **out, struct report *report, struct err *err);
+
+/* Will opening that image read all of a file first?  So it is with a compressed
+ * one whose index is not kept yet.  false if it can't be opened.
+ */
+bool image_takes_long (const char *name, const struct image_options *options);
 
 /* The same on a block, which gets referenced.  It must be writable if the
  * image is to be.  A block that is not a file has no folder, so that a
@@ -139,6 +149,9 @@ void image_get_sizes (const struct image *img, struct block_sizes *sizes);
 
 /* The block the image lies on; not referenced, lives as long as img. */
 struct block *image_block (const struct image *img);
+
+/* The file that the image is in: that block, or the one that is compressed. */
+struct block *image_file (const struct image *img);
 
 /* Are the bytes of that block those of the disk, all of them and no others?
  * Who can read the block needs no image then.

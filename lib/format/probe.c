@@ -13,6 +13,7 @@
 #include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/text.h"
+#include "lib/format/compressed/compressed.h"
 #include "lib/format/foreign.h"
 #include "lib/format/probe.h"
 
@@ -116,31 +117,61 @@ check_foreign (const struct probe *probe, struct err *err)
                   image_format_option);
 }
 
+/* Both ends of the block. */
+static int
+read_ends (struct probe *probe, uint8_t **head, uint8_t **tail,
+           struct err *err)
+{
+  int r;
+
+  probe->head_len = (size_t) min_u64 (probe->size, PROBE_HEAD_SIZE);
+  probe->tail_len = (size_t) min_u64 (probe->size, PROBE_TAIL_SIZE);
+  probe->head = *head = malloc (probe->head_len + 1);
+  probe->tail = *tail = malloc (probe->tail_len + 1);
+  if (*head == NULL || *tail == NULL)
+    return err_nomem (err);
+  r = block_pread (probe->block, *head, probe->head_len, 0, err);
+  if (r == 0)
+    r = block_pread (probe->block, *tail, probe->tail_len,
+                     probe->size - probe->tail_len, err);
+  return r;
+}
+
+/* Raw takes everything but what is known to be something else. */
+static int
+fall_back (const struct probe *probe, const struct codec **codec,
+           struct err *err)
+{
+  *codec = compressed_recognise (probe->head, probe->head_len);
+  return *codec ? 0 : check_foreign (probe, err);
+}
+
 int
-probe_format (struct block *block, const char *format,
-              const struct image_ops **ops, struct err *err)
+probe_compressed (struct block *block, const char *format,
+                  const struct image_ops **ops, const struct codec **codec,
+                  struct err *err)
 {
   struct probe probe = { .block = block, .size = block_size (block) };
   CLEANUP_FREE uint8_t *head = NULL, *tail = NULL;
   int best = PROBE_NO, r;
 
+  *codec = NULL;
   if (format) {
     *ops = find_by_name (format);
-    return *ops ? 0 : name_unknown (format, err);
+    if (*ops == NULL)
+      return name_unknown (format, err);
+    if (*ops == &raw_image_ops)
+      return 0;
   }
-  probe.head_len = (size_t) min_u64 (probe.size, PROBE_HEAD_SIZE);
-  probe.tail_len = (size_t) min_u64 (probe.size, PROBE_TAIL_SIZE);
-  probe.head = head = malloc (probe.head_len + 1);
-  probe.tail = tail = malloc (probe.tail_len + 1);
-  if (head == NULL || tail == NULL)
-    return err_nomem (err);
-  r = block_pread (block, head, probe.head_len, 0, err);
-  if (r == 0)
-    r = block_pread (block, tail, probe.tail_len,
-                     probe.size - probe.tail_len, err);
+  r = read_ends (&probe, &head, &tail, err);
   if (r < 0)
     return r;
-
+  if (format) {
+    /* One that is damaged is not taken for compressed, unless it is. */
+    if ((*ops)->probe (&probe) == PROBE_NO)
+      *codec = compressed_recognise (probe.head, probe.head_len);
+    return 0;
+  }
   for (size_t i = 0; image_formats[i] != NULL; ++i) {
     int score = image_formats[i]->probe (&probe);
 
@@ -149,6 +180,18 @@ probe_format (struct block *block, const char *format,
       *ops = image_formats[i];
     }
   }
-  /* Raw takes everything but what is known to be something else. */
-  return best == PROBE_FALLBACK ? check_foreign (&probe, err) : 0;
+  return best == PROBE_FALLBACK ? fall_back (&probe, codec, err) : 0;
+}
+
+int
+probe_format (struct block *block, const char *format,
+              const struct image_ops **ops, struct err *err)
+{
+  const struct codec *codec;
+  int r = probe_compressed (block, format, ops, &codec, err);
+
+  if (r == 0 && codec)
+    return err_set (err, -ENOTSUP, "it is compressed with %s, and can only be "
+                    "read", compressed_codec_name (codec));
+  return r;
 }

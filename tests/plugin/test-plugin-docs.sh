@@ -33,3 +33,11 @@ nbdkit --dump-plugin image | sed -n 's/^image_formats=//p' | tr ' ' '\n' |
 sed -n '/^=head1 FORMATS/,/^=head1 EXPORTS/s/^=item C<\(.*\)>/\1/p' "$pod" |
     sort >"$tmp/formats-in-pod"
 diff -u "$tmp/formats" "$tmp/formats-in-pod"
+
+# And for compressions.
+nbdkit --dump-plugin image | sed -n 's/^image_compressions=//p' |
+    tr ' ' '\n' | sort >"$tmp/compressions"
+grep -qx xz "$tmp/compressions"
+sed -n '/^=head1 COMPRESSED IMAGES/,/^=head1 CDS/s/^=item B<\(.*\)>/\1/p' \
+    "$pod" | sort >"$tmp/compressions-in-pod"
+diff -u "$tmp/compressions" "$tmp/compressions-in-pod"

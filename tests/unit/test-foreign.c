@@ -32,7 +32,8 @@ static const struct {
   { 0, BYTES ("QFI\xFB\0\0\0\003"), "it is a qcow2 file" },
   { 0, BYTES ("KDMV"), "it is a VMDK file" },
   { 64, BYTES ("\x7F\x10\xDA\xBE"), "it is a VDI file" },
-  { 0, BYTES ("\xFD" "7zXZ\0"), "it is an xz-compressed file" },
+  { 0, BYTES ("\x02\x21\x4C\x18"), "it is an lz4-compressed (in the legacy "
+    "format) file" },
   { 0, BYTES ("CISO\x18\0\0\0"), "it is a CSO (compressed ISO) file" },
   { 0, BYTES ("ZISO\x18\0\0\0"), "it is a ZSO (compressed ISO) file" },
   { 0, BYTES ("DAX\0"), "it is a DAX (compressed ISO) file" },

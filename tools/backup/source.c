@@ -14,6 +14,7 @@
 #include "lib/block/file.h"
 #include "lib/block/nbd.h"
 #include "tools/backup/backup-tool.h"
+#include "tools/open.h"
 
 static int
 copy_text (char **to, const char *from, struct err *err)
@@ -59,7 +60,8 @@ backup_source_open (const char *name, const struct image_options *options,
                     struct manifest *m, struct report *report,
                     struct err *err)
 {
-  int r = image_open (name, options, &source->img, report, err);
+  int r = tool_image_open (name, options, PROGRESS_AUTO, &source->img, report,
+                           err);
 
   /* What is no VHD any more is not saved as if that were nothing. */
   if (r == 0)

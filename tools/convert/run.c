@@ -20,6 +20,7 @@
 #include "lib/copy/copy.h"
 #include "tools/convert/convert.h"
 #include "tools/image-options.h"
+#include "tools/open.h"
 #include "tools/output.h"
 #include "tools/report.h"
 
@@ -46,7 +47,8 @@ open_source (struct convert *c, struct convert_source *from, struct err *err)
   int r = image_options_check_folders (&c->from, err);
 
   if (r == 0)
-    r = image_open (c->source, &c->source_options, &from->img, &report, err);
+    r = tool_image_open (c->source, &c->source_options, c->mode, &from->img,
+                         &report, err);
   if (r == 0) {
     r = check_source (from, err);
     if (r < 0)

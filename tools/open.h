@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* Opening images that may take long to open. */
+
+#ifndef NBDIMAGE_TOOLS_OPEN_H
+#define NBDIMAGE_TOOLS_OPEN_H
+
+#include "lib/format/image.h"
+#include "tools/progress.h"
+
+/* image_open, which shows how far it is, and can be interrupted (-ECANCELED),
+ * where that takes long.
+ */
+int tool_image_open (const char *name, const struct image_options *options,
+                     enum progress_mode mode, struct image **out,
+                     struct report *report, struct err *err);
+
+/* Have what takes long behind us, so that image_open does not take long, here
+ * or in a server of ours.  0 if it does not anyway, or can't be opened.
+ */
+int tool_image_prepare (const char *name, const struct image_options *options,
+                        enum progress_mode mode, struct err *err);
+
+#endif /* NBDIMAGE_TOOLS_OPEN_H */
