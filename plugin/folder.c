@@ -37,6 +37,7 @@ struct entry {
   bool is_bad;
   bool is_left_out;
   bool is_link;
+  bool is_unread;               /* opening it takes long, and nobody has */
 };
 
 DEFINE_VECTOR (entry_vector, struct entry);
@@ -60,6 +61,16 @@ has_raw_name (const char *name)
   const char *format = image_format_by_name (name);
 
   return format && strcmp (format, "raw") == 0;
+}
+
+bool
+folder_name_says_image (const char *name)
+{
+  const char *dot = strrchr (name, '.');
+  CLEANUP_FREE char *before = dot ? strndup (name, (size_t) (dot - name))
+    : NULL;
+
+  return before && image_format_by_name (before) != NULL;
 }
 
 /* Boot sectors of PCs and of FAT and NTFS end in 55 AA; a GPT is said by a
@@ -91,7 +102,9 @@ folder_serves (struct image *img, const char *name)
     return true;
   if (image_size (img) == 0 || image_size (img) % 512 != 0)
     return false;
-  return has_raw_name (name) || has_boot_sector (img) || has_file_system (img);
+  /* Of a compressed one the name was asked before. */
+  return has_raw_name (name) || image_file (img) != image_block (img) ||
+    has_boot_sector (img) || has_file_system (img);
 }
 
 /*--- looking ---------------------------------------------------------------*/
@@ -128,7 +141,8 @@ describe_from_known (struct entry *e, struct err *err)
   const struct entry *old = known.len == 0 || config.is_backup ? NULL :
     bsearch (e, known.ptr, known.len, sizeof *e, compare_entries);
 
-  if (old == NULL || old->is_bad || !identity_same_state (&old->id, &e->id))
+  if (old == NULL || old->is_bad || old->is_unread ||
+      !identity_same_state (&old->id, &e->id))
     return 0;
   e->is_left_out = old->is_left_out;
   e->description = strdup (old->description);
@@ -156,6 +170,14 @@ describe_from_file (struct entry *e, struct err *err)
 
   if (r < 0)
     return r;
+  if (!config.is_backup && folder_name_says_image (e->name) &&
+      image_takes_long (source.path, &config.options)) {
+    source_free (&source);
+    e->is_unread = true;
+    e->description = strdup ("compressed; read as a whole when it is first "
+                             "opened");
+    return e->description ? 0 : err_nomem (err);
+  }
   r = source_open (&source, true, false, &img, reason, NULL, &why);
   source_free (&source);
   e->is_left_out = r == SOURCE_NOT_AN_IMAGE || r == -EACCES;

@@ -26,6 +26,12 @@
  */
 bool folder_name_ok (const char *name);
 
+/* Does the name say what is in a compressed file ("disk.img.xz")?  All of
+ * others would have to be decoded to find out, which is not done for each
+ * archive that lies in a folder.
+ */
+bool folder_name_says_image (const char *name);
+
 /* Is this open image, found under that name, one to serve? */
 bool folder_serves (struct image *img, const char *name);
 

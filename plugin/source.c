@@ -192,6 +192,10 @@ open_in_folder (const struct source *source,
     return r;
   if (block_size (block) == 0)
     return err_set (err, SOURCE_NOT_AN_IMAGE, "is empty");
+  if (image_is_compressed (block, options) &&
+      !folder_name_says_image (source->name))
+    return err_set (err, SOURCE_NOT_AN_IMAGE, "is compressed, and its name "
+                    "does not end in .img.xz or the like");
   r = image_open_block (block, options, &img, report, err);
   if (r < 0)
     return r;

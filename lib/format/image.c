@@ -123,17 +123,24 @@ image_open (const char *name, const struct image_options *options,
 }
 
 bool
+image_is_compressed (struct block *block, const struct image_options *options)
+{
+  const struct codec *codec;
+  const struct image_ops *ops;
+
+  return probe_compressed (block, options->format, &ops, &codec, NULL) == 0 &&
+    codec != NULL;
+}
+
+bool
 image_takes_long (const char *name, const struct image_options *options)
 {
   CLEANUP_BLOCK struct block *file = NULL;
-  const struct codec *codec;
-  const struct image_ops *ops;
   struct stat st;
 
   return stat (name, &st) == 0 && S_ISREG (st.st_mode) &&
     block_file_open (name, 0, &file, NULL, NULL) == 0 &&
-    probe_compressed (file, options->format, &ops, &codec, NULL) == 0 &&
-    codec != NULL && !compressed_is_indexed (file);
+    image_is_compressed (file, options) && !compressed_is_indexed (file);
 }
 
 int

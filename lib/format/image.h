@@ -107,11 +107,6 @@ struct image_options {
 int image_open (const char *name, const struct image_options *options,
                 struct image **out, struct report *report, struct err *err);
 
-/* Will opening that image read all of a file first?  So it is with a compressed
- * one whose index is not kept yet.  false if it can't be opened.
- */
-bool image_takes_long (const char *name, const struct image_options *options);
-
 /* The same on a block, which gets referenced.  It must be writable if the
  * image is to be.  A block that is not a file has no folder, so that a
  * differencing disk on it finds parents in options->parent_path only.
@@ -120,6 +115,15 @@ int image_open_block (struct block *block,
                       const struct image_options *options,
                       struct image **out, struct report *report,
                       struct err *err);
+
+/* Will opening that image read all of a file first?  So it is with a compressed
+ * one whose index is not kept yet.  false if it can't be opened.
+ */
+bool image_takes_long (const char *name, const struct image_options *options);
+
+/* Is it compressed, and would be opened so?  false too if it can't be read. */
+bool image_is_compressed (struct block *block,
+                          const struct image_options *options);
 
 struct image *image_ref (struct image *img);
 void image_unref (struct image *img);           /* NULL is fine */

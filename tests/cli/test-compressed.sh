@@ -90,6 +90,22 @@ nbdcopy --connections=4 --requests=16 "$uri" "$tmp/copy.img"
 cmp "$tmp/disk.img" "$tmp/copy.img"
 stop_nbdkit
 
+# In a folder, those whose names say that they are images; nothing else is read
+# as a whole to find out.  (nbdinfo opens what is listed.)
+mkdir "$tmp/folder"
+cp "$tmp/disk.img.xz" "$tmp/disk.vhd.zst" "$tmp/folder"
+cp "$tmp/disk.img.xz" "$tmp/folder/archive.tar.xz"
+before=$(ls "$XDG_CACHE_HOME/nbdimage" | wc -l)
+start_nbdkit image dir="$tmp/folder"
+nbdinfo --list "$uri" >"$tmp/list"
+same indexes "$(ls "$XDG_CACHE_HOME/nbdimage" | wc -l)" $((before + 2))
+same exports "$(grep -c '^export=' "$tmp/list")" 2
+contains "$tmp/list" 'read as a whole when it is first opened'
+same size "$(nbdinfo --size "$(export_uri disk.vhd.zst)")" \
+     "$(stat -c %s "$tmp/disk.img")"
+refuses nbdinfo --size "$(export_uri archive.tar.xz)"
+stop_nbdkit
+
 # The index is kept, and made anew when it is not right.
 touch -d '2020-01-01 UTC' "$tmp/disk.img.xz"
 open_again ()

@@ -12,7 +12,7 @@ tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 export PATH=$PATH:/usr/sbin:/sbin
 encode=tests/fuzz/encode
-mkdir -p "$to"/{asr,iso,part,vhd,vhdx,locator,used}
+mkdir -p "$to"/{asr,compressed,iso,part,vhd,vhdx,locator,used}
 
 # ------------------------------------------------------------------ VHD
 
@@ -355,3 +355,40 @@ with open(sys.argv[1], "r+b") as f:
             f.write(bytes(4096))
 END
 $encode "$tmp/fs" >"$to/used/ntfs"
+
+# ----------------------------------------------------------- compressed files
+
+{
+    seq 1 300
+    head -c 3000 /dev/zero
+    seq 100 400
+} >"$tmp/plain"
+# squeeze NAME COMMAND ARG...: a file after a byte 0, and its index after a 1
+squeeze ()
+{
+    local name=$1
+    shift
+    "$@" <"$tmp/plain" >"$tmp/squeezed"
+    { printf '\0'; cat "$tmp/squeezed"; } >"$to/compressed/$name"
+}
+squeeze bzip2 bzip2 -1
+squeeze gzip gzip -9n
+squeeze lz4 lz4 -1 -BX --content-size
+squeeze lz4-linked lz4 -9 -BD -B4
+squeeze xz xz -0 --block-size=2000
+squeeze xz-filters xz -C crc32 --x86 --lzma2=preset=0
+squeeze zstd zstd -1
+squeeze zstd-19 zstd -19 --no-check
+{ cat "$to/compressed/gzip"; tail -c +2 "$to/compressed/gzip"; } \
+    >"$to/compressed/gzip-two"
+{ cat "$to/compressed/bzip2"; tail -c +2 "$to/compressed/bzip2"; } \
+    >"$to/compressed/bzip2-two"
+for i in {1..500}; do
+    cat "$tmp/plain"
+done >"$tmp/more"
+for name in bzip2 gzip lz4 xz zstd; do
+    $name -1 <"$tmp/more" >"$tmp/more.$name"
+    XDG_CACHE_HOME=$tmp/$name ./nbdimage info "$tmp/more.$name" >/dev/null
+    { printf '\1'; cat "$tmp/$name"/nbdimage/*.idx; } \
+        >"$to/compressed/index-$name"
+done
