@@ -62,6 +62,14 @@ for command in "${commands[@]}"; do
 done
 [ "$(ls "$XDG_CACHE_HOME/nbdimage" | wc -l)" -eq "$n" ]
 
+# In a frame of zstd decoding can begin at more places than its front.
+cat "$tmp/odd.img"{,,,,,} >"$tmp/long.img"
+zstd -q -1 --zstd=wlog=17 "$tmp/long.img" -o "$tmp/long.zst"
+nbdimage info --json "$tmp/long.zst" >"$tmp/json"
+places=$(jq -r '.properties."decoding-points"' "$tmp/json" | grep -o '[0-9]*')
+[ "$places" -ge 3 ]
+rm "$tmp"/long.*
+
 # Concatenated files count as one.
 gzip -1c "$tmp/odd.img" >"$tmp/two.gz"
 gzip -9c "$tmp/odd.img" >>"$tmp/two.gz"

@@ -85,7 +85,7 @@ run_lz4 (struct squeezed *s, const uint8_t *data, size_t len, int kind)
 
 static void
 zstd_frame (struct squeezed *s, const uint8_t *data, size_t len, int level,
-            int checksum)
+            int checksum, int window)
 {
   ZSTD_CCtx *ctx = ZSTD_createCCtx ();
   size_t max = ZSTD_compressBound (len), n;
@@ -93,13 +93,17 @@ zstd_frame (struct squeezed *s, const uint8_t *data, size_t len, int level,
   MUST (ctx != NULL);
   ZSTD_CCtx_setParameter (ctx, ZSTD_c_compressionLevel, level);
   ZSTD_CCtx_setParameter (ctx, ZSTD_c_checksumFlag, checksum);
+  ZSTD_CCtx_setParameter (ctx, ZSTD_c_windowLog, window);
   n = ZSTD_compress2 (ctx, room (s, max), max, data, len);
   MUST (!ZSTD_isError (n));
   s->len += n;
   ZSTD_freeCCtx (ctx);
 }
 
-enum { ZSTD_ONE, ZSTD_HIGH, ZSTD_FRAMES, ZSTD_SEEKABLE, ZSTD_BARE };
+enum {
+  ZSTD_ONE, ZSTD_HIGH, ZSTD_FRAMES, ZSTD_SEEKABLE, ZSTD_BARE, ZSTD_NARROW,
+  ZSTD_NARROW_HIGH,
+};
 
 /* The table at the end that contrib/seekable_format describes. */
 static void
@@ -113,7 +117,7 @@ run_zstd_seekable (struct squeezed *s, const uint8_t *data, size_t len)
   for (size_t off = 0; off < len; off += frame) {
     size_t before = s->len, now = len - off < frame ? len - off : frame;
 
-    zstd_frame (s, data + off, now, 3, 1);
+    zstd_frame (s, data + off, now, 3, 1, 0);
     put_le32 (buf, (uint32_t) (s->len - before));
     put_le32 (buf + 4, (uint32_t) now);
     put (&table, buf, 8);
@@ -138,9 +142,11 @@ run_zstd (struct squeezed *s, const uint8_t *data, size_t len, int kind)
   else if (kind == ZSTD_FRAMES)
     for (size_t off = 0; off < len; off += 300000)
       zstd_frame (s, data + off, len - off < 300000 ? len - off : 300000, 1,
-                  1);
-  else
-    zstd_frame (s, data, len, kind == ZSTD_HIGH ? 15 : 1, kind != ZSTD_BARE);
+                  1, 0);
+  else                          /* with points in a frame, where narrow */
+    zstd_frame (s, data, len, kind == ZSTD_HIGH ? 15
+                : kind == ZSTD_NARROW_HIGH ? 18 : 1, kind != ZSTD_BARE,
+                kind == ZSTD_NARROW ? 13 : kind == ZSTD_NARROW_HIGH ? 12 : 0);
 }
 
 /*--- gzip -------------------------------------------------------------------*/
@@ -272,6 +278,8 @@ const struct squeezer squeezers[] = {
   { "zstd", "frames", true, run_zstd, ZSTD_FRAMES },
   { "zstd", "seekable", true, run_zstd, ZSTD_SEEKABLE },
   { "zstd", "bare", false, run_zstd, ZSTD_BARE },
+  { "zstd", "narrow", true, run_zstd, ZSTD_NARROW },
+  { "zstd", "narrow, high", true, run_zstd, ZSTD_NARROW_HIGH },
   { "gzip", "fast", true, run_gzip, GZIP_FAST },
   { "gzip", "best", true, run_gzip, GZIP_BEST },
   { "gzip", "stored", true, run_gzip, GZIP_STORED },

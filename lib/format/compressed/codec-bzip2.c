@@ -331,7 +331,7 @@ next_block (struct decoder *d, struct err *err)
                     b->bit, b->off, b->stream);
   if (decoder_wants_point (d, 0)) {
     struct point point = {
-      .kind = POINT_BLOCK, .in = b->off, .bit = (uint8_t) b->bit,
+      .kind = POINT_BLOCK, .out = d->out, .in = b->off, .bit = (uint8_t) b->bit,
       .param = b->digit,
     };
 

@@ -218,7 +218,9 @@ next_member (struct decoder *d, bool *end, struct err *err)
   g->crc = crc32 (0, NULL, 0);
   g->size = 0;
   if (decoder_wants_point (d, 0)) {
-    struct point point = { .kind = POINT_MEMBER, .in = g->member };
+    struct point point = {
+      .kind = POINT_MEMBER, .out = d->out, .in = g->member,
+    };
 
     return decoder_point (d, &point, err);
   }
@@ -260,7 +262,7 @@ offer_point (struct decoder *d, struct err *err)
   struct gzip *g = d->state;
   unsigned unused = g->z.data_type & 7;
   struct point point = {
-    .kind = POINT_DEFLATE,
+    .kind = POINT_DEFLATE, .out = d->out,
     .in = input_off (&d->in) - (unused > 0),
     .bit = (uint8_t) ((8 - unused) % 8),
     .window = g->window,

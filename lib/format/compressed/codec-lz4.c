@@ -249,7 +249,7 @@ offer_point (struct decoder *d, uint64_t off, struct err *err)
 {
   struct lz4 *z = d->state;
   struct point point = {
-    .kind = POINT_BLOCK,
+    .kind = POINT_BLOCK, .out = d->out,
     .in = off,
     .param = z->flg | (uint32_t) z->bd << 8,
     .window = z->room + HISTORY - z->history,

@@ -299,7 +299,8 @@ block_header (struct decoder *d, struct err *err)
   r = input_need (&d->in, x->block.header_size, "xz block", x->block_off, err);
   if (r == 0 && decoder_wants_point (d, 0)) {
     struct point point = {
-      .kind = POINT_BLOCK, .in = x->block_off, .param = x->flags.check,
+      .kind = POINT_BLOCK, .out = d->out, .in = x->block_off,
+      .param = x->flags.check,
     };
 
     r = decoder_point (d, &point, err);

@@ -9,10 +9,13 @@
 #include "lib/format/compressed/codec.h"
 
 /* Between points, in decoded bytes: those that are an offset alone cost
- * nothing, and those with a window are to take about a hundredth of the disk.
+ * nothing, and those with a window are to take about a hundredth of the disk,
+ * or a few of them where that would put them very far from each other.
  */
 #define POINT_SPACING (256 * 1024)
 #define WINDOW_FACTOR 64
+#define LARGE_WINDOW (128 * 1024)
+#define LARGE_FACTOR 16
 
 const struct codec *const codecs[] = {
   &bzip2_codec,
@@ -96,7 +99,8 @@ decoder_read (struct decoder *d, uint8_t *buf, size_t len, size_t *got,
 bool
 decoder_wants_point (const struct decoder *d, uint32_t window_len)
 {
-  uint64_t spacing = (uint64_t) window_len * WINDOW_FACTOR;
+  uint64_t spacing = (uint64_t) window_len *
+    (window_len > LARGE_WINDOW ? LARGE_FACTOR : WINDOW_FACTOR);
 
   if (spacing < POINT_SPACING)
     spacing = POINT_SPACING;
@@ -104,8 +108,8 @@ decoder_wants_point (const struct decoder *d, uint32_t window_len)
 }
 
 int
-decoder_point (struct decoder *d, struct point *point, struct err *err)
+decoder_point (struct decoder *d, const struct point *point, struct err *err)
 {
-  d->last_point = point->out = d->out;
+  d->last_point = point->out;
   return d->on_point (d->opaque, point, err);
 }

@@ -25,7 +25,11 @@
  */
 #define CODEC_MAX_MEMORY ((uint64_t) 65 * 1024 * 1024 + 512 * 1024)
 
-#define CODEC_MAX_WINDOW (128 * 1024)
+/* How far what is kept for a point may reach back; and its window, with what
+ * a codec adds to that.
+ */
+#define CODEC_MAX_CONTENT (8 * 1024 * 1024)
+#define CODEC_MAX_WINDOW (CODEC_MAX_CONTENT + 4096)
 
 /* The front of the file: every codec can begin there. */
 #define POINT_START 0
@@ -106,7 +110,8 @@ int decoder_read (struct decoder *d, uint8_t *buf, size_t len, size_t *got,
 /* Is a point here wanted, with so large a window?  Not each is. */
 bool decoder_wants_point (const struct decoder *d, uint32_t window_len);
 
-/* Here is one; its out is set by this. */
-int decoder_point (struct decoder *d, struct point *point, struct err *err);
+/* Here is one, or was since the one before. */
+int decoder_point (struct decoder *d, const struct point *point,
+                   struct err *err);
 
 #endif /* NBDIMAGE_FORMAT_COMPRESSED_CODEC_H */

@@ -146,26 +146,48 @@ go_to (struct compressed *c, struct decoder *d, uint64_t n, struct err *err)
   return r;
 }
 
+/* For live_take: the point is only read where none is on its way. */
+struct start {
+  const struct compressed *c;
+  uint64_t where;               /* of the point, in the index */
+};
+
+static int
+make_decoder (void *opaque, struct decoder **out, struct err *err)
+{
+  const struct start *start = opaque;
+  CLEANUP_FREE uint8_t *window = NULL;
+  struct point point;
+  int r = index_point (start->c->index, start->where, &point, &window, err);
+
+  if (r == 0)
+    r = decoder_new (index_codec (start->c->index), start->c->file, &point,
+                     out, err);
+  if (r == -EBADMSG || r == -ENOTSUP)
+    r = err_code (err, -EIO);
+  return r;
+}
+
 static int
 make_piece (void *opaque, const struct cache_key *key, void **value,
             size_t *size, struct err *err)
 {
   struct compressed *c = opaque;
-  CLEANUP_FREE uint8_t *window = NULL;
   struct index_piece piece;
   struct decoder *d = NULL;
-  struct point point;
   uint8_t *buf;
   int r = index_pieces (c->index, key->number, 1, &piece, err);
+  struct start start = { c, r == 0 ? piece.point : 0 };
+  struct live_maker maker = { make_decoder, &start, 0 };
 
   if (r == 0)
-    r = index_point (c->index, piece.point, &point, &window, err);
-  if (r == 0 && point.out > key->number * PIECE)
+    r = index_point_out (c->index, piece.point, &maker.from, err);
+  if (r == 0 && maker.from > key->number * PIECE)
     r = err_set (err, -EIO, "its index has a point behind its piece %" PRIu64,
                  key->number);
   if (r == 0)
-    r = live_take (c->live, &point, key->number * PIECE, piece_len
-                   (c, key->number), &d, err);
+    r = live_take (c->live, &maker, key->number * PIECE,
+                   piece_len (c, key->number), &d, err);
   if (r < 0)
     return r;
   r = go_to (c, d, key->number, err);
@@ -291,7 +313,7 @@ compressed_open (struct block *file, const struct codec *codec,
   c->base.sizes.preferred = PIECE;
   r = cache_new (CACHE_SIZE, free, &c->cache, err);
   if (r == 0)
-    r = live_new (index_codec (index), file, &c->live, err);
+    r = live_new (&c->live, err);
   if (r < 0)
     block_unref (&c->base);
   else

@@ -26,7 +26,7 @@ take_point (void *opaque, const struct point *point, struct err *err)
   struct builder *b = opaque;
   int r = index_writer_point (b->writer, point, &b->latest, err);
 
-  if (r == 0 && point->out == b->start)
+  if (r == 0 && point->out <= b->start)
     b->here = b->latest;
   return r;
 }

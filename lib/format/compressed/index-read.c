@@ -280,3 +280,20 @@ index_point (const struct index *index, uint64_t where, struct point *point,
   *point = p;
   return 0;
 }
+
+int
+index_point_out (const struct index *index, uint64_t where, uint64_t *off,
+                 struct err *err)
+{
+  uint8_t buf[8];
+  int r;
+
+  if (!range_fits (where, INDEX_POINT_SIZE, index->end))
+    return err_set (err, -EIO, "its index has a point at %" PRIu64 ", outside "
+                    "of it", where);
+  r = fd_pread (index->fd, buf, sizeof buf, where + 8, err);
+  if (r < 0)
+    return err_in (err, "its index");
+  *off = get_le64 (buf);
+  return 0;
+}

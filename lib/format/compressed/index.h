@@ -103,4 +103,8 @@ int index_pieces (const struct index *index, uint64_t first, size_t n,
 int index_point (const struct index *index, uint64_t where,
                  struct point *point, uint8_t **window, struct err *err);
 
+/* Just where it is, decoded bytes before it; it is not checked by itself. */
+int index_point_out (const struct index *index, uint64_t where,
+                     uint64_t *off, struct err *err);
+
 #endif /* NBDIMAGE_FORMAT_COMPRESSED_INDEX_H */

@@ -10,7 +10,7 @@
 
 #include "lib/block/block.h"
 
-#define INPUT_SIZE (128 * 1024)
+#define INPUT_SIZE (256 * 1024)
 
 struct input {
   struct block *block;          /* borrowed */

@@ -23,8 +23,6 @@ struct slot {
 };
 
 struct live {
-  const struct codec *codec;
-  struct block *file;
   pthread_mutex_t lock;         /* guards what follows */
   pthread_cond_t given_back;
   struct slot slots[MAX_LIVE];
@@ -33,15 +31,12 @@ struct live {
 };
 
 int
-live_new (const struct codec *codec, struct block *file, struct live **out,
-          struct err *err)
+live_new (struct live **out, struct err *err)
 {
   struct live *live = calloc (1, sizeof *live);
 
   if (live == NULL)
     return err_nomem (err);
-  live->codec = codec;
-  live->file = file;
   live->max = MAX_LIVE;
   pthread_mutex_init (&live->lock, NULL);
   pthread_cond_init (&live->given_back, NULL);
@@ -123,7 +118,7 @@ choose (struct live *live, uint64_t from, uint64_t off, size_t len,
 }
 
 int
-live_take (struct live *live, const struct point *point, uint64_t off,
+live_take (struct live *live, const struct live_maker *maker, uint64_t off,
            size_t len, struct decoder **out, struct err *err)
 {
   struct decoder *old = NULL, *d;
@@ -131,7 +126,7 @@ live_take (struct live *live, const struct point *point, uint64_t off,
   int r;
 
   pthread_mutex_lock (&live->lock);
-  s = choose (live, point->out, off, len, &old);
+  s = choose (live, maker->from, off, len, &old);
   d = s->d;
   pthread_mutex_unlock (&live->lock);
   decoder_free (old);
@@ -139,7 +134,7 @@ live_take (struct live *live, const struct point *point, uint64_t off,
     *out = d;
     return 0;
   }
-  r = decoder_new (live->codec, live->file, point, &d, err);
+  r = maker->make (maker->opaque, &d, err);
   pthread_mutex_lock (&live->lock);
   if (r == 0)
     *out = s->d = d;

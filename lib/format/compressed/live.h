@@ -12,17 +12,23 @@
 
 struct live;
 
-/* Borrows the file. */
-int live_new (const struct codec *codec, struct block *file,
-              struct live **out, struct err *err);
+int live_new (struct live **out, struct err *err);
 void live_free (struct live *live);             /* NULL is fine */
 
-/* A decoder that is not behind off: one that is on its way there, or a new one
- * that begins at the point.  Waits for one in use that will be much nearer,
- * or if there are too many.  It is going to be at off + len.
+struct live_maker {
+  /* A decoder that is not behind `off' of live_take. */
+  int (*make) (void *opaque, struct decoder **out, struct err *err);
+  void *opaque;
+  uint64_t from;                /* where it will be */
+};
+
+/* A decoder that is not behind off: one that is on its way there, or a new one.
+ * Waits for one in use that will be much nearer, or if there are too many.  It
+ * is going to be at off + len.
  */
-int live_take (struct live *live, const struct point *point, uint64_t off,
-               size_t len, struct decoder **out, struct err *err);
+int live_take (struct live *live, const struct live_maker *maker,
+               uint64_t off, size_t len, struct decoder **out,
+               struct err *err);
 
 /* One that failed is no good any more. */
 void live_give_back (struct live *live, struct decoder *d, bool good);
