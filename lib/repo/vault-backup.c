@@ -544,9 +544,10 @@ vault_backup (struct vault *vault, struct block *disk,
     options->header.chunk_size = chunk_size;
     r = vault_view_new (vault, caches, &view, err);
     if (r < 0)
-      return r;
+      break;
     r = back_up (&w, view, disk, result, &lost, job, err);
     vault_view_free (view);
   } while (r == 0 && lost);
+  lease_list_free (&w.seen);
   return r;
 }
