@@ -30,7 +30,7 @@ patient_clock_sleep (void *opaque, uint64_t when, struct job *job,
                      struct err *err)
 {
   const struct patient_clock *p = opaque;
-  const struct timespec a_moment = { 0, 20000 };
+  const struct timespec a_moment = { 0, 200000 };
   int r;
 
   if (pthread_equal (pthread_self (), p->whose))
