@@ -254,6 +254,31 @@ read_row (struct generation *gen, void *buf, size_t len, uint64_t off,
 
 /*--- Reading ----------------------------------------------------------------*/
 
+/* The same part from a lower edition of the file, which failed with r: what was
+ * damaged since may be whole there (§13).
+ */
+static int
+read_lower (struct generation *gen, const struct part *part,
+            const struct generation_chunk *place, void *buf, int r)
+{
+  struct generation_chunk lower = *place;
+  uint32_t edition = file_reader_header (place->file)->edition;
+  struct nbi_file entry;
+
+  if (edition == 0 || gen->files == NULL || gen->files->open_lower == NULL ||
+      (r != -EBADMSG && r != -EIO) ||
+      generation_file (gen, place->index, &entry, NULL) < 0)
+    return r;
+  while (r < 0 && gen->files->open_lower (gen->files->opaque, &entry, edition,
+                                          &lower.file, NULL) == 0) {
+    edition = file_reader_header (lower.file)->edition;
+    if (read_part (gen, part, &lower, buf, NULL) == 0)
+      r = 0;
+    file_reader_unref (lower.file);
+  }
+  return r;
+}
+
 /* Something from off on, of one chunk at least: how many bytes. */
 static int
 read_some (struct generation *gen, void *buf, size_t len, uint64_t off,
@@ -280,6 +305,10 @@ read_some (struct generation *gen, void *buf, size_t len, uint64_t off,
       r = read_row (gen, buf, len, off, &place, done, err);
     else
       r = read_part (gen, &part, &place, buf, err);
+    if (r < 0) {
+      r = read_lower (gen, &part, &place, buf, r);
+      *done = part.len;
+    }
   }
   if (r < 0)
     r = err_in (err, "%s", file_reader_name (place.file));

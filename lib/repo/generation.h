@@ -39,6 +39,14 @@ struct generation_files {
    */
   int (*open) (void *opaque, const struct nbi_file *file,
                struct file_reader **out, struct err *err);
+
+  /* The highest edition of it below this one that opens: what is damaged in a
+   * higher one may be whole there (§13).  -ENOENT: there is none.  NULL: there
+   * never are any.
+   */
+  int (*open_lower) (void *opaque, const struct nbi_file *file,
+                     uint32_t edition, struct file_reader **out,
+                     struct err *err);
   void *opaque;
 };
 

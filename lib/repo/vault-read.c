@@ -22,6 +22,9 @@ struct vault_view {
 
 static int look_up (void *opaque, const struct nbi_file *wanted,
                     struct file_reader **out, struct err *err);
+static int look_up_lower (void *opaque, const struct nbi_file *wanted,
+                          uint32_t edition, struct file_reader **out,
+                          struct err *err);
 
 static int
 compare_runs (const void *a, const void *b)
@@ -55,7 +58,9 @@ vault_view_of (struct vault *vault, const struct generation_caches *caches,
     return err_nomem (err);
   view->vault = vault;
   view->caches = caches;
-  view->files = (struct generation_files) { look_up, view };
+  view->files = (struct generation_files) {
+    look_up, look_up_lower, view
+  };
   for (size_t i = 0; r == 0 && i < runs->len; ++i)
     if (vector_append (&view->runs, &runs->ptr[i]) < 0)
       r = err_nomem (err);
@@ -250,6 +255,31 @@ look_up (void *opaque, const struct nbi_file *wanted,
          struct file_reader **out, struct err *err)
 {
   return vault_view_look_up (opaque, wanted, out, NULL, err);
+}
+
+static int
+look_up_lower (void *opaque, const struct nbi_file *wanted, uint32_t edition,
+               struct file_reader **out, struct err *err)
+{
+  CLEANUP_VAULT_FOLDER struct vault_folder names = { .dropped = false };
+  struct vault_view *view = opaque;
+  const struct vault_run *run = find_run (view, wanted->run);
+  char path[STORE_PATH_SIZE];
+  int r;
+
+  if (run == NULL)
+    return err_set (err, -ENOENT, "its folder is not there");
+  folder_path (path, run->folder);
+  r = vault_look_in (view->vault, path, 0, &names, err);
+  for (size_t i = 0; r == 0 && i < names.files.len; ++i) {
+    const struct vault_file *file = &names.files.ptr[i];
+
+    if (file->edition < edition &&
+        memcmp (file->uuid, wanted->uuid, UUID_SIZE) == 0 &&
+        open_file (view, run->folder, file, out, NULL, NULL) == 0)
+      return 0;
+  }
+  return r < 0 ? r : err_set (err, -ENOENT, "there is no lower edition");
 }
 
 /*--- Generations ------------------------------------------------------------*/

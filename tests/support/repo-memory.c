@@ -102,7 +102,7 @@ repo_memory_init (struct repo_memory *repo, size_t chunks)
   *repo = (struct repo_memory) {
     .sink = { write_memory },
     .place = { begin, end, repo },
-    .look_up = { look_up, repo },
+    .look_up = { .open = look_up, .opaque = repo },
   };
   pthread_mutex_init (&repo->lock, NULL);
   if (generation_caches_init (&repo->caches, chunks, NULL) < 0)

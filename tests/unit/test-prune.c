@@ -844,6 +844,8 @@ test_edition_damaged (void **state)
       vault_trial_prune_well (t, &keep_one, &result);
       assert_int_equal (result.deleted.nr, 0);
       assert_true (has_name (t, "files/", ".0.root.nbi"));
+      /* And is read from there. */
+      assert_int_equal (vault_trial_check (t), 1);
     }
     vault_trial_free (t);
   }
