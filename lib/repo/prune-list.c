@@ -185,6 +185,18 @@ prune_list (struct vault *vault, struct prune_listing *listing,
   return r < 0 ? r : look_again (vault, &listing->folders, job, err);
 }
 
+bool
+prune_was_dropped (struct vault *vault, const struct vault_run *run)
+{
+  CLEANUP_VAULT_FOLDER struct vault_folder names = { .dropped = false };
+  char path[PRUNE_PATH_SIZE];
+  int r;
+
+  snprintf (path, sizeof path, "files/%s", run->folder);
+  r = vault_look_in (vault, path, 0, &names, NULL);
+  return r == -ENOENT || (r == 0 && names.dropped);
+}
+
 int
 prune_list_files (const struct prune_listing *listing, struct liveness *live,
                   struct err *err)

@@ -61,6 +61,10 @@ static int
 take_damaged (struct planning *p, struct prune_generation *g, int r,
               const struct err *why, struct err *err)
 {
+  if (r == -ENOENT ||
+      (r == -EBADMSG && prune_was_dropped (p->vault, &g->run)))
+    return err_set (err, -EAGAIN, "somebody else changes the vault: %s",
+                    why->msg);
   if (r == -EBADMSG && p->options->drop_damaged) {
     g->fate = PRUNE_DAMAGED;
     report_warn (p->report, "%s", why->msg);
@@ -68,8 +72,6 @@ take_damaged (struct planning *p, struct prune_generation *g, int r,
   }
   return r == -EBADMSG
     ? err_set (err, r, "%s; nothing is deleted as long as it stays", why->msg)
-    : r == -ENOENT
-    ? err_set (err, -EAGAIN, "somebody else changes the vault: %s", why->msg)
     : err_set (err, r, "%s", why->msg);
 }
 

@@ -38,6 +38,9 @@ int prune_list (struct vault *vault, struct prune_listing *listing,
 
 void prune_listing_free (struct prune_listing *listing);
 
+/* Is it marked or gone by now?  Then what is missing of it is no damage. */
+bool prune_was_dropped (struct vault *vault, const struct vault_run *run);
+
 /* All files of the listing, to be found. */
 int prune_list_files (const struct prune_listing *listing,
                       struct liveness *live, struct err *err);

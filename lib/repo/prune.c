@@ -278,7 +278,8 @@ mark_live (struct prune *p, size_t i, struct err *err)
       r = note_newest (p, generation_header (opened.gen), err);
     vault_opened_close (&opened);
   }
-  if (r == -ENOENT)
+  if (r == -ENOENT ||
+      (r == -EBADMSG && prune_was_dropped (p->vault, &folder->run)))
     return err_set (err, -EAGAIN, "somebody else took away what files/%s "
                     "needs; nothing is deleted", folder->run.folder);
   if (vault_is_damage (r))
