@@ -171,19 +171,31 @@ is_nobodys (struct prune *p, const char *folder, const char *text,
 
 /*--- All of it --------------------------------------------------------------*/
 
-/* It may have been taken by others, which is fine. */
+/* It may have been taken by others, which is fine; or be another user's, who
+ * has to clear it himself.
+ */
 static int
 take_away (struct prune *p, const char *folder, const char *name,
            struct err *err)
 {
   char to[PRUNE_PATH_SIZE];
+  struct err why = ERR_INIT;
   int r;
 
   join (to, lease_folder (p->hold), name);
-  r = store_rename (p->store, folder, to, err);
-  if (r == -ENOENT)
+  r = store_rename (p->store, folder, to, &why);
+  if (r == 0)
+    r = prune_delete_tree (p->store, to, PRUNE_DEPTH, &why);
+  if (r == -EACCES || r == -EPERM) {
+    report_warn (p->report, "nobody needs %s, but it can't be deleted: %s",
+                 folder, why.msg);
+    r = 0;
+  }
+  if (r == 0 || r == -ENOENT)
     return prune_go_on (p, err);
-  return r < 0 ? r : prune_delete_tree (p->store, to, PRUNE_DEPTH, err);
+  if (err != NULL)
+    *err = why;
+  return r;
 }
 
 static int
