@@ -138,10 +138,10 @@ qemu-img create -q -f qcow2 "$tmp/x.vhd" 1M
 refused 1 "it is a qcow2 file, which can't be read; convert it (qemu-img \
 convert -O raw), or use --format=raw for its bytes as they are" \
         nbdimage info "$tmp/x.vhd"
-gzip -c "$tmp/junk" >"$tmp/x.gz"
-refused 1 "unpack it (gzip -d), or use --format=raw" nbdimage info "$tmp/x.gz"
-refused 1 "unpack it (gzip -d), or use format=raw" \
-        nbdkit -f -U "$tmp/sock" image "$tmp/x.gz"
+printf '\x02\x21\x4C\x18' | cat - "$tmp/junk" >"$tmp/x.lz4"
+refused 1 "unpack it (lz4 -d), or use --format=raw" nbdimage info "$tmp/x.lz4"
+refused 1 "unpack it (lz4 -d), or use format=raw" \
+        nbdkit -f -U "$tmp/sock" image "$tmp/x.lz4"
 
 # The parent, too, is looked for where options say.
 mkdir "$tmp/a" "$tmp/b"
