@@ -7,8 +7,12 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
+#include "lib/base/cleanup.h"
 #include "lib/base/size.h"
+#include "lib/block/nbd.h"
 #include "lib/format/rebase.h"
 #include "tools/change/change.h"
 #include "tools/commands.h"
@@ -58,16 +62,54 @@ run_plan (void *opaque, struct job *job, struct err *err)
   return image_rebase (c->offline, &c->plan, job, err);
 }
 
+/* Two files in two folders may have one name: shown is the whole path of a
+ * parent.  NULL: it has none, or there is no such file.
+ */
+static char *
+path_of_parent (const char *name)
+{
+  return block_nbd_is_uri (name) ? NULL : realpath (name, NULL);
+}
+
+/* With --unsafe nobody looked for it, and its name is as the image says it:
+ * from the image's folder on.
+ */
+static char *
+path_of_old_parent (const struct rebase *c)
+{
+  CLEANUP_FREE char *image = realpath (c->change.name, NULL), *path = NULL;
+  const char *name = c->plan.old_parent;
+  char *real;
+
+  if (!c->options.is_unsafe || name[0] == '/')
+    return path_of_parent (name);
+  if (image == NULL)
+    return NULL;
+  while (strncmp (name, "./", 2) == 0)
+    name += 2;
+  if (asprintf (&path, "%.*s/%s", (int) (strrchr (image, '/') - image), image,
+                name) < 0) {
+    path = NULL;
+    return NULL;
+  }
+  real = realpath (path, NULL);
+  return real ? real : steal_ptr (&path);
+}
+
 static void
 show_parents (const struct rebase *c)
 {
   const struct image_rebase_plan *p = &c->plan;
+  CLEANUP_FREE char *old_path = p->old_parent ? path_of_old_parent (c) : NULL;
+  CLEANUP_FREE char *new_path = p->new_parent ? path_of_parent (p->new_parent)
+                                              : NULL;
 
   change_say_name (&c->change);
-  change_say (&c->change, "Old parent", "%s", p->old_parent ? p->old_parent
-                                                            : "not named");
+  change_say (&c->change, "Old parent", "%s", old_path ? old_path
+              : p->old_parent ? p->old_parent : "not named");
   if (p->new_parent)
-    change_say (&c->change, "New parent", "%s, %s", p->new_parent,
+    change_say (&c->change, "New parent", "%s, %s",
+                new_path ? new_path : p->new_parent,
                 p->is_same ? "the same disk by its unique id"
                            : "another disk by its unique id");
   else

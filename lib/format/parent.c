@@ -304,7 +304,7 @@ static int
 not_found (const struct search *s, struct err *err)
 {
   const struct parent_search *ask = s->ask;
-  const char *folder = ask->child_folder->path;
+  const char *folder = ask->child_folder->real_path;
 
   if (s->miss.code != 0)
     return tell_miss (s, err);

@@ -265,6 +265,12 @@ nbdimage create --parent=moves.vhd stays.vhd >out
 mv moves.vhd moved
 refuses nbdimage rebase -y stays.vhd --parent=moved/moves.vhd
 contains "$tmp/refused" '--unsafe takes the new one'
+# Both have one name, from where somebody is.
+here=$(realpath .)
+contains "$tmp/refused" "is not in $here; name its folder in --parent-path"
+(cd moved && nbdimage rebase -n --unsafe ../stays.vhd --parent=moves.vhd) >out
+contains out "Old parent:    $here/moves.vhd"
+contains out "New parent:    $here/moved/moves.vhd, the same disk"
 nbdimage rebase -y --unsafe stays.vhd --parent=moved/moves.vhd
 nbdimage check stays.vhd
 bytes child.vhd after
