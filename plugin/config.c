@@ -62,19 +62,28 @@ add_file (const char *value)
   return 0;
 }
 
+/* In front of a parameter's name; for dir= and vault= there is no option. */
+static const char *
+dashes_of (const char *key)
+{
+  return strcmp (key, "dir") == 0 || strcmp (key, "vault") == 0
+    ? "" : image_option_dashes;
+}
+
 /* *path was not given before; what is given must be a folder. */
 static int
 set_folder (const char *key, const char *value, char **path)
 {
+  const char *dashes = dashes_of (key);
   struct stat st;
 
   if (*path)
-    return plugin_error ("%s= is given twice", key);
+    return plugin_error ("%s%s= is given twice", dashes, key);
   *path = realpath (value, NULL);
   if (*path == NULL)
-    return plugin_error ("%s=%s: %s", key, value, strerror (errno));
+    return plugin_error ("%s%s=%s: %s", dashes, key, value, strerror (errno));
   if (stat (*path, &st) < 0 || !S_ISDIR (st.st_mode))
-    return plugin_error ("%s=%s: is not a folder", key, value);
+    return plugin_error ("%s%s=%s: is not a folder", dashes, key, value);
   return 0;
 }
 
@@ -89,9 +98,9 @@ add_parent_folder (const char *folder)
   if (set_folder ("parent-path", folder, &path) < 0)
     return -1;
   if (strchr (path, ':'))
-    return plugin_error ("parent-path=%s: the name of the folder, ‘%s’, has "
-                         "a ‘:’ in it, which separates folders", folder,
-                         path);
+    return plugin_error ("%sparent-path=%s: the name of the folder, ‘%s’, has "
+                         "a ‘:’ in it, which separates folders",
+                         image_option_dashes, folder, path);
   if (config.options.parent_path)
     r = asprintf (&joined, "%s:%s", config.options.parent_path, path);
   else
@@ -235,8 +244,8 @@ config_complete (void)
     return plugin_error ("overlay= and overlay-dir= can't be used together");
   /* A folder holds images of several formats, and other files. */
   if ((config.folder || config.vault) && config.options.format)
-    return plugin_error ("format= is for a FILE; the images in a folder are "
-                         "recognised by their contents");
+    return plugin_error ("%s= is for a FILE; the images in a folder are "
+                         "recognised by their contents", image_format_option);
   return config.folder ? look_at_folder () : 0;
 }
 

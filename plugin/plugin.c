@@ -6,11 +6,13 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
 #include "lib/format/compressed/compressed.h"
+#include "lib/format/image.h"
 #include "lib/repo/image-nbi.h"
 #include "plugin/config.h"
 #include "plugin/export.h"
@@ -27,9 +29,24 @@
 
 struct nbdkit_plugin *plugin_init (void);
 
+/* Advice names our parameters, or the options of the command that runs us
+ * (server/launch.c).
+ */
+static void
+choose_spelling (void)
+{
+  const char *spelling = getenv ("NBDIMAGE_SPELLING");
+
+  if (spelling == NULL || strcmp (spelling, "options") != 0)
+    return;
+  image_option_dashes = "--";
+  image_format_option = "--format";
+}
+
 static void
 plugin_load (void)
 {
+  choose_spelling ();
   nbi_register ();
 }
 

@@ -141,6 +141,11 @@ run_relay (int messages, int log_fd)
 
 /*--- in the parent ----------------------------------------------------------*/
 
+/* Whoever runs us knows our options, and not the parameters of the plugin,
+ * which tells how to do a thing in these words (plugin_load).
+ */
+static char spelling[] = "NBDIMAGE_SPELLING=options";
+
 /* Our environment without a LISTEN_* of our own, with nbdkit's. */
 static int
 make_environment (const struct server *server, struct child *c,
@@ -151,7 +156,7 @@ make_environment (const struct server *server, struct child *c,
 
   while (environ[n])
     n++;
-  c->envp = calloc (n + 4, sizeof *c->envp);
+  c->envp = calloc (n + 5, sizeof *c->envp);
   c->listen_pid = calloc (1, LISTEN_PID_SIZE);
   if (c->envp == NULL || c->listen_pid == NULL)
     return err_nomem (err);
@@ -163,6 +168,7 @@ make_environment (const struct server *server, struct child *c,
   if (server->preload)
     c->envp[count++] = server->preload;
   strcpy (c->listen_pid, "LISTEN_PID=");
+  c->envp[count++] = spelling;
   c->envp[count++] = c->listen_pid;
   c->envp[count] = listen_fds;
   return 0;

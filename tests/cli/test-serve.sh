@@ -178,9 +178,13 @@ same "warnings" "$(grep -c 'its name ends in' "$tmp/serve.err")" 1
 contains "$tmp/serve.err" "nbdimage: warning: $tmp/cut.vhd: its name ends in"
 ended TERM
 
-# Of a folder in which nothing can be served, it does not say "empty".
+# Of a folder in which nothing can be served, it does not say "empty"; advice
+# is in our words.
 mkdir "$tmp/orphan"
 cp "$tmp/cut.vhd" "$tmp/orphan"
+nbdimage create "$tmp/gone.vhd" 4M
+nbdimage create --parent="$tmp/gone.vhd" "$tmp/orphan/child.vhd"
+rm "$tmp/gone.vhd"
 : >"$tmp/out"
 nbdimage serve -u "$sock" "$tmp/orphan" >"$tmp/out" 2>"$tmp/serve.err" &
 serve_pid=$!
@@ -191,7 +195,11 @@ for ((i = 0; i < 300; i++)); do
 done
 contains "$tmp/out" "No image in $tmp/orphan can be served yet."
 contains "$tmp/serve.err" "none of the images in the folder (1) can be served"
+contains "$tmp/serve.err" "name its folder in --parent-path"
+refuses grep -E '[^-](parent-path|format=)' "$tmp/serve.err"
 ended TERM
+refuses nbdimage serve -u "$sock" --format=raw "$tmp/orphan"
+contains "$tmp/refused" "--format= is for a FILE"
 
 # Nor is there a use for a server of what another process is writing.
 our_sock=$sock
