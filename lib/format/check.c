@@ -554,18 +554,42 @@ image_check_block (struct block *block, const struct image_options *options,
   return r;
 }
 
+/* What is no file can only be looked at by who opened it. */
+static int
+check_opened (struct check *check, struct image *img, const char *name,
+              struct report *report, unsigned flags, struct err *err)
+{
+  int r;
+
+  check->format = image_format (img);
+  check->file = name;
+  check->is_parent = false;
+  check->nr_files = 1;
+  r = take_warnings (check, img, report, err);
+  if (r == 0 && (flags & CHECK_DATA))
+    r = read_data (check, img, err);
+  check_forget_mendable (check);
+  check->file = NULL;
+  return r;
+}
+
 int
 image_check (const char *name, const struct image_options *options,
              unsigned flags, struct check *check, struct report *report,
              struct err *err)
 {
+  CLEANUP_REPORT struct report said = REPORT_INIT;
   CLEANUP_BLOCK struct block *block = NULL;
+  CLEANUP_IMAGE struct image *img = NULL;
   struct image_options reading = { .format = NULL };
   int r;
 
   if (options)
     reading = *options;
   reading.writable = false;
+  r = image_open_other (name, &reading, &img, &said, err);
+  if (r != 0)
+    return r < 0 ? r : check_opened (check, img, name, &said, flags, err);
   r = image_open_file (name, &reading, &block, report, err);
   if (r < 0)
     return r;

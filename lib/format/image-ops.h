@@ -222,6 +222,11 @@ typedef int image_opener (const char *name,
 /* Asked before a file of that name is opened.  Before the first image is. */
 void image_opener_set (image_opener *opener);
 
+/* Ask it: 0 too if there is no such layer. */
+int image_open_other (const char *name, const struct image_options *options,
+                      struct image **out, struct report *report,
+                      struct err *err);
+
 /* The file, or export, that an image of this name lies on; format and the
  * like do not matter.  As image_open.
  */

@@ -98,6 +98,14 @@ refuse_busy (const char *name, const struct image_options *options,
 }
 
 int
+image_open_other (const char *name, const struct image_options *options,
+                  struct image **out, struct report *report, struct err *err)
+{
+  return other_opener != NULL && !block_nbd_is_uri (name)
+    ? other_opener (name, options, out, report, err) : 0;
+}
+
+int
 image_open (const char *name, const struct image_options *options,
             struct image **out, struct report *report, struct err *err)
 {
@@ -110,8 +118,8 @@ image_open (const char *name, const struct image_options *options,
     return image_open_overlay (name, options, out, report, err);
   r = block_nbd_is_uri (name) ? 0
     : backup_folder_open_name (name, options, out, report, err);
-  if (r == 0 && other_opener != NULL && !block_nbd_is_uri (name))
-    r = other_opener (name, options, out, report, err);
+  if (r == 0)
+    r = image_open_other (name, options, out, report, err);
   if (r != 0)
     return r < 0 ? r : 0;
   r = image_open_file (name, options, &block, report, err);

@@ -410,6 +410,18 @@ for command in generations verify; do
 done
 rm -r lost moved
 
+# A generation is checked with all files that it needs.
+nbdimage check vault/web >out
+contains out "vault/web: is whole"
+cp -a vault lost
+old=$(find lost/files/web."$first".* -name '*.nbi')
+printf 'XXXXXXXX' | dd of="$old" bs=1 seek=4100 conv=notrunc status=none
+status=0
+nbdimage check lost/web >out || status=$?
+same "exit status" "$status" 3
+contains out "lost/web: is damaged"
+rm -r lost
+
 # What is no vault is said to be none, and named once.
 status=0
 nbdimage verify used.nbi 2>err || status=$?
