@@ -18,6 +18,7 @@
 #include "lib/repo/image-nbi-private.h"
 #include "lib/repo/reader-lease.h"
 #include "lib/repo/store-local.h"
+#include "lib/repo/vault-missing.h"
 
 struct vault_lease {
   struct vault_lease *next;
@@ -199,6 +200,8 @@ open_one (struct nbi_image *nbi, const char *disk, const char *which,
 
   if (r == 0 && run != NULL)
     *run = vault_view_runs (nbi->view)->ptr[i];
+  if (r == -ENOENT)
+    r = vault_missing (nbi->view, disk, which, err);
   return r < 0 ? r : vault_view_open (nbi->view, i, false, opened, report,
                                       err);
 }
@@ -367,6 +370,24 @@ open_image (const struct parts *parts, const struct image_options *options,
   return r;
 }
 
+/* It is no generation, and perhaps was meant to be one; with the ending of a
+ * file's name it was meant as a file.
+ */
+static int
+explain (const char *name, const struct parts *parts, struct err *err)
+{
+  struct stat st;
+  bool there;
+
+  if (parts->disk[0] == '\0' || lstat (name, &st) == 0 || errno != ENOENT ||
+      (parts->which[0] == '\0' && image_format_by_name (name) != NULL))
+    return 0;
+  there = stat (parts->vault, &st) == 0;
+  return err_set (err, -ENOENT, "can't be opened: %s, and %s‘%s’%s",
+                  strerror (ENOENT), there ? "" : "there is no vault ",
+                  parts->vault, there ? " is no vault" : "");
+}
+
 int
 vault_image_open (const char *name, const struct image_options *options,
                   struct image **out, struct report *report, struct err *err)
@@ -375,14 +396,20 @@ vault_image_open (const char *name, const struct image_options *options,
   int r;
 
   if ((options->format != NULL && strcmp (options->format, "nbi") != 0) ||
-      !may_be_one (name))
+      strchr (name, '/') == NULL)
     return 0;
   r = cut_name (name, &parts, err);
   if (r < 0)
     return r;
-  r = open_image (&parts, options, out, report, err);
+  if (!may_be_one (name))
+    r = explain (name, &parts, err);
+  else {
+    r = open_image (&parts, options, out, report, err);
+    if (r == 0)
+      r = 1;
+  }
   parts_free (&parts);
-  return r < 0 ? r : 1;
+  return r;
 }
 
 char *

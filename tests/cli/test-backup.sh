@@ -410,6 +410,30 @@ for command in generations verify; do
 done
 rm -r lost moved
 
+# What is missing is said: the vault, the disk or the generation, and what there
+# is instead.
+missing ()
+{
+    refuses nbdimage check "$1"
+    contains "$tmp/refused" "$1: $2"
+    refuses nbdimage info "$1"
+    contains "$tmp/refused" "$1: $2"
+    refuses nbdimage convert "$1" missing.raw
+    contains "$tmp/refused" "$1: $2"
+}
+mkdir none
+missing nowhere/web "can't be opened: No such file or directory, and there is \
+no vault ‘nowhere’"
+missing none/web "can't be opened: No such file or directory, and ‘none’ is no \
+vault"
+missing vault/webb "the vault has no generation of ‘webb’; its disks are ‘"
+contains "$tmp/refused" "‘web’"
+missing vault/web@1999 "the vault has no generation ‘1999’ of ‘web’; it has ‘"
+contains "$tmp/refused" "‘$first’"
+refuses nbdimage check none/web.vhd
+contains "$tmp/refused" "none/web.vhd: can't be opened: No such file or dir"
+! grep 'vault' "$tmp/refused" || fail "a vault where a file is meant"
+
 # A generation is checked with all files that it needs.
 nbdimage check vault/web >out
 contains out "vault/web: is whole"
