@@ -44,6 +44,7 @@ struct file_block {
   struct telling *tellings;     /* that are under way */
   uint64_t rounds_begun, rounds_ended;  /* of flushes; at most one is between */
   pthread_cond_t round_ended[2];        /* odd and even ones */
+  uint64_t before_round_ended;  /* tellings that began before the last one did */
   int flush_errno;              /* of the first that failed; 0: none */
   void (*on_loss) (void *opaque);       /* NULL: nobody has to know */
   void *on_loss_opaque;
@@ -94,7 +95,7 @@ file_pread (struct block *b, void *buf, size_t len, uint64_t off,
  *
  * Who is told may be another thread, which asked a moment before and has not
  * said so yet.  So a flush that succeeded waits for those that were under way
- * when it did.
+ * when it did; who asks later can't be told of what was written before.
  */
 static void
 begin_telling (struct file_block *f, struct telling *t)
@@ -133,16 +134,15 @@ any_is_under_way (const struct file_block *f, uint64_t up_to)
   return false;
 }
 
-/* Was anything lost that was written before?  wait: as far as other threads
- * know, too.
+/* Was anything lost, as far as is known when the first up_to tellings have
+ * ended?
  */
 static int
-see_loss (struct file_block *f, bool wait, struct err *err)
+see_loss (struct file_block *f, uint64_t up_to, struct err *err)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&f->lock);
-  uint64_t up_to = f->nr_tellings;
 
-  while (wait && f->flush_errno == 0 && any_is_under_way (f, up_to))
+  while (f->flush_errno == 0 && any_is_under_way (f, up_to))
     pthread_cond_wait (&f->told, &f->lock);
   errno = f->flush_errno;
   return errno ? err_sys (err, "writes were lost when they were flushed") : 0;
@@ -166,11 +166,15 @@ ask_for_all (struct file_block *f, uint64_t round)
   end_telling (f, &t, r < 0 ? errno : 0);
   pthread_mutex_lock (&f->lock);
   f->rounds_ended = round;
+  f->before_round_ended = f->nr_tellings;
   pthread_cond_broadcast (&f->round_ended[round % 2]);
   pthread_cond_signal (&f->round_ended[(round + 1) % 2]);
 }
 
-static void
+/* Returns which tellings may know more than it: none that began later, as the
+ * next round, which nobody has to wait for.
+ */
+static uint64_t
 wait_for_round (struct file_block *f)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&f->lock);
@@ -181,13 +185,15 @@ wait_for_round (struct file_block *f)
       ask_for_all (f, ++f->rounds_begun);
     else
       pthread_cond_wait (&f->round_ended[mine % 2], &f->lock);
+  return f->before_round_ended;
 }
 
 static int
 file_flush (struct block *b, struct err *err)
 {
-  wait_for_round (file (b));
-  return see_loss (file (b), true, err);
+  uint64_t up_to = wait_for_round (file (b));
+
+  return see_loss (file (b), up_to, err);
 }
 
 static int
@@ -225,7 +231,8 @@ write_dsync (int fd, const char *p, size_t len, uint64_t off)
 }
 
 /* Written twice: what the first write has no space for is no lost data, and
- * the second one needs none.
+ * the second one needs none.  Where another thread is told that it was lost,
+ * and has not said so yet, this one does not hear of it; the next flush does.
  */
 static int
 file_pwrite_through (struct block *b, const void *buf, size_t len,
@@ -241,7 +248,7 @@ file_pwrite_through (struct block *b, const void *buf, size_t len,
   code = write_dsync (file (b)->fd, buf, len, off);
   can = code != EOPNOTSUPP && code != EINVAL && code != ENOSYS;
   end_telling (file (b), &t, can ? code : 0);
-  return can ? see_loss (file (b), false, err) : file_flush (b, err);
+  return can ? see_loss (file (b), 0, err) : file_flush (b, err);
 }
 
 /* Returns 1 when done, 0 when this file can't (*flag is then false for

@@ -7,6 +7,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -84,14 +85,18 @@ wait_for_first (void)
 
 static double patience;         /* seconds */
 static unsigned nr_asked, nr_waiting;   /* atomic */
+static unsigned nr_allowed = UINT_MAX;  /* atomic; others stay in the kernel */
 
 int __wrap_fdatasync (int fd);
 
 int
 __wrap_fdatasync (int fd)
 {
+  unsigned number = __atomic_add_fetch (&nr_asked, 1, __ATOMIC_RELAXED);
+
   (void) fd;
-  __atomic_add_fetch (&nr_asked, 1, __ATOMIC_RELAXED);
+  while (__atomic_load_n (&nr_allowed, __ATOMIC_RELAXED) < number)
+    usleep (1000);
   if (!hold_up_first (patience) || first.result == 0)
     return 0;
   errno = first.result;
@@ -243,6 +248,69 @@ flushes_beside_one_share_the_next (void **state)
   block_unref (block);
 }
 
+static unsigned nr_done;        /* atomic */
+
+static void *
+flush_and_count (void *block)
+{
+  void *failed = flush (block);
+
+  __atomic_add_fetch (&nr_done, 1, __ATOMIC_RELAXED);
+  return failed;
+}
+
+static void
+allow (unsigned nr)
+{
+  __atomic_store_n (&nr_allowed, nr, __ATOMIC_RELAXED);
+}
+
+/* Until that is the number, for half a minute; returns what it is. */
+static unsigned
+wait_until (const unsigned *what, unsigned number)
+{
+  for (int i = 0; i < 30000 && __atomic_load_n (what, __ATOMIC_RELAXED) < number;
+       ++i)
+    usleep (1000);
+  return __atomic_load_n (what, __ATOMIC_RELAXED);
+}
+
+/* The first asks, those beside it wait for the next, and the last one, which
+ * comes while that is under way, asks a third time: when that begins, all
+ * others have nothing more to wait for.
+ */
+static void
+a_flush_waits_for_none_that_began_later (void **state)
+{
+  const unsigned last = NR_BESIDE + 1;
+  struct block *block = new_file ();
+  pthread_t thread[NR_BESIDE + 2];
+  unsigned done;
+
+  (void) state;
+  first.is_there = true;        /* nobody is that */
+  nr_asked = nr_waiting = nr_done = nr_allowed = 0;
+  for (unsigned i = 0; i < last; ++i) {
+    assert_int_equal (pthread_create (&thread[i], NULL, flush_and_count,
+                                      block), 0);
+    assert_int_equal (wait_until (&nr_asked, 1), 1);
+  }
+  assert_int_equal (wait_until (&nr_waiting, NR_BESIDE), NR_BESIDE);
+  allow (1);
+  assert_int_equal (wait_until (&nr_asked, 2), 2);
+  assert_int_equal (pthread_create (&thread[last], NULL, flush_and_count,
+                                    block), 0);
+  wait_until (&nr_waiting, NR_BESIDE + 1);
+  allow (2);
+  done = wait_until (&nr_done, last);
+  allow (UINT_MAX);
+  for (unsigned i = 0; i <= last; ++i)
+    assert_int_equal (pthread_join (thread[i], NULL), 0);
+  assert_int_equal (done, last);
+  assert_int_equal (nr_asked, 3);
+  block_unref (block);
+}
+
 /* It would be as slow as a flush otherwise. */
 static void
 what_is_written_through_waits_for_no_flush (void **state)
@@ -286,6 +354,7 @@ main (void)
     cmocka_unit_test (no_flush_succeeds_beside_one_that_fails),
     cmocka_unit_test (a_flush_beside_one_that_succeeds_does_so_too),
     cmocka_unit_test (flushes_beside_one_share_the_next),
+    cmocka_unit_test (a_flush_waits_for_none_that_began_later),
     cmocka_unit_test (what_is_written_through_waits_for_no_flush),
     cmocka_unit_test (a_loss_is_told_before_anybody_knows),
   };
