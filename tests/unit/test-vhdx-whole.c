@@ -29,7 +29,7 @@
 #define MIB ((size_t) VHDX_MIB)
 #define NR_BLOCKS 4U
 #define NR_WRITTEN 2U           /* the first ones */
-#define NR_SEEDS 4U             /* for each kind of power cut */
+#define NR_SEEDS 16U            /* for each kind of power cut */
 
 #define OLD 0x11
 #define NEW 0x22
