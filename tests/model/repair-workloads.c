@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "lib/base/cleanup.h"
+#include "lib/format/image-ops.h"
 #include "lib/format/repair.h"
 #include "tests/support/vhdx-maker.h"
 #include "tests/model/offline-workloads.h"
@@ -67,7 +68,7 @@ damage_fixed_vhd (const struct file *file)
     *file->len -= 1;
     break;
   default:
-    add_junk (file, 1 + below (file, 4000), 0);
+    add_junk (file, 1 + below (file, PROBE_TAIL_SIZE - 512), 0);
     break;
   }
 }
