@@ -16,6 +16,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/size.h"
 #include "lib/copy/copy.h"
+#include "lib/repo/image-nbi.h"
 #include "tools/commands.h"
 #include "tools/image-options.h"
 #include "tools/report.h"
@@ -104,6 +105,19 @@ look_at_source (struct restore_command *c, struct report *report,
   return r;
 }
 
+/* What a target held is not given up for a backup of which a part is known to
+ * be missing; unless whoever asks wants the rest.
+ */
+static int
+open_files (struct restore_command *c, struct err *err)
+{
+  struct err why = ERR_INIT;
+  int r = nbi_image_open_files (c->img, &why);
+
+  return r == 0 || (r == -EBADMSG && c->allow_unreadable) ? 0
+    : err_set (err, r, "%s", why.msg);
+}
+
 /* A disk that lost what made it a VHD is not restored as if that were nothing.
  */
 static int
@@ -116,6 +130,8 @@ open_source (struct restore_command *c, struct report *report,
     r = image_open (c->source, &c->source_options, &c->img, report, err);
   if (r == 0)
     r = image_check_recognised (c->img, err);
+  if (r == 0)
+    r = open_files (c, err);
   if (r == 0)
     r = image_to_block (c->img, &c->disk, err);
   if (r < 0)

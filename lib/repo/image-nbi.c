@@ -367,3 +367,22 @@ nbi_image_generation (struct image *img)
   return img->ops == &nbi_image_ops
     ? ((struct nbi_image *) img->state)->gen : NULL;
 }
+
+int
+nbi_image_open_files (struct image *img, struct err *err)
+{
+  struct generation *gen = nbi_image_generation (img);
+  uint32_t n = gen ? generation_nr_files (gen) : 0;
+  int r = 0;
+
+  if (gen != NULL && n <= VAULT_IMAGES_HELD)
+    return generation_hold_files (gen, err);
+  for (uint32_t i = 0; r == 0 && i < n; ++i) {
+    struct file_reader *file;
+
+    r = generation_get_file (gen, i, &file, err);
+    if (r == 0)
+      file_reader_unref (file);
+  }
+  return r;
+}

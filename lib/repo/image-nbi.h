@@ -16,4 +16,11 @@ void nbi_register (void);
  */
 struct generation *nbi_image_generation (struct image *img);
 
+/* For whoever is going to write by what it reads (NBI-131), before the first
+ * read: open all files that the generation needs.  Unless there are very many
+ * they are kept open, so that a prune meanwhile takes nothing away.  -EBADMSG:
+ * one is not there.  0 for any other image.
+ */
+int nbi_image_open_files (struct image *img, struct err *err);
+
 #endif /* NBDIMAGE_REPO_IMAGE_NBI_H */

@@ -397,3 +397,17 @@ for r in lost:
 if image != target:
     sys.exit ("other bytes than those that are listed differ")
 PYTHON
+
+# A backup of which a file is missing: what the target holds stays.
+head -c 4M /dev/urandom >many.img
+nbdimage backup --everything --init --name=many many.img gone
+head -c 64K /dev/urandom | dd of=many.img conv=notrunc status=none
+nbdimage backup --everything --name=many many.img gone
+nbdimage restore gone/many many.new.img
+cmp many.new.img many.img
+rm "$(find gone/files -name '*.nbi' -size +1M)"
+head -c 4M /dev/urandom >target.img
+cp target.img expected.img
+status 3 nbdimage restore --confirm=4M gone/many target.img
+contains err 'NBI-131'
+cmp target.img expected.img
