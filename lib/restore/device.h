@@ -9,6 +9,7 @@
 #define NBDIMAGE_RESTORE_DEVICE_H
 
 #include <stdbool.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include "lib/base/err.h"
@@ -50,5 +51,15 @@ bool restore_device_has (const struct restore_system *system, dev_t dev,
  */
 int restore_device_check_free (const struct restore_system *system, dev_t dev,
                                struct err *err);
+
+/* May this file be written to?  -EBUSY if it is below a loop device, which may
+ * be mounted, or what the image is or lies on: nothing else shows that.
+ */
+int restore_file_check_free (const struct restore_system *system,
+                             const struct stat *file, struct err *err);
+
+/* Do writes to the device end up in this file, below a loop device? */
+bool restore_device_lies_in (const struct restore_system *system, dev_t dev,
+                             const struct stat *file);
 
 #endif /* NBDIMAGE_RESTORE_DEVICE_H */

@@ -53,6 +53,50 @@ flush_all (const struct restore_run *run, struct err *err)
 
 /*--- Step 1 -----------------------------------------------------------------*/
 
+struct head {
+  uint8_t *bytes;
+  uint64_t len, last;           /* bytes; of which so many are written last */
+};
+
+static void
+heads_free (const struct restore_run *run, struct head *heads)
+{
+  for (size_t i = 0; heads != NULL && i < run->nr_pieces; ++i)
+    free (heads[i].bytes);
+  free (heads);
+}
+
+static int
+read_head (const struct restore_piece *piece, struct head *head,
+           struct err *err)
+{
+  struct block_sizes sizes;
+
+  block_get_sizes (piece->to, &sizes);
+  head->len = head_len (piece);
+  head->last = min_u64 (head->len, max_u64 (LAST, sizes.minimum));
+  head->bytes = malloc ((size_t) head->len + 1);
+  if (head->bytes == NULL)
+    return err_nomem (err);
+  if (block_pread (piece->from, head->bytes, (size_t) head->len, 0, err) < 0)
+    return err_in (err, "%s: reading its first sectors",
+                   block_name (piece->from));
+  return 0;
+}
+
+static int
+read_heads (const struct restore_run *run, struct head *heads,
+            struct err *err)
+{
+  int r = 0;
+
+  for (size_t i = 0; r == 0 && i < run->nr_pieces; ++i)
+    r = read_head (&run->pieces[i], &heads[i], err);
+  return r;
+}
+
+/*--- Step 2 -----------------------------------------------------------------*/
+
 static int
 wipe_heads (const struct restore_run *run, struct err *err)
 {
@@ -81,7 +125,59 @@ unwrite_heads (const struct restore_run *run)
   flush_all (run, NULL);
 }
 
-/*--- Steps 2 and 3 ----------------------------------------------------------*/
+static int
+write_heads (const struct restore_run *run, const struct head *heads,
+             bool last, struct err *err)
+{
+  int r = 0;
+
+  for (size_t i = 0; r == 0 && i < run->nr_pieces; ++i) {
+    const struct head *h = &heads[i];
+    uint64_t off = last ? 0 : h->last, len = last ? h->last : h->len - h->last;
+
+    r = block_pwrite (run->pieces[i].to, h->bytes + off, (size_t) len, off, 0,
+                      err);
+    r = in_target (&run->pieces[i], "writing its first sectors", r, err);
+  }
+  return r < 0 ? r : flush_all (run, err);
+}
+
+/* Writing zeros changed the image: the target is what the image is, under
+ * another name that nobody could tell (a server's, a loop device).  So what was
+ * there is what was read of the image.
+ */
+static int
+give_back (const struct restore_run *run, const struct head *heads, size_t i,
+           struct restore_result *result, struct err *err)
+{
+  bool done = write_heads (run, heads, false, NULL) == 0 &&
+    write_heads (run, heads, true, NULL) == 0;
+
+  result->wiped = !done;
+  return err_set (err, -EINVAL, "%s: is the image itself under another name%s",
+                  block_name (run->pieces[i].to), done ? "; its first "
+                  "sectors were written back"
+                  : ", and its first sectors could not be written back");
+}
+
+static int
+check_image (const struct restore_run *run, const struct head *heads,
+             struct restore_result *result, struct err *err)
+{
+  int r = 0;
+
+  for (size_t i = 0; r == 0 && i < run->nr_pieces; ++i) {
+    struct head now = { NULL, 0, 0 };
+
+    r = read_head (&run->pieces[i], &now, err);
+    if (r == 0 && memcmp (now.bytes, heads[i].bytes, (size_t) now.len) != 0)
+      r = give_back (run, heads, i, result, err);
+    free (now.bytes);
+  }
+  return r;
+}
+
+/*--- Steps 3 and 4 ----------------------------------------------------------*/
 
 static struct copy_options
 options_of (const struct restore_run *run, size_t i)
@@ -146,56 +242,7 @@ verify_body (const struct restore_run *run, size_t i, struct err *err)
   return r;
 }
 
-/*--- Steps 4 and 5 ----------------------------------------------------------*/
-
-struct head {
-  uint8_t *bytes;
-  uint64_t len, last;           /* bytes; of which so many are written last */
-};
-
-static void
-heads_free (const struct restore_run *run, struct head *heads)
-{
-  for (size_t i = 0; heads != NULL && i < run->nr_pieces; ++i)
-    free (heads[i].bytes);
-  free (heads);
-}
-
-/* Before any of them is written. */
-static int
-read_head (const struct restore_piece *piece, struct head *head,
-           struct err *err)
-{
-  struct block_sizes sizes;
-
-  block_get_sizes (piece->to, &sizes);
-  head->len = head_len (piece);
-  head->last = min_u64 (head->len, max_u64 (LAST, sizes.minimum));
-  head->bytes = malloc ((size_t) head->len + 1);
-  if (head->bytes == NULL)
-    return err_nomem (err);
-  if (block_pread (piece->from, head->bytes, (size_t) head->len, 0, err) < 0)
-    return err_in (err, "%s: reading its first sectors",
-                   block_name (piece->from));
-  return 0;
-}
-
-static int
-write_heads (const struct restore_run *run, const struct head *heads,
-             bool last, struct err *err)
-{
-  int r = 0;
-
-  for (size_t i = 0; r == 0 && i < run->nr_pieces; ++i) {
-    const struct head *h = &heads[i];
-    uint64_t off = last ? 0 : h->last, len = last ? h->last : h->len - h->last;
-
-    r = block_pwrite (run->pieces[i].to, h->bytes + off, (size_t) len, off, 0,
-                      err);
-    r = in_target (&run->pieces[i], "writing its first sectors", r, err);
-  }
-  return r < 0 ? r : flush_all (run, err);
-}
+/*--- Steps 5 and 6 ----------------------------------------------------------*/
 
 static int
 verify_head (const struct restore_run *run, const struct head *head, size_t i,
@@ -237,21 +284,17 @@ do_heads (const struct restore_run *run, const struct head *heads,
 }
 
 static int
-finish (const struct restore_run *run, struct restore_result *result,
-        struct err *err)
+finish (const struct restore_run *run, const struct head *heads,
+        struct restore_result *result, struct err *err)
 {
-  struct head *heads = calloc (run->nr_pieces, sizeof *heads);
-  int r = heads == NULL ? err_nomem (err) : job_check (run->job, err);
+  int r = job_check (run->job, err);
 
   job_start (run->job, "finishing", 0);
-  for (size_t i = 0; r == 0 && i < run->nr_pieces; ++i)
-    r = read_head (&run->pieces[i], &heads[i], err);
-  if (r == 0) {
-    r = do_heads (run, heads, &result->data, err);
-    if (r < 0)
-      unwrite_heads (run);
-  }
-  heads_free (run, heads);
+  if (r < 0)
+    return r;
+  r = do_heads (run, heads, &result->data, err);
+  if (r < 0)
+    unwrite_heads (run);
   return r;
 }
 
@@ -274,26 +317,39 @@ check (const struct restore_run *run, struct err *err)
   return 0;
 }
 
-int
-restore_run (const struct restore_run *run, struct restore_result *result,
-             struct err *err)
+static int
+write_all (const struct restore_run *run, const struct head *heads,
+           struct restore_result *result, struct err *err)
 {
-  int r = check (run, err);
+  int r = 0;
 
-  *result = (struct restore_result) { .data = 0 };
-  if (r == 0)
-    r = job_check (run->job, err);
-  if (r < 0)
-    return r;
   result->wiped = true;
   if (!run->target_is_zero)
     r = wipe_heads (run, err);
+  if (r == 0 && !run->target_is_zero)
+    r = check_image (run, heads, result, err);
   for (size_t i = 0; r == 0 && i < run->nr_pieces; ++i)
     r = write_body (run, i, result, err);
   for (size_t i = 0; r == 0 && run->verify && i < run->nr_pieces; ++i)
     r = verify_body (run, i, err);
+  return r < 0 ? r : finish (run, heads, result, err);
+}
+
+int
+restore_run (const struct restore_run *run, struct restore_result *result,
+             struct err *err)
+{
+  struct head *heads = calloc (run->nr_pieces + 1, sizeof *heads);
+  int r = heads == NULL ? err_nomem (err) : check (run, err);
+
+  *result = (struct restore_result) { .data = 0 };
   if (r == 0)
-    r = finish (run, result, err);
+    r = job_check (run->job, err);
+  if (r == 0)
+    r = read_heads (run, heads, err);
+  if (r == 0)
+    r = write_all (run, heads, result, err);
   result->done = r == 0;
+  heads_free (run, heads);
   return r;
 }

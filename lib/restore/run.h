@@ -3,24 +3,29 @@
 /* Writing what a plan says onto a target, so that the target never looks whole
  * before it is.  The order of writes, of all pieces together:
  *
- *   1. The first RESTORE_HEAD bytes of each piece become zeros: flushed.
- *   2. What is behind them is written, in ascending order, by several threads;
+ *   1. The first RESTORE_HEAD bytes of each piece of the image are read, and
+ *      kept.
+ *   2. Those of the target become zeros: flushed.  If the image has changed by
+ *      that, the target is the image itself, under a name by which nobody could
+ *      tell: they are written back, and it ends.
+ *   3. What is behind them is written, in ascending order, by several threads;
  *      flushed.
- *   3. It is read again and compared, unless that is not wanted.
- *   4. The heads are written, all but their first sectors: flushed.  Then
+ *   4. It is read again and compared, unless that is not wanted.
+ *   5. The heads are written, all but their first sectors: flushed.  Then
  *      those sectors: flushed.
- *   5. The heads are read again and compared.
+ *   6. The heads are read again and compared.
  *
  * Where it ends, by a crash, an error or because it is canceled:
  *
- *   within 1   what the target held may be whole still, or without its first
+ *   1          the target is what it was
+ *   within 2   what the target held may be whole still, or without its first
  *              sectors
- *   2, 3       a piece has no partition table, boot sector or superblock
+ *   3, 4       a piece has no partition table, boot sector or superblock
  *              (those of all file systems that Linux knows lie in the head),
  *              and behind it partly old, partly new bytes
- *   4          the same, up to the write of its first sector.  If the process
+ *   5          the same, up to the write of its first sector.  If the process
  *              lives, heads become zeros again
- *   behind 4   all was written
+ *   behind 5   all was written
  *
  * Beginning again does all of it again, whatever is there.
  */
@@ -59,12 +64,13 @@ struct restore_run {
 struct restore_result {
   uint64_t data;                /* bytes written as data */
   uint64_t unallocated;         /* bytes that were left to be anything */
-  bool wiped;                   /* step 1 began: it is not what it was */
+  bool wiped;                   /* step 2 began: it is not what it was */
   bool done;                    /* all was written, and compared if wanted */
 };
 
 /* *result is filled in any case.  -ECANCELED as the job wants; -EIO with the
- * offset if something else is read than was written.
+ * offset if something else is read than was written; -EINVAL if the target is
+ * what the image is.
  */
 int restore_run (const struct restore_run *run, struct restore_result *result,
                  struct err *err);

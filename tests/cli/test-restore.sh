@@ -411,3 +411,15 @@ cp target.img expected.img
 status 3 nbdimage restore --confirm=4M gone/many target.img
 contains err 'NBI-131'
 cmp target.img expected.img
+
+# --- the image itself, by the name that a server gives it
+
+cp win.img self.img
+start_nbdkit file self.img
+status 1 nbdimage restore --confirm="$size" "$uri" self.img
+contains err 'is the image itself'
+cmp self.img win.img
+status 1 nbdimage restore --confirm="$size" self.img "$uri"
+contains err 'is the image itself'
+cmp self.img win.img
+stop_nbdkit

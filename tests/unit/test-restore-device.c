@@ -330,6 +330,32 @@ what_a_loop_device_lies_on_is_refused (void **state)
   assert_refused (OTHER, 0, "");
 }
 
+/* A file: nothing but the loop device shows that it is in use. */
+static void
+a_file_below_a_loop_device_is_refused (void **state)
+{
+  char file[128], other[128], text[140];
+  struct err err = ERR_INIT;
+  struct stat st;
+
+  (void) state;
+  put ("one.img", "1");
+  put ("two.img", "2");
+  snprintf (file, sizeof file, "%s/one.img", root);
+  snprintf (other, sizeof other, "%s/two.img", root);
+  snprintf (text, sizeof text, "%s\n", file);
+  put ("sys/block/loop5/loop/backing_file", text);
+  put ("sys/block/loop5/dev", "7:5\n");
+  assert_int_equal (stat (file, &st), 0);
+  assert_int_equal (restore_file_check_free (&fake, &st, &err), -EBUSY);
+  assert_non_null (strstr (err.msg, "is below /dev/loop5"));
+  assert_true (restore_device_lies_in (&fake, makedev (7, 5), &st));
+  assert_false (restore_device_lies_in (&fake, makedev (7, 6), &st));
+  assert_int_equal (stat (other, &st), 0);
+  assert_int_equal (restore_file_check_free (&fake, &st, NULL), 0);
+  assert_false (restore_device_lies_in (&fake, makedev (7, 5), &st));
+}
+
 static void
 what_is_read_only_is_refused (void **state)
 {
@@ -354,6 +380,7 @@ main (void)
     TEST (swap_is_refused),
     TEST (what_is_held_is_refused),
     TEST (what_a_loop_device_lies_on_is_refused),
+    TEST (a_file_below_a_loop_device_is_refused),
     TEST (what_is_read_only_is_refused),
   };
 

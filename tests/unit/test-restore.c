@@ -216,6 +216,30 @@ free_space_is_left_alone (void **state)
   block_unref (&target->base);
 }
 
+/* By a name that does not tell: what was there is there again, and that it was
+ * restored is not said.
+ */
+static void
+the_image_itself_is_left_alone (void **state)
+{
+  unsigned seed = 11;
+  struct scripted *image = new_image (4 * MB, &seed);
+  uint8_t *before = malloc (4 * MB);
+  struct restore_result result;
+  struct err err = ERR_INIT;
+
+  (void) state;
+  memcpy (before, image->data, 4 * MB);
+  image->base.writable = true;
+  assert_int_equal (run (image, image, true, NULL, &result, &err), -EINVAL);
+  assert_non_null (strstr (err.msg, "is the image itself"));
+  assert_false (result.done || result.wiped);
+  assert_memory_equal (image->data, before, 4 * MB);
+  assert_memory_equal (image->stable, before, RESTORE_HEAD);
+  free (before);
+  block_unref (&image->base);
+}
+
 /*--- Faults -----------------------------------------------------------------*/
 
 enum fault { WRITE, ZERO, FLUSH, READ_IMAGE, READ_TARGET, EXTENTS };
@@ -579,6 +603,7 @@ main (void)
   const struct CMUnitTest tests[] = {
     cmocka_unit_test (what_was_there_does_not_matter),
     cmocka_unit_test (free_space_is_left_alone),
+    cmocka_unit_test (the_image_itself_is_left_alone),
     cmocka_unit_test (a_write_that_fails_is_told),
     cmocka_unit_test (zeros_that_fail_are_told),
     cmocka_unit_test (a_flush_that_fails_is_told),

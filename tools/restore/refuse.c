@@ -30,6 +30,8 @@ refuse_file (const struct restore_command *c, const struct stat *st,
          restore_device_has (system, st->st_rdev, c->to.dev)))
       return err_set (err, -EINVAL, "is, or has a part of, what the image is: "
                       "%s", name);
+    if (restore_device_lies_in (system, c->to.dev, st))
+      return err_set (err, -EINVAL, "lies in a file of the image: %s", name);
     return 0;
   }
   if (stat (c->name, &target) == 0 && target.st_dev == st->st_dev &&

@@ -116,8 +116,11 @@ look_at_image (struct restore_command *c, struct report *report,
                struct err *err)
 {
   const char *reason;
+  struct stat st;
   int r = restore_refuse_source (c, err);
 
+  if (r == 0 && stat (c->name, &st) == 0)
+    r = restore_file_check_free (&restore_this_system, &st, err);
   if (r == 0)
     r = open_image (c, false, report, err);
   if (r < 0)
