@@ -412,6 +412,18 @@ status 3 nbdimage restore --confirm=4M gone/many target.img
 contains err 'NBI-131'
 cmp target.img expected.img
 
+# A parent is not empty, whatever is in it: its children would be damaged.
+nbdimage create parent.vhd "$size"
+nbdimage create child.vhd --parent parent.vhd
+cp parent.vhd expected.vhd
+status 1 nbdimage restore --yes vault/win parent.vhd
+contains err 'child.vhd is differencing over this disk'
+cmp parent.vhd expected.vhd
+nbdimage restore --yes vault/win child.vhd >out
+as_raw child.vhd got.img
+cmp got.img win.img
+cmp parent.vhd expected.vhd
+
 # --- the image itself, by the name that a server gives it
 
 cp win.img self.img

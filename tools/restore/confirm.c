@@ -75,8 +75,10 @@ confirm_loss (const struct restore_command *c, struct err *err)
   char answer[300];
 
   if (c->yes || !is_on_terminal ())
-    return refuse (c, -EPERM, "it holds data, and what agrees to losing that "
-                   "is", err);
+    return refuse (c, -EPERM, c->to.has_children
+                   ? "others are differencing over it, and what agrees to "
+                     "losing them is"
+                   : "it holds data, and what agrees to losing that is", err);
   if (ask (c->to.device.serial
            ? "What it holds is lost.  Type its serial number to overwrite it: "
            : "What it holds is lost.  Type its size to overwrite it: ",
@@ -94,6 +96,6 @@ restore_confirm (const struct restore_command *c, struct err *err)
     return 0;
   if (c->confirm)
     return refuse (c, -EPERM, "--confirm is not", err);
-  return c->to.contents.is_empty ? confirm_empty (c, err)
-                                 : confirm_loss (c, err);
+  return c->to.contents.is_empty && !c->to.has_children
+    ? confirm_empty (c, err) : confirm_loss (c, err);
 }

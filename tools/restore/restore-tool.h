@@ -40,6 +40,7 @@ struct restore_target {
   const char *format;           /* of an image: "raw", "vhd", "vhdx" */
   struct block *disk;           /* NULL: of a new file, before it is made */
   struct image *img;            /* of an image */
+  bool has_children;            /* of an image: disks that differ from it */
   uint64_t size;                /* bytes */
   uint64_t unit;                /* in which it allocates; 0: not known */
   struct restore_device device; /* of a device */
@@ -121,9 +122,10 @@ void restore_warn_of_range (const struct restore_command *c,
 
 /*--- confirm.c -------------------------------------------------------------*/
 
-/* Where it holds data, whoever agrees names its serial number, or its size if
- * it has none: --yes does not do, as a script that has it by heart was written
- * for that target.  -EPERM or -ECANCELED with what would agree.
+/* Where it holds data, or others are differencing over it, whoever agrees names
+ * its serial number, or its size if it has none: --yes does not do, as a script
+ * that has it by heart was written for that target.  -EPERM or -ECANCELED with
+ * what would agree.
  */
 int restore_confirm (const struct restore_command *c, struct err *err);
 

@@ -21,6 +21,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/block/file.h"
 #include "lib/block/nbd.h"
+#include "lib/format/children.h"
 #include "tools/report.h"
 #include "tools/restore/restore-tool.h"
 
@@ -111,6 +112,22 @@ open_image (struct restore_command *c, bool writable, struct report *report,
   return r;
 }
 
+/* They lie beside it, and read other bytes when it changes. */
+static int
+look_for_children (struct restore_target *to, struct report *report,
+                   struct err *err)
+{
+  struct name_list children = VECTOR_INIT;
+  int r = image_find_children (to->img, &children, err);
+
+  for (size_t i = 0; r == 0 && i < children.len; ++i)
+    report_warn (report, "%s is differencing over this disk, and is damaged "
+                 "when it changes", children.ptr[i]);
+  to->has_children = children.len > 0;
+  name_list_free (&children);
+  return r;
+}
+
 static int
 look_at_image (struct restore_command *c, struct report *report,
                struct err *err)
@@ -123,6 +140,8 @@ look_at_image (struct restore_command *c, struct report *report,
     r = restore_file_check_free (&restore_this_system, &st, err);
   if (r == 0)
     r = open_image (c, false, report, err);
+  if (r == 0)
+    r = look_for_children (&c->to, report, err);
   if (r < 0)
     return r;
   reason = image_readonly_reason (c->to.img);
