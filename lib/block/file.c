@@ -44,7 +44,7 @@ struct file_block {
   struct telling *tellings;     /* that are under way */
   uint64_t rounds_begun, rounds_ended;  /* of flushes; at most one is between */
   pthread_cond_t round_ended[2];        /* odd and even ones */
-  uint64_t before_round_ended;  /* tellings that began before the last one did */
+  uint64_t before_round_ended;  /* tellings that had begun by then */
   int flush_errno;              /* of the first that failed; 0: none */
   void (*on_loss) (void *opaque);       /* NULL: nobody has to know */
   void *on_loss_opaque;

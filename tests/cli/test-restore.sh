@@ -314,9 +314,13 @@ done
 # --- Ctrl-C: said, and the same command begins again
 
 head -c "$size" /dev/urandom >slow.img
-start_nbdkit --filter=delay file slow.img wdelay=1
+start_nbdkit --filter=delay file slow.img wdelay=5
 nbdimage restore --confirm="$size" vault/win "$uri" >out 2>err & pid=$!
-sleep 3
+# It is in the middle when its first sectors are gone.
+for ((i = 0; i < 600; i++)); do
+    if cmp -s -n 1048576 slow.img /dev/zero; then break; fi
+    sleep 0.1
+done
 kill -INT "$pid"
 found=0
 wait "$pid" || found=$?

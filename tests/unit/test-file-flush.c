@@ -269,7 +269,8 @@ allow (unsigned nr)
 static unsigned
 wait_until (const unsigned *what, unsigned number)
 {
-  for (int i = 0; i < 30000 && __atomic_load_n (what, __ATOMIC_RELAXED) < number;
+  for (int i = 0;
+       i < 30000 && __atomic_load_n (what, __ATOMIC_RELAXED) < number;
        ++i)
     usleep (1000);
   return __atomic_load_n (what, __ATOMIC_RELAXED);
