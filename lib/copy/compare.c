@@ -13,6 +13,7 @@
 
 #include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
+#include "lib/base/thread.h"
 #include "lib/copy/crew.h"
 
 /* Of zeros that the other disk may have as data. */
@@ -327,7 +328,7 @@ copy_compare_samples (struct block *a, struct block *b, uint64_t len,
   s.nr_samples = min_u64 (s.nr, NR_SAMPLES);
   pthread_mutex_init (&s.lock, NULL);
   while (nr < SAMPLE_THREADS - 1 &&
-         pthread_create (&threads[nr], NULL, take_samples, &s) == 0)
+         thread_start (&threads[nr], take_samples, &s) == 0)
     nr++;
   take_samples (&s);
   while (nr > 0)

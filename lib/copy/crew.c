@@ -10,6 +10,7 @@
 
 #include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
+#include "lib/base/thread.h"
 #include "lib/copy/crew.h"
 
 #define LARGEST_PIECE (UINT32_C (4) * 1024 * 1024)
@@ -178,7 +179,7 @@ crew_run (struct crew *crew, struct err *err)
   pthread_mutex_init (&crew->lock, NULL);
   while (nr + 1 < crew->ranges.nr_slots) {
     others[nr] = (struct start) { .crew = crew, .slot = nr + 1 };
-    if (pthread_create (&others[nr].thread, NULL, begin, &others[nr]) != 0)
+    if (thread_start (&others[nr].thread, begin, &others[nr]) != 0)
       break;
     nr++;
   }

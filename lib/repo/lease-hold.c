@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "lib/base/cleanup.h"
+#include "lib/base/thread.h"
 #include "lib/repo/lease-hold.h"
 
 #define FOLDER_SIZE (VAULT_NAME_SIZE + 16)
@@ -192,7 +193,7 @@ make_folder (struct lease_hold *hold, const struct lease *lease,
 static int
 start_thread (struct lease_hold *hold, struct err *err)
 {
-  int r = pthread_create (&hold->thread, NULL, keep_alive, hold);
+  int r = thread_start (&hold->thread, keep_alive, hold);
 
   if (r != 0)
     return err_set (err, -r, "a thread can't be made (error %d)", r);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "lib/base/cleanup.h"
+#include "lib/base/thread.h"
 #include "lib/repo/lease-hold.h"
 #include "lib/repo/prune-private.h"
 #include "lib/repo/reader-lease.h"
@@ -123,7 +124,7 @@ reader_lease_start (struct vault *vault, const struct vault_run *run,
   pthread_condattr_setclock (&attr, CLOCK_MONOTONIC);
   pthread_cond_init (&l->changed, &attr);
   pthread_condattr_destroy (&attr);
-  r = pthread_create (&l->thread, NULL, keep, l);
+  r = thread_start (&l->thread, keep, l);
   if (r != 0) {
     free (l);
     return err_set (err, -r, "a thread can't be made (error %d)", r);

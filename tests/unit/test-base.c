@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -22,6 +23,7 @@
 #include "lib/base/size.h"
 #include "lib/base/sort.h"
 #include "lib/base/text.h"
+#include "lib/base/thread.h"
 #include "lib/base/uri.h"
 #include "lib/base/utf16.h"
 #include "lib/base/utf8.h"
@@ -447,6 +449,36 @@ new_identities_differ (void **state)
   assert_int_equal (a[8] >> 6, 2);
 }
 
+/* Returns the number of the first signal that it would get; NULL: none. */
+static void *
+look_for_signals (void *nr)
+{
+  sigset_t mask;
+
+  pthread_sigmask (SIG_SETMASK, NULL, &mask);
+  for (*(int *) nr = 1; *(int *) nr < SIGSYS; ++*(int *) nr)
+    if (*(int *) nr != SIGKILL && *(int *) nr != SIGSTOP &&
+        !sigismember (&mask, *(int *) nr))
+      return nr;
+  return NULL;
+}
+
+static void
+signals_are_for_threads_of_the_program (void **state)
+{
+  pthread_t thread;
+  sigset_t mask;
+  void *got;
+  int nr;
+
+  (void) state;
+  assert_int_equal (thread_start (&thread, look_for_signals, &nr), 0);
+  assert_int_equal (pthread_join (thread, &got), 0);
+  assert_null (got);
+  pthread_sigmask (SIG_SETMASK, NULL, &mask);
+  assert_false (sigismember (&mask, SIGINT));
+}
+
 int
 main (void)
 {
@@ -472,6 +504,7 @@ main (void)
     cmocka_unit_test (words_are_kept_whole_and_end_with_null),
     cmocka_unit_test (there_may_be_many_words),
     cmocka_unit_test (new_identities_differ),
+    cmocka_unit_test (signals_are_for_threads_of_the_program),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);

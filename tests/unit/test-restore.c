@@ -17,7 +17,7 @@
 #include <cmocka.h>
 
 #include "lib/base/checked.h"
-#include "lib/restore/run.h"
+#include "lib/restore/carry-out.h"
 #include "lib/restore/source.h"
 #include "tests/support/scripted.h"
 

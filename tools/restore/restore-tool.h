@@ -24,7 +24,7 @@
 #include "lib/format/image.h"
 #include "lib/restore/device.h"
 #include "lib/restore/plan.h"
-#include "lib/restore/run.h"
+#include "lib/restore/carry-out.h"
 #include "tools/command.h"
 #include "tools/progress.h"
 

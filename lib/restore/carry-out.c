@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* run.h has the order of writes. */
+/* carry-out.h has the order of writes. */
 
 #include <config.h>
 
@@ -12,7 +12,7 @@
 #include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
 #include "lib/copy/copy.h"
-#include "lib/restore/run.h"
+#include "lib/restore/carry-out.h"
 
 /* What is written last of all: the first sector, and where it has 512 bytes
  * those around it, with the superblock of an ext and the header of a GPT.

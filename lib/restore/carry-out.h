@@ -30,8 +30,8 @@
  * Beginning again does all of it again, whatever is there.
  */
 
-#ifndef NBDIMAGE_RESTORE_RUN_H
-#define NBDIMAGE_RESTORE_RUN_H
+#ifndef NBDIMAGE_RESTORE_CARRY_OUT_H
+#define NBDIMAGE_RESTORE_CARRY_OUT_H
 
 #include "lib/base/job.h"
 #include "lib/block/block.h"
@@ -75,4 +75,4 @@ struct restore_result {
 int restore_run (const struct restore_run *run, struct restore_result *result,
                  struct err *err);
 
-#endif /* NBDIMAGE_RESTORE_RUN_H */
+#endif /* NBDIMAGE_RESTORE_CARRY_OUT_H */
