@@ -418,13 +418,13 @@ cmp target.img expected.img
 
 # A parent is not empty, whatever is in it: its children would be damaged.
 nbdimage create parent.vhd "$size"
-nbdimage create child.vhd --parent parent.vhd
+nbdimage create above.vhd --parent parent.vhd
 cp parent.vhd expected.vhd
 status 1 nbdimage restore --yes vault/win parent.vhd
-contains err 'child.vhd is differencing over this disk'
+contains err 'above.vhd is differencing over this disk'
 cmp parent.vhd expected.vhd
-nbdimage restore --yes vault/win child.vhd >out
-as_raw child.vhd got.img
+nbdimage restore --yes vault/win above.vhd >out
+as_raw above.vhd got.img
 cmp got.img win.img
 cmp parent.vhd expected.vhd
 

@@ -18,6 +18,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/block/memory.h"
 #include "lib/format/image.h"
+#include "lib/format/vhd/vhd-disk.h"
 #include "tests/support/vhd-small.h"
 
 #define KB 1024
@@ -43,6 +44,35 @@ without_the_footer_at_the_end_the_copy_is_used (void **state)
       fail_msg ("%d: %s", how, err.msg);
     assert_true (report_has (&report, "using the copy at offset 0"));
     assert_int_equal (image_byte (img, 32 * KB), 'c');
+    vhd_maker_free (m);
+  }
+}
+
+/* At the end, a type that there is not; all else of it as it was, or zeros from
+ * there on, as a write leaves it that the power ended.
+ */
+static void
+a_type_that_there_is_not_is_damage_at_the_end (void **state)
+{
+  (void) state;
+  for (int how = 0; how < 4; ++how) {
+    CLEANUP_REPORT struct report report = REPORT_INIT;
+    CLEANUP_IMAGE struct image *img = NULL;
+    struct vhd_maker *m = vhd_small_make (&vhd_small);
+    uint8_t *footer = m->data + m->footer_off;
+    int r;
+
+    if (how % 2 == 0)
+      footer[VHD_FOOTER_TYPE + 1] ^= 0x10;
+    else
+      memset (footer + VHD_FOOTER_TYPE, 0, VHD_FOOTER_SIZE - VHD_FOOTER_TYPE);
+    /* Where it has no header it may be that of a fixed VHD. */
+    if (how >= 2)
+      memset (footer + VHD_FOOTER_DATA_OFFSET, 0xff, 8);
+    r = vhd_small_open (m, NULL, &img, &report, NULL);
+    assert_int_equal (r, how < 2 ? 0 : -EBADMSG);
+    assert_int_equal (report_has (&report, "using the copy at offset 0"),
+                      how < 2);
     vhd_maker_free (m);
   }
 }
@@ -201,6 +231,7 @@ main (void)
 {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test (without_the_footer_at_the_end_the_copy_is_used),
+    cmocka_unit_test (a_type_that_there_is_not_is_damage_at_the_end),
     cmocka_unit_test (with_a_damaged_copy_the_footer_at_the_end_is_used),
     cmocka_unit_test (when_both_footers_are_valid_the_end_wins),
     cmocka_unit_test (a_footer_may_have_511_bytes),

@@ -239,14 +239,41 @@ fixed_at_start (const struct vhd_place *end, struct err *err)
                   end->cookie ? "a damaged one" : "none");
 }
 
+static bool
+is_known_type (uint32_t type)
+{
+  return type == VHD_FIXED || type == VHD_DYNAMIC || type == VHD_DIFFERENCING;
+}
+
+/* What is left of the damaged footer at the end is that of the copy: where the
+ * header is, which a fixed VHD has not, and the identity; or that was still to
+ * be written, and all from the type on is zeros.
+ */
+static bool
+is_left_of_copy (const struct vhd_place *end, const struct vhd_place *copy)
+{
+  static const uint8_t zeros[VHD_FOOTER_SIZE];
+
+  if (end->len < VHD_FOOTER_SIZE ||
+      memcmp (end->bytes + VHD_FOOTER_DATA_OFFSET,
+              copy->bytes + VHD_FOOTER_DATA_OFFSET, 8) != 0)
+    return false;
+  return memcmp (end->bytes + VHD_FOOTER_ID, copy->bytes + VHD_FOOTER_ID,
+                 UUID_SIZE) == 0 ||
+    memcmp (end->bytes + VHD_FOOTER_TYPE, zeros,
+            VHD_FOOTER_SIZE - VHD_FOOTER_TYPE) == 0;
+}
+
 /* Does the damaged footer at the end say that it is of another type than the
- * copy?  Then this may be a fixed VHD whose disk holds another VHD.
+ * copy?  Then this may be a fixed VHD whose disk holds another VHD.  A type
+ * that there is not says nothing.
  */
 static bool
 is_of_another_type (const struct vhd_place *end, const struct vhd_place *copy)
 {
   return end->cookie && end->len >= VHD_FOOTER_TYPE + 4 &&
-    type_at (end) != type_at (copy);
+    type_at (end) != type_at (copy) &&
+    (is_known_type (type_at (end)) || !is_left_of_copy (end, copy));
 }
 
 static void
