@@ -14,7 +14,8 @@
 #include "lib/restore/contents.h"
 
 /* Of a disk on which nothing is found, both ends are looked at, and some
- * places between: whether there is anything whose beginning was lost.
+ * places between, and each place that it says has data: whether there is
+ * anything whose beginning was lost.
  */
 #define END (UINT64_C (1) << 20)
 #define PLACE (64 * 1024)
@@ -32,6 +33,37 @@ is_zero_at (struct block *disk, uint8_t *buf, uint64_t len, uint64_t off)
   return buf[0] == 0 && memcmp (buf, buf + 1, (size_t) len - 1) == 0;
 }
 
+/* Where the disk knows in which places it has data, as a file with holes does:
+ * are they zeros, as far as the beginning of each tells?
+ */
+static bool
+data_is_zero (struct block *disk, uint8_t *buf)
+{
+  uint64_t off = 0, size = block_size (disk);
+
+  while (off < size) {
+    CLEANUP_EXTENT_LIST struct extent_list list = { .limit = 4096 };
+    uint64_t next;
+
+    if (block_extents (disk, size - off, off, &list, NULL) < 0)
+      return false;
+    for (size_t i = 0; i < list.v.len; ++i) {
+      const struct extent *e = &list.v.ptr[i];
+
+      if (e->kind != EXTENT_ZERO && e->kind != EXTENT_HOLE && e->off < size &&
+          !is_zero_at (disk, buf, min_u64 (PLACE, min_u64 (e->len,
+                                                           size - e->off)),
+                       e->off))
+        return false;
+    }
+    next = extent_list_end (&list, off);
+    if (next <= off)
+      return false;
+    off = next;
+  }
+  return true;
+}
+
 static bool
 looks_zero (struct block *disk)
 {
@@ -47,7 +79,7 @@ looks_zero (struct block *disk)
     if (!is_zero_at (disk, buf, min_u64 (PLACE, size - off), off))
       return false;
   }
-  return true;
+  return data_is_zero (disk, buf);
 }
 
 /*--- Words ------------------------------------------------------------------*/

@@ -416,6 +416,13 @@ status 3 nbdimage restore --confirm=4M gone/many target.img
 contains err 'NBI-131'
 cmp target.img expected.img
 
+# Data in a place of a sparse file where nobody would look for it.
+truncate -s 1G far.img
+printf x | dd of=far.img bs=1M seek=101 conv=notrunc status=none
+status 1 nbdimage restore --yes vault/win far.img
+contains err 'it holds data'
+rm far.img
+
 # A parent is not empty, whatever is in it: its children would be damaged.
 nbdimage create parent.vhd "$size"
 nbdimage create above.vhd --parent parent.vhd
