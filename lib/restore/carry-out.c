@@ -55,14 +55,22 @@ flush_all (const struct restore_run *run, struct err *err)
 
 struct head {
   uint8_t *bytes;
+  uint8_t *was;                 /* of the target; NULL: it can't be read */
   uint64_t len, last;           /* bytes; of which so many are written last */
 };
+
+static void
+head_free (struct head *head)
+{
+  free (head->bytes);
+  free (head->was);
+}
 
 static void
 heads_free (const struct restore_run *run, struct head *heads)
 {
   for (size_t i = 0; heads != NULL && i < run->nr_pieces; ++i)
-    free (heads[i].bytes);
+    head_free (&heads[i]);
   free (heads);
 }
 
@@ -84,14 +92,29 @@ read_head (const struct restore_piece *piece, struct head *head,
   return 0;
 }
 
+/* What is there can be lost, so that nothing depends on reading it. */
+static void
+read_target (const struct restore_piece *piece, struct head *head)
+{
+  head->was = malloc ((size_t) head->len + 1);
+  if (head->was != NULL &&
+      block_pread (piece->to, head->was, (size_t) head->len, 0, NULL) < 0) {
+    free (head->was);
+    head->was = NULL;
+  }
+}
+
 static int
 read_heads (const struct restore_run *run, struct head *heads,
             struct err *err)
 {
   int r = 0;
 
-  for (size_t i = 0; r == 0 && i < run->nr_pieces; ++i)
+  for (size_t i = 0; r == 0 && i < run->nr_pieces; ++i) {
     r = read_head (&run->pieces[i], &heads[i], err);
+    if (r == 0 && !run->target_is_zero)
+      read_target (&run->pieces[i], &heads[i]);
+  }
   return r;
 }
 
@@ -143,16 +166,19 @@ write_heads (const struct restore_run *run, const struct head *heads,
 }
 
 /* Writing zeros changed the image: the target is what the image is, under
- * another name that nobody could tell (a server's, a loop device).  So what was
- * there is what was read of the image.
+ * another name that nobody could tell (a server's, a loop device).
  */
 static int
 give_back (const struct restore_run *run, const struct head *heads, size_t i,
            struct restore_result *result, struct err *err)
 {
-  bool done = write_heads (run, heads, false, NULL) == 0 &&
-    write_heads (run, heads, true, NULL) == 0;
+  bool done = true;
 
+  for (size_t k = 0; k < run->nr_pieces; ++k)
+    done &= heads[k].was != NULL &&
+      block_pwrite (run->pieces[k].to, heads[k].was, (size_t) heads[k].len, 0,
+                    0, NULL) == 0;
+  done &= flush_all (run, NULL) == 0;
   result->wiped = !done;
   return err_set (err, -EINVAL, "%s: is the image itself under another name%s",
                   block_name (run->pieces[i].to), done ? "; its first "
@@ -167,12 +193,12 @@ check_image (const struct restore_run *run, const struct head *heads,
   int r = 0;
 
   for (size_t i = 0; r == 0 && i < run->nr_pieces; ++i) {
-    struct head now = { NULL, 0, 0 };
+    struct head now = { .bytes = NULL };
 
     r = read_head (&run->pieces[i], &now, err);
     if (r == 0 && memcmp (now.bytes, heads[i].bytes, (size_t) now.len) != 0)
       r = give_back (run, heads, i, result, err);
-    free (now.bytes);
+    head_free (&now);
   }
   return r;
 }

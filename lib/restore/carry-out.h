@@ -3,11 +3,11 @@
 /* Writing what a plan says onto a target, so that the target never looks whole
  * before it is.  The order of writes, of all pieces together:
  *
- *   1. The first RESTORE_HEAD bytes of each piece of the image are read, and
- *      kept.
+ *   1. The first RESTORE_HEAD bytes of each piece are read, of the image and
+ *      the target, and kept.
  *   2. Those of the target become zeros: flushed.  If the image has changed by
  *      that, the target is the image itself, under a name by which nobody could
- *      tell: they are written back, and it ends.
+ *      tell: what was there is written back, and it ends.
  *   3. What is behind them is written, in ascending order, by several threads;
  *      flushed.
  *   4. It is read again and compared, unless that is not wanted.

@@ -17,6 +17,7 @@
 #include <cmocka.h>
 
 #include "lib/base/checked.h"
+#include "lib/block/window.h"
 #include "lib/restore/carry-out.h"
 #include "lib/restore/source.h"
 #include "tests/support/scripted.h"
@@ -240,6 +241,42 @@ the_image_itself_is_left_alone (void **state)
   block_unref (&image->base);
 }
 
+/* Two partitions change places, by a name that does not tell. */
+static void
+halves_of_the_image_itself_are_left_alone (void **state)
+{
+  unsigned seed = 12;
+  struct scripted *image = new_image (8 * MB, &seed);
+  struct restore_piece pieces[2];
+  const struct restore_run what = { .pieces = pieces, .nr_pieces = 2 };
+  uint8_t *before = malloc (8 * MB);
+  struct restore_result result;
+  struct err err = ERR_INIT;
+
+  (void) state;
+  fill (image->data + 4 * MB, 4096, &seed);
+  memcpy (before, image->data, 8 * MB);
+  image->base.writable = true;
+  for (unsigned i = 0; i < 2; ++i) {
+    const struct restore_part part = {
+      .disk = &image->base, .off = i * 4 * MB, .len = 4 * MB, .size = 4 * MB,
+    };
+
+    assert_int_equal (restore_source_new (&part, &pieces[i].from, NULL), 0);
+    assert_int_equal (block_window_new (&image->base, (1 - i) * 4 * MB, 4 * MB,
+                                        &pieces[i].to, NULL), 0);
+  }
+  assert_int_equal (restore_run (&what, &result, &err), -EINVAL);
+  assert_false (result.done || result.wiped);
+  assert_memory_equal (image->data, before, 8 * MB);
+  for (unsigned i = 0; i < 2; ++i) {
+    block_unref (pieces[i].from);
+    block_unref (pieces[i].to);
+  }
+  free (before);
+  block_unref (&image->base);
+}
+
 /*--- Faults -----------------------------------------------------------------*/
 
 enum fault { WRITE, ZERO, FLUSH, READ_IMAGE, READ_TARGET, EXTENTS };
@@ -286,10 +323,14 @@ try_fault (enum fault fault, unsigned n)
   return failed;
 }
 
+/* What is there need not be read, which is the first read of a target. */
 static void
 try_all (enum fault fault, unsigned at_least)
 {
   unsigned n = 1;
+
+  if (fault == READ_TARGET)
+    assert_false (try_fault (fault, n++));
 
   while (try_fault (fault, n))
     n++;
@@ -604,6 +645,7 @@ main (void)
     cmocka_unit_test (what_was_there_does_not_matter),
     cmocka_unit_test (free_space_is_left_alone),
     cmocka_unit_test (the_image_itself_is_left_alone),
+    cmocka_unit_test (halves_of_the_image_itself_are_left_alone),
     cmocka_unit_test (a_write_that_fails_is_told),
     cmocka_unit_test (zeros_that_fail_are_told),
     cmocka_unit_test (a_flush_that_fails_is_told),
