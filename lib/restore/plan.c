@@ -170,6 +170,28 @@ find_from (const struct restore_disk *from, unsigned n,
                               n);
 }
 
+/* What a damaged table says of two partitions, or of one and itself: nobody
+ * agreed to losing that.
+ */
+static int
+check_place (const struct part_table *table, const struct partition *part,
+             struct err *err)
+{
+  if (part->off < table->sector_size)
+    return err_set (err, -EINVAL, "partition %u of it begins where its table "
+                    "is", part->number);
+  for (size_t i = 0; i < table->parts.len; ++i) {
+    const struct partition *other = &table->parts.ptr[i];
+
+    if (other != part && !other->is_extended &&
+        part->off < other->off + other->len &&
+        other->off < part->off + part->len)
+      return err_set (err, -EINVAL, "partitions %u and %u of it overlap",
+                      part->number, other->number);
+  }
+  return 0;
+}
+
 /* A place on the target: a partition of it, or all of it if that is what a
  * partition may lie in.
  */
@@ -195,7 +217,7 @@ find_to (const struct restore_disk *to, const struct restore_choice *choice,
   step->to = choice->to;
   step->to_off = part->off;
   step->size = part->len;
-  return 0;
+  return check_place (&to->contents->table, part, err);
 }
 
 /* What starts from a BIOS says in its boot sector where it lies. */

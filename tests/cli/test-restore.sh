@@ -416,6 +416,29 @@ status 3 nbdimage restore --confirm=4M gone/many target.img
 contains err 'NBI-131'
 cmp target.img expected.img
 
+# Partitions of a damaged table that lie in each other, or in the table.
+cp win.img overlap.img
+python3 - overlap.img <<'PYTHON'
+import struct, sys
+table = bytearray (512)
+table[446:462] = bytes ([0, 0, 2, 0, 0x83, 0, 0, 0]) + \
+    struct.pack ("<II", 0, 1024)
+for i, start in (1, 2048), (2, 20480):
+    table[446 + 16 * i : 462 + 16 * i] = bytes ([0, 0, 2, 0, 0x83, 0, 0, 0]) + \
+        struct.pack ("<II", start, 40960)
+table[510:512] = b"\x55\xaa"
+with open (sys.argv[1], "r+b") as f:
+    f.write (table)
+PYTHON
+cp overlap.img expected.img
+status 1 nbdimage restore --partition=1 --confirm="$size" vault/ext4 overlap.img
+contains err 'begins where its table is'
+status 1 nbdimage restore --partition=1:2 --confirm="$size" vault/ext4 \
+    overlap.img
+contains err 'overlap'
+cmp overlap.img expected.img
+rm overlap.img
+
 # Data in a place of a sparse file where nobody would look for it.
 truncate -s 1G far.img
 printf x | dd of=far.img bs=1M seek=101 conv=notrunc status=none
