@@ -62,7 +62,7 @@ wrong 2 'did you mean 512M' boot --memory=512 x
 wrong 2 'is not an accelerator' boot --accel=warp x
 wrong 2 'either --cdrom or --disk' boot --cdrom --disk x
 wrong 2 'expected one image' boot -- -m 3
-wrong 2 'expected images or a folder' serve
+wrong 2 'expected images, a folder or a vault' serve
 wrong 2 'either --unix or' serve --unix s --port 3 x
 wrong 2 'is not a port' serve --port 65536 x
 wrong 2 'is not a port' serve --listen '[::1]:x' x
