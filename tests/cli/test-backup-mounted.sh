@@ -20,6 +20,8 @@ loop ()
 {
     device=$(losetup --find --show "$1") || skip "no loop devices"
     cleanup_fn losetup -d "$device"
+    # Whoever had it before may have left it read-only.
+    blockdev --setrw "$device"
 }
 
 # mounted DEVICE OPTIONS FOLDER
