@@ -61,7 +61,7 @@ static const struct option_spec backup_options[] = {
     "also what no file system uses",
     offsetof (struct backup_command, everything) },
   { "live", 0, OPTION_FLAG, NULL,
-    "also a disk that is mounted for writing",
+    "also a disk that is mounted for writing, or an image that is written",
     offsetof (struct backup_command, live) },
   { "threads", 0, OPTION_UNSIGNED, "N",
     "how many at once; as many as there are processors",

@@ -19,7 +19,7 @@
 
 struct compact {
   struct change_options change;
-  bool free;
+  bool free, force;
 
   struct offline *offline;
   struct image_compact_plan plan;
@@ -31,6 +31,9 @@ struct compact {
 static const struct option_spec compact_options[] = {
   { "free", 0, OPTION_FLAG, NULL,
     "also drop what no file system uses", offsetof (struct compact, free) },
+  { "force", 0, OPTION_FLAG, NULL,
+    "also if that damages disks that are differencing over it",
+    offsetof (struct compact, force) },
   CHANGE_OPTIONS (struct compact, change),
   OPTION_END
 };
@@ -111,11 +114,27 @@ show_result (const struct compact *c, bool changed)
   return STATUS_DONE;
 }
 
+/* Only what is dropped though it was not zeros makes it another disk. */
+static int
+check_children (const struct compact *c, bool *may, struct err *err)
+{
+  struct image *img;
+  int r = 0;
+
+  *may = true;
+  if (c->plan.free > 0)
+    r = offline_image (c->offline, &img, c->report, err);
+  if (r == 0 && c->plan.free > 0)
+    *may = change_may_damage_children (&c->change, img, c->force);
+  return r;
+}
+
 static int
 compact (struct compact *c)
 {
   CLEANUP_REPORT struct report report = REPORT_INIT;
   struct err err = ERR_INIT;
+  bool may;
   int r = offline_open (c->change.name, &c->change.image, &c->offline, &report,
                         &err);
 
@@ -134,6 +153,11 @@ compact (struct compact *c)
     return show_result (c, false);
   }
   show_plan (c);
+  r = check_children (c, &may, &err);
+  if (r < 0)
+    return tool_fail (c->change.name, &err);
+  if (!may)
+    return STATUS_FAILED;
   if (c->change.dry_run)
     return show_result (c, false);
   if (!change_confirm (&c->change))

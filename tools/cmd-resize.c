@@ -185,19 +185,6 @@ show_result (const struct resize *c, bool changed)
   return STATUS_DONE;
 }
 
-/* --yes agrees to what the plan says, which is not that others break. */
-static bool
-may_damage_children (const struct resize *c)
-{
-  if (c->plan.size == c->plan.old_size ||
-      !change_warn_of_children (&c->change, c->img) || c->force ||
-      c->change.dry_run)
-    return true;
-  tool_error ("%s: nothing was changed: --force does it although other disks "
-              "are differencing over this one", c->change.name);
-  return false;
-}
-
 static int
 resize (struct resize *c)
 {
@@ -215,7 +202,8 @@ resize (struct resize *c)
     return show_result (c, false);
   }
   show_plan (c);
-  if (!may_damage_children (c))
+  if (p->size != p->old_size &&
+      !change_may_damage_children (&c->change, c->img, c->force))
     return STATUS_FAILED;
   if (c->change.dry_run)
     return show_result (c, false);

@@ -20,6 +20,7 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/size.h"
+#include "lib/format/children.h"
 #include "lib/repo/image-vault.h"
 #include "server/server.h"
 #include "tools/commands.h"
@@ -192,6 +193,23 @@ check_address (const struct serve *s, struct err *err)
 }
 
 /* Each image opens as the plugin will open it. */
+/* Whoever writes to it is told; nobody is kept from it, as there are chains
+ * whose children are thrown away then.
+ */
+static void
+warn_of_children (const char *name, struct image *img)
+{
+  struct name_list children = VECTOR_INIT;
+
+  if (image_find_children (img, &children, NULL) < 0)
+    return;                     /* nobody can tell */
+  for (size_t i = 0; i < children.len; ++i)
+    tool_warning ("%s: %s is differencing over this disk, and is damaged when "
+                  "it is written; --overlay keeps what is written apart", name,
+                  children.ptr[i]);
+  name_list_free (&children);
+}
+
 static int
 check_images (const struct serve *s)
 {
@@ -212,6 +230,8 @@ check_images (const struct serve *s)
                          &err) < 0)
       return tool_fail (s->images[i], &err);
     tool_warnings (s->images[i], &report);
+    if (s->write && s->image.overlay == NULL)
+      warn_of_children (s->images[i], img);
   }
   return STATUS_DONE;
 }

@@ -225,6 +225,36 @@ refuses nbdimage convert flipped.nbi flipped.raw
 contains "$tmp/refused" 'NBI-40'
 [ ! -e flipped.raw ]
 
+# --- what another process writes
+
+for type in raw vhd vhdx; do
+    truncate -s 4M written.raw
+    [ "$type" = raw ] || nbdimage create "written.$type" 4M
+    start_nbdkit image "written.$type"
+    mkfifo "commands.$type"
+    qemu-io -f raw "$uri" <"commands.$type" >qemu-io.log &
+    client=$!
+    cleanup_fn stop_pid "$client"
+    exec 9>"commands.$type"
+    echo "write -P 3 0 512" >&9
+    for ((i = 0; i < 300; i++)); do
+        ! grep -q wrote qemu-io.log || break
+        sleep 0.1
+    done
+    refuses nbdimage backup --single=written.nbi "written.$type"
+    contains "$tmp/refused" "is being written by another process"
+    [ ! -e written.nbi ] || fail "it was saved"
+    exec 9>&-
+    wait "$client" || :
+    stop_nbdkit
+    # One that is only read is nothing to wait for.
+    start_nbdkit -r image "written.$type"
+    qemu-io -r -f raw -c 'read -P 3 0 512' "$uri"
+    nbdimage backup --single=written.nbi "written.$type"
+    rm written.nbi
+    stop_nbdkit
+done
+
 # --- interrupted
 
 truncate -s 4G huge.img

@@ -299,6 +299,31 @@ debugfs -R 'dump kept kept.ext' ext.after 2>/dev/null
 same_bytes kept.ext tree/kept
 qemu-img check -q -f vhdx free.vhdx
 
+# What is free here may be what a child needs: without --free nothing changes
+# for it, with it --yes is not enough.
+dd if=ext.img of=free.raw bs=1M seek=1 conv=notrunc status=none
+for type in vhd vhdx; do
+    case $type in
+        vhd) nbdimage convert -O vhd free.raw below.vhd ;;
+        vhdx) qemu-img convert -f raw -O vhdx -o block_size=1M free.raw \
+                       below.vhdx ;;
+    esac
+    nbdimage create "above.$type" --parent "below.$type"
+    bytes "above.$type" before
+    nbdimage compact --yes "below.$type" 2>err
+    refuses grep -q child err
+    refuses nbdimage compact --free --yes "below.$type"
+    contains "$tmp/refused" "above.$type is differencing over this disk"
+    contains "$tmp/refused" '--force does it although'
+    rm -f after
+    bytes "above.$type" after
+    same_bytes before after
+    nbdimage compact --free --dry-run "below.$type" >out 2>err
+    contains err "above.$type is differencing over this disk"
+    nbdimage compact --free --yes --force "below.$type" >out 2>err
+    contains out 'Saved'
+done
+
 # A file system that was not unmounted is kept.
 debugfs -w -R 'set_super_value state 0' ext.img 2>/dev/null
 dd if=ext.img of=free.raw bs=1M seek=1 conv=notrunc status=none

@@ -136,6 +136,16 @@ ended HUP
 exec 7<&-
 kill "$qemu_io"
 
+# Of those that are differencing over what is written, it is said.
+nbdimage create "$tmp/below.vhd" 4M
+nbdimage create "$tmp/above.vhd" --parent "$tmp/below.vhd"
+serve -u "$sock" --write "$tmp/below.vhd"
+contains "$tmp/serve.err" "above.vhd is differencing over this disk"
+ended TERM
+serve -u "$sock" "$tmp/below.vhd"
+refuses grep -q 'is differencing over' "$tmp/serve.err"
+ended TERM
+
 # --write writes; --throw-away does not, but clients see it; else nobody may.
 cp "$tmp/disk.img" "$tmp/written.img"
 head -c 8388608 /dev/urandom >"$tmp/new.img"

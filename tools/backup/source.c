@@ -60,8 +60,14 @@ backup_source_open (const char *name, const struct image_options *options,
                     struct manifest *m, struct report *report,
                     struct err *err)
 {
-  int r = tool_image_open (name, options, PROGRESS_AUTO, &source->img, report,
-                           err);
+  struct image_options held = *options;
+  int r;
+
+  /* While another process writes it, what is read is no state that the disk
+   * ever had.
+   */
+  held.lock = !live;
+  r = tool_image_open (name, &held, PROGRESS_AUTO, &source->img, report, err);
 
   /* What is no VHD any more is not saved as if that were nothing. */
   if (r == 0)

@@ -97,8 +97,11 @@ change_say (const struct change_options *o, const char *label,
   putchar ('\n');
 }
 
-bool
-change_warn_of_children (const struct change_options *o, struct image *img)
+/* Files in the folder of the image that say that it is their parent, as
+ * warnings.  Are there any?
+ */
+static bool
+warn_of_children (const struct change_options *o, struct image *img)
 {
   struct name_list children = VECTOR_INIT;
   bool any;
@@ -113,4 +116,16 @@ change_warn_of_children (const struct change_options *o, struct image *img)
   any = children.len > 0;
   name_list_free (&children);
   return any;
+}
+
+/* --yes agrees to what the plan says, which is not that others break. */
+bool
+change_may_damage_children (const struct change_options *o, struct image *img,
+                            bool force)
+{
+  if (!warn_of_children (o, img) || force || o->dry_run)
+    return true;
+  tool_error ("%s: nothing was changed: --force does it although other disks "
+              "are differencing over this one", o->name);
+  return false;
 }

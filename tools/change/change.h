@@ -69,10 +69,11 @@ void change_say (const struct change_options *o, const char *label,
 /* The name, the first line of it. */
 void change_say_name (const struct change_options *o);
 
-/* Files in the folder of the image that say that it is their parent, as
- * warnings.  Are there any?
+/* May a disk become another one of which files in the folder of the image say
+ * that it is their parent?  With --force, or if there are none; with --dry-run
+ * nothing happens to them.  Says why not, after naming them.
  */
-bool change_warn_of_children (const struct change_options *o,
-                              struct image *img);
+bool change_may_damage_children (const struct change_options *o,
+                                 struct image *img, bool force);
 
 #endif /* NBDIMAGE_TOOLS_CHANGE_CHANGE_H */
