@@ -159,6 +159,7 @@ plan_parent (struct offline *o, const struct image_rebase_options *options,
   if (r == 0)
     r = open_parent (o, options->parent ? options->parent : plan->old_parent,
                      plan, report, err);
+  plan->is_unsafe = options->is_unsafe;
   if (r == 0)
     r = o->ops->relink_plan (o, plan, report, err);
   plan->changes_disk = options->is_unsafe && !plan->is_same;

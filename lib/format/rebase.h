@@ -32,6 +32,7 @@ struct image_rebase_plan {
   char *old_parent;             /* owned: what the image says, or where that
                                    was found; NULL: it says nothing */
   char *new_parent;             /* owned: path; NULL: none */
+  bool is_unsafe;               /* nothing is compared, as the options say */
   bool is_same;                 /* both have the same identity */
   bool changes_disk;            /* not, and nothing is copied */
   bool is_done;                 /* it says so already, or has none, and nothing

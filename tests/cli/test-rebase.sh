@@ -81,6 +81,18 @@ parent_is child.vhd golden.vhd
 bytes child.vhd after
 same_bytes before after
 
+# That it is no longer the same disk, only its time tells, until it is replaced.
+cp -p golden.vhd written.vhd
+cp child.vhd follows.vhd
+nbdimage rebase --unsafe -y follows.vhd --parent=written.vhd 2>err
+refuses grep -q 'another time' err
+cp -p golden.vhd written.vhd
+touch -d '2 hours' written.vhd
+cp child.vhd follows.vhd
+nbdimage rebase --unsafe -y follows.vhd --parent=written.vhd 2>err
+contains err 'was made for another time of its parent'
+rm follows.vhd written.vhd
+
 # A copy, safely: nothing differs.  And back, which only its name says.
 cp golden.vhd copy.vhd
 nbdimage rebase -y child.vhd --parent=copy.vhd >out

@@ -157,6 +157,9 @@ vhd_relink_plan (struct offline *o, struct image_rebase_plan *plan,
 
   if (r == 0 && plan->parent)
     r = check_parent (&e, o, plan, err);
+  /* The time is all that would tell that it was changed, and is replaced. */
+  if (r == 0 && plan->is_unsafe && plan->is_same)
+    vhd_parent_compare (e.layer, parent_layer (plan), report);
   if (r == 0 && is_differencing (&e))
     r = name_old_parent (&e, plan, report, err);
   if (r == 0 && plan->parent == NULL && !is_differencing (&e))
