@@ -99,3 +99,26 @@ text_article (const char *word)
   return is_one_of (word[0], is_spelled_out (word) ? "aefhilmnorsx" : "aeiou")
     ? "an" : "a";
 }
+
+static bool
+is_octal (char c)
+{
+  return c >= '0' && c <= '7';
+}
+
+void
+text_unescape_octal (char *text)
+{
+  char *to = text;
+  const char *p = text;
+
+  while (*p != '\0')
+    if (p[0] == '\\' && is_octal (p[1]) && is_octal (p[2]) &&
+        is_octal (p[3])) {
+      *to++ = (char) ((p[1] - '0') << 6 | (p[2] - '0') << 3 | (p[3] - '0'));
+      p += 4;
+    }
+    else
+      *to++ = *p++;
+  *to = '\0';
+}

@@ -24,6 +24,11 @@ const char *text_clean (const char *str, char *buf, size_t size);
  */
 const char *text_article (const char *word);
 
+/* Make a path as /proc has it, in which blanks are as \040 (proc(5)), what it
+ * is, in place.  A backslash without three octal digits stays.
+ */
+void text_unescape_octal (char *text);
+
 /* Enough for a name in a message. */
 #define TEXT_NAME_SIZE 256
 

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "lib/base/cleanup.h"
+#include "lib/base/text.h"
 #include "lib/restore/device.h"
 
 /* Of partitions, LVM, encryption and RAID on each other. */
@@ -251,25 +252,6 @@ restore_device_has (const struct restore_system *system, dev_t dev,
 
 /*--- Mounts and swap --------------------------------------------------------*/
 
-/* A path of /proc, in which blanks are as \040. */
-static void
-unescape (char *text)
-{
-  char *to = text;
-
-  for (const char *p = text; *p != '\0'; ++to) {
-    unsigned c;
-
-    if (*p == '\\' && sscanf (p + 1, "%3o", &c) == 1) {
-      *to = (char) c;
-      p += 4;
-    }
-    else
-      *to = *p++;
-  }
-  *to = '\0';
-}
-
 static bool
 is_of_the_system (const char *where)
 {
@@ -307,8 +289,8 @@ check_mount (const struct restore_system *system, dev_t dev, const char *line,
       sscanf (line, "%*s %*s %u:%u %*s %ms", &maj, &min, &where) != 3 ||
       sscanf (rest, " - %*s %ms", &source) != 1)
     return 0;
-  unescape (where);
-  unescape (source);
+  text_unescape_octal (where);
+  text_unescape_octal (source);
   other = makedev (maj, min);
   if (restore_device_has (system, dev, other))
     return refuse_mount (system, other, where, err);
@@ -327,7 +309,7 @@ check_swap (const struct restore_system *system, dev_t dev, const char *line,
 
   if (line[0] != '/' || sscanf (line, "%ms", &path) != 1)
     return 0;
-  unescape (path);
+  text_unescape_octal (path);
   other = dev_at (system, path);
   if (other == 0 || !restore_device_has (system, dev, other))
     return 0;

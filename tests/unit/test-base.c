@@ -449,6 +449,25 @@ new_identities_differ (void **state)
   assert_int_equal (a[8] >> 6, 2);
 }
 
+static void
+paths_of_proc_are_read (void **state)
+{
+  static const char *const tries[][2] = {
+    { "/a", "/a" }, { "/a\\040b", "/a b" }, { "\\134040", "\\040" },
+    { "/\\0409\\012", "/ 9\n" }, { "/a\\04", "/a\\04" }, { "/a\\", "/a\\" },
+    { "\\08x", "\\08x" }, { "", "" },
+  };
+
+  (void) state;
+  for (size_t i = 0; i < sizeof tries / sizeof tries[0]; ++i) {
+    char buf[32];
+
+    strcpy (buf, tries[i][0]);
+    text_unescape_octal (buf);
+    assert_string_equal (buf, tries[i][1]);
+  }
+}
+
 /* Returns the number of the first signal that it would get; NULL: none. */
 static void *
 look_for_signals (void *nr)
@@ -504,6 +523,7 @@ main (void)
     cmocka_unit_test (words_are_kept_whole_and_end_with_null),
     cmocka_unit_test (there_may_be_many_words),
     cmocka_unit_test (new_identities_differ),
+    cmocka_unit_test (paths_of_proc_are_read),
     cmocka_unit_test (signals_are_for_threads_of_the_program),
   };
 

@@ -14,6 +14,7 @@
 #include <sys/sysmacros.h>
 
 #include "lib/base/cleanup.h"
+#include "lib/base/text.h"
 #include "lib/block/file.h"
 #include "tools/backup/backup-tool.h"
 
@@ -185,25 +186,6 @@ is_rw (const char *list)
   return false;
 }
 
-/* A path of /proc, in which blanks are as \040. */
-static void
-unescape (char *text)
-{
-  char *to = text;
-
-  for (const char *p = text; *p != '\0'; ++to) {
-    unsigned c;
-
-    if (*p == '\\' && sscanf (p + 1, "%3o", &c) == 1) {
-      *to = (char) c;
-      p += 4;
-    }
-    else
-      *to = *p++;
-  }
-  *to = '\0';
-}
-
 static bool
 device_at (const char *path, struct device *device)
 {
@@ -236,7 +218,7 @@ is_mounted_on (const struct device *device, char *line, char where[4096])
     return false;
   if (is_on (device, &other, MAX_LAYERS))
     return true;
-  unescape (source);
+  text_unescape_octal (source);
   return device_at (source, &other) && is_on (device, &other, MAX_LAYERS);
 }
 
@@ -269,7 +251,7 @@ find_swap (const struct device *device)
 
     if (sscanf (line, "%4095s", path) != 1)
       continue;
-    unescape (path);
+    text_unescape_octal (path);
     if (device_at (path, &other) && is_on (device, &other, MAX_LAYERS))
       return strdup (path);
   }

@@ -6,10 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "lib/base/cleanup.h"
 #include "lib/format/children.h"
+#include "tools/ask.h"
 #include "tools/change/change.h"
 #include "tools/image-options.h"
 #include "tools/output.h"
@@ -32,21 +32,21 @@ change_check (const struct command *command, struct change_options *o)
 bool
 change_confirm (const struct change_options *o)
 {
-  char answer[16];
+  CLEANUP_FREE char *question = NULL;
 
   fflush (stdout);
   if (o->yes)
     return true;
-  if (isatty (STDIN_FILENO) && isatty (STDERR_FILENO)) {
-    fprintf (stderr, "Do this to %s? [y/N] ", o->name);
-    if (fgets (answer, sizeof answer, stdin) &&
-        (answer[0] == 'y' || answer[0] == 'Y'))
-      return true;
-    tool_error ("%s: nothing was changed", o->name);
+  if (!ask_is_possible ()) {
+    tool_error ("%s: nothing was changed: --yes confirms it where there is no "
+                "terminal to ask on", o->name);
     return false;
   }
-  tool_error ("%s: nothing was changed: --yes confirms it where there is no "
-              "terminal to ask on", o->name);
+  if (asprintf (&question, "Do this to %s? [y/N] ", o->name) < 0)
+    question = NULL;
+  if (ask_yes (question ? question : "Do this? [y/N] "))
+    return true;
+  tool_error ("%s: nothing was changed", o->name);
   return false;
 }
 

@@ -6,10 +6,10 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "lib/base/size.h"
 #include "lib/block/nbd.h"
+#include "tools/ask.h"
 #include "tools/change/change.h"
 #include "tools/convert/convert.h"
 #include "tools/output.h"
@@ -62,36 +62,14 @@ convert_show_plan (const struct convert *c, const struct convert_source *from,
 
 /*--- Agreeing to it ---------------------------------------------------------*/
 
-static bool
-is_on_terminal (void)
-{
-  return isatty (STDIN_FILENO) && isatty (STDERR_FILENO);
-}
-
-/* What is typed, without the end of its line; false at the end of the input.
- */
-static bool
-ask (const char *question, char *answer, int size)
-{
-  fputs (question, stderr);
-  fflush (stderr);
-  if (fgets (answer, size, stdin) == NULL)
-    return false;
-  answer[strcspn (answer, "\n")] = '\0';
-  return true;
-}
-
 static int
 confirm_empty (const struct convert *c, struct err *err)
 {
-  char answer[16];
-
   if (c->yes)
     return 0;
-  if (!is_on_terminal ())
+  if (!ask_is_possible ())
     return err_set (err, -EPERM, "nothing was written; --yes agrees to that");
-  if (ask ("Write to it?  [y/N] ", answer, sizeof answer) &&
-      (answer[0] == 'y' || answer[0] == 'Y'))
+  if (ask_yes ("Write to it?  [y/N] "))
     return 0;
   return err_set (err, -ECANCELED, "nothing was written");
 }
@@ -103,13 +81,13 @@ confirm_loss (const struct convert *c, const struct convert_target *to,
   char answer[40];
   uint64_t size;
 
-  if (c->yes || !is_on_terminal ())
+  if (c->yes || !ask_is_possible ())
     return err_set (err, -EPERM, "nothing was written; it holds %s, and what "
                     "agrees to losing that is its size: --confirm=%" PRIu64,
                     to->contents, to->size);
-  if (ask ("What it holds is lost.  Type its size to overwrite it: ", answer,
-           sizeof answer) && size_parse (answer, &size, NULL) == 0 &&
-      size == to->size)
+  if (ask_line ("What it holds is lost.  Type its size to overwrite it: ",
+                answer, sizeof answer) &&
+      size_parse (answer, &size, NULL) == 0 && size == to->size)
     return 0;
   return err_set (err, -ECANCELED, "nothing was written");
 }

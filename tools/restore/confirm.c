@@ -6,29 +6,10 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "lib/base/size.h"
+#include "tools/ask.h"
 #include "tools/restore/restore-tool.h"
-
-static bool
-is_on_terminal (void)
-{
-  return isatty (STDIN_FILENO) && isatty (STDERR_FILENO);
-}
-
-/* What is typed, without the end of its line; false at the end of the input.
- */
-static bool
-ask (const char *question, char *answer, int size)
-{
-  fputs (question, stderr);
-  fflush (stderr);
-  if (fgets (answer, size, stdin) == NULL)
-    return false;
-  answer[strcspn (answer, "\n")] = '\0';
-  return true;
-}
 
 /* Is that its serial number, or its size if it has none? */
 static bool
@@ -57,14 +38,11 @@ refuse (const struct restore_command *c, int code, const char *why,
 static int
 confirm_empty (const struct restore_command *c, struct err *err)
 {
-  char answer[16];
-
   if (c->yes)
     return 0;
-  if (!is_on_terminal ())
+  if (!ask_is_possible ())
     return err_set (err, -EPERM, "nothing was written; --yes agrees to that");
-  if (ask ("Write to it?  [y/N] ", answer, sizeof answer) &&
-      (answer[0] == 'y' || answer[0] == 'Y'))
+  if (ask_yes ("Write to it?  [y/N] "))
     return 0;
   return err_set (err, -ECANCELED, "nothing was written");
 }
@@ -74,15 +52,15 @@ confirm_loss (const struct restore_command *c, struct err *err)
 {
   char answer[300];
 
-  if (c->yes || !is_on_terminal ())
+  if (c->yes || !ask_is_possible ())
     return refuse (c, -EPERM, c->to.has_children
                    ? "others are differencing over it, and what agrees to "
                      "losing them is"
                    : "it holds data, and what agrees to losing that is", err);
-  if (ask (c->to.device.serial
-           ? "What it holds is lost.  Type its serial number to overwrite it: "
-           : "What it holds is lost.  Type its size to overwrite it: ",
-           answer, sizeof answer) && names_it (c, answer))
+  if (ask_line (c->to.device.serial ? "What it holds is lost.  Type its serial "
+                "number to overwrite it: "
+                : "What it holds is lost.  Type its size to overwrite it: ",
+                answer, sizeof answer) && names_it (c, answer))
     return 0;
   return err_set (err, -ECANCELED, "nothing was written");
 }
