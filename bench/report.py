@@ -100,29 +100,30 @@ def machine(args):
     }
 
 
-def write_tsv(path, facts, rows):
+def write_tsv(path, facts, rows, columns=COLUMNS):
     with open(path, "w", encoding="utf-8") as f:
         for key, value in facts.items():
             f.write("# %s\t%s\n" % (key, value))
-        f.write("\t".join(COLUMNS) + "\n")
+        f.write("\t".join(columns) + "\n")
         for row in rows:
             f.write("\t".join("%.6g" % row[c] if isinstance(row[c], float)
-                              else str(row[c]) for c in COLUMNS) + "\n")
+                              else str(row[c]) for c in columns) + "\n")
 
 
-def read_tsv(path):
+def read_tsv(path, columns=COLUMNS):
     facts, rows = {}, []
     with open(path, encoding="utf-8") as f:
         for line in f:
             cells = line.rstrip("\n").split("\t")
             if line.startswith("# "):
                 facts[cells[0][2:]] = cells[1]
-            elif cells[0] != COLUMNS[0]:
-                row = dict(zip(COLUMNS, cells))
+            elif cells[0] != columns[0]:
+                row = dict(zip(columns, cells))
                 for c in ("value", "cpu"):
                     row[c] = float(row[c])
-                for c in ("repeat", "memory"):
-                    row[c] = int(row[c])
+                for c in ("repeat", "memory", "added"):
+                    if c in row:
+                        row[c] = int(row[c])
                 rows.append(row)
     return facts, rows
 
