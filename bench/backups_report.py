@@ -41,7 +41,9 @@ that were read just before.
 
 The ratio is the median of those to one program in the same repeat, with the
 smallest and the largest; above 1 is faster than that program. The line "again" is
-that program against itself: a gap smaller than its spread is no gap.
+that program against itself: a gap smaller than its spread is no gap. There were
+{repeats} repeats; a program that took more than twice as long in the first of them
+was left out of the others.
 """
 
 
@@ -122,5 +124,6 @@ def document(facts, rows):
     for title, header, lines in tables(rows):
         out += ["", "## " + title, "", "| %s |" % " | ".join(header),
                 "| --- |" + " ---: |" * (len(header) - 1)]
-        out += ["| %s |" % " | ".join(cells) for cells in lines]
+        out += ["| %s |" % " | ".join(c.replace("|", "\\|") for c in cells)
+                for cells in lines]
     return "\n".join(out) + "\n"
