@@ -55,12 +55,31 @@ find_kind (struct restore_command *c, struct err *err)
 
 /*--- Opening ----------------------------------------------------------------*/
 
+/* A name can come to mean another device: a link of /dev/disk, when a disk is
+ * plugged in.
+ */
+static int
+open_device (struct restore_command *c, struct report *report, struct err *err)
+{
+  struct restore_target *to = &c->to;
+  unsigned flags = c->dry_run ? 0 : BLOCK_FILE_WRITE | BLOCK_FILE_LOCK;
+  struct stat st;
+  int r = block_file_open (c->name, flags, &to->disk, report, err);
+
+  if (r < 0)
+    return r;
+  if (fstat (block_file_fd (to->disk), &st) < 0)
+    return err_sys (err, "can't be looked at");
+  if (S_ISBLK (st.st_mode) && st.st_rdev == to->dev)
+    return 0;
+  return err_set (err, -ESTALE, "became another device while it was looked at");
+}
+
 static int
 look_at_device (struct restore_command *c, struct report *report,
                 struct err *err)
 {
   struct restore_target *to = &c->to;
-  unsigned flags = c->dry_run ? 0 : BLOCK_FILE_WRITE | BLOCK_FILE_LOCK;
   int r = restore_device_describe (&restore_this_system, to->dev, &to->device,
                                    err);
 
@@ -68,7 +87,7 @@ look_at_device (struct restore_command *c, struct report *report,
     r = restore_refuse_source (c, err);
   if (r == 0)
     r = restore_device_check_free (&restore_this_system, to->dev, err);
-  return r < 0 ? r : block_file_open (c->name, flags, &to->disk, report, err);
+  return r < 0 ? r : open_device (c, report, err);
 }
 
 static int
