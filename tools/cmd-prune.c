@@ -14,6 +14,7 @@
 #include "lib/base/size.h"
 #include "lib/repo/prune.h"
 #include "lib/repo/store-local.h"
+#include "lib/repo/vault-reserve.h"
 #include "tools/change/change.h"
 #include "tools/commands.h"
 #include "tools/output.h"
@@ -239,10 +240,16 @@ static int
 run_plan (void *opaque, struct job *job, struct err *err)
 {
   struct prune_command *c = opaque;
-  int r = open_vault (c, VAULT_WRITE, err);
+  int r = vault_reserve_spend (c->store, err);
 
-  return r < 0 ? r : prune_run (c->vault, &c->caches, &c->plan, &c->result,
-                                &c->report, job, err);
+  if (r == 0)
+    r = open_vault (c, VAULT_WRITE, err);
+  if (r == 0)
+    r = prune_run (c->vault, &c->caches, &c->plan, &c->result, &c->report,
+                   job, err);
+  /* The next backup makes it, where there is no room now. */
+  vault_reserve_make (c->store, NULL);
+  return r;
 }
 
 static int

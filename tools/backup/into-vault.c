@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "lib/repo/store-local.h"
+#include "lib/repo/vault-reserve.h"
 #include "tools/backup/backup-tool.h"
 
 #define CHUNKS_LIMIT ((size_t) 1024 * 1024)     /* the base is not read much */
@@ -34,8 +35,11 @@ backup_open_vault (const char *path, bool init, struct store **store,
     r = init_vault (*store, err);
   if (r == 0)
     r = vault_open (*store, VAULT_WRITE, vault, report, err);
-  if (r == 0)
+  if (r == 0) {
+    /* Where there is no room for it, this will run out of it and say so. */
+    vault_reserve_make (*store, NULL);
     return 0;
+  }
   if (r == -ENOENT && !init)
     return err_set (err, r, "%s: there is no vault; --init makes one", path);
   /* Some of it has the name already. */
