@@ -249,6 +249,7 @@ run (int argc, char *argv[])
 
 const struct command command_generations = {
   .name = "generations",
+  .alias = "snapshots",
   .operands = "VAULT [DISK]",
   .summary = "List what is in a vault of backups",
   .options = generations_options,

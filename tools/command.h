@@ -82,6 +82,7 @@ struct image_option_values {
 
 struct command {
   const char *name;             /* "attach" */
+  const char *alias;            /* another name; NULL: none */
   const char *operands;         /* "IMAGE [/dev/nbdX]"; "": none */
   const char *summary;          /* one line, no full stop */
   const struct option_spec *options;    /* ends with OPTION_END */

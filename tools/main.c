@@ -48,11 +48,18 @@ static const struct command *const commands[] = {
 
 #define NR_COMMANDS (sizeof commands / sizeof commands[0])
 
+static bool
+is_called (const struct command *command, const char *name)
+{
+  return strcmp (command->name, name) == 0 ||
+    (command->alias && strcmp (command->alias, name) == 0);
+}
+
 static const struct command *
 find_command (const char *name)
 {
   for (size_t i = 0; i < NR_COMMANDS; ++i)
-    if (strcmp (commands[i]->name, name) == 0)
+    if (is_called (commands[i], name))
       return commands[i];
   return NULL;
 }

@@ -280,6 +280,7 @@ same "new" "$(jq .new report)" $((3 * 65536))
 nbdimage backup --everything win.img vault
 
 nbdimage generations --json vault >list
+nbdimage snapshots --json vault | cmp list -
 same "disks" "$(jq -r '[.[].disk] | sort | join (" ")' list)" 'web web win'
 first=$(jq -r '[.[] | select (.disk == "web")][0].generation' list)
 nbdimage generations vault web >out
