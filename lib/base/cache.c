@@ -25,6 +25,7 @@
 
 #define NR_SHARDS 16            /* a power of 2 */
 #define FIRST_BUCKETS 16        /* a power of 2 */
+#define NR_NOTES 1024           /* a power of 2 */
 
 enum state { MAKING, THERE, FAILED };
 
@@ -52,6 +53,11 @@ struct cache {
   size_t used;                  /* bytes of all values; atomic */
   void (*release) (void *value);
   struct shard shards[NR_SHARDS];
+
+  /* Half of the hash of a key that was noted, where the other half says; 0:
+   * of none.  Atomic.
+   */
+  uint32_t notes[NR_NOTES];
 };
 
 static uint64_t
@@ -281,7 +287,7 @@ evict_elsewhere (struct cache *cache, const struct shard *full)
   }
 }
 
-/*--- Getting and putting back -----------------------------------------------*/
+/*--- Getting ----------------------------------------------------------------*/
 
 /* Somebody else's item, which may still be made.  The caller is one of its
  * users; if it failed, it is not any more.
@@ -423,6 +429,37 @@ cache_find (struct cache *cache, const struct cache_key *key)
   use (shard, item);
   return item;
 }
+
+/*--- Notes ------------------------------------------------------------------*/
+
+static uint32_t
+note_of (const struct cache_key *key, size_t *i)
+{
+  uint64_t h = hash (key);
+
+  *i = (size_t) (h & (NR_NOTES - 1));
+  return (uint32_t) (h >> 32) | 1;
+}
+
+bool
+cache_note (struct cache *cache, const struct cache_key *key)
+{
+  size_t i;
+  uint32_t note = note_of (key, &i);
+
+  return __atomic_exchange_n (&cache->notes[i], note, __ATOMIC_RELAXED) == note;
+}
+
+bool
+cache_recalls (const struct cache *cache, const struct cache_key *key)
+{
+  size_t i;
+  uint32_t note = note_of (key, &i);
+
+  return __atomic_load_n (&cache->notes[i], __ATOMIC_RELAXED) == note;
+}
+
+/*--- Putting back -----------------------------------------------------------*/
 
 void *
 cache_value (const struct cache_item *item)

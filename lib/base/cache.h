@@ -21,6 +21,7 @@
 #ifndef NBDIMAGE_BASE_CACHE_H
 #define NBDIMAGE_BASE_CACHE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -70,6 +71,18 @@ void cache_offer (struct cache *cache, const struct cache_key *key,
 /* As cache_get if it is there already; NULL if not, or if it is being made. */
 struct cache_item *cache_find (struct cache *cache,
                                const struct cache_key *key);
+
+/* Not everything is worth keeping: of what is wanted at random all over a large
+ * thing nothing is wanted again before it has to go, and keeping it costs
+ * memory that is not in the processor's caches.  So whoever can do without may
+ * note what was wanted, and keep what it finds noted when it is wanted again.
+ *
+ * A cache recalls most of the last few hundred keys that were noted, and hardly
+ * ever one that was not.  cache_note tells whether the key was noted already:
+ * of several threads that note it one is told that it was not.  No lock.
+ */
+bool cache_note (struct cache *cache, const struct cache_key *key);
+bool cache_recalls (const struct cache *cache, const struct cache_key *key);
 
 /* Lives until cache_put. */
 void *cache_value (const struct cache_item *item);

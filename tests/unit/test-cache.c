@@ -184,6 +184,38 @@ test_in_use (void **state)
   end_cache (cache);
 }
 
+/* Nearly all that was noted just now is recalled, once told as new; nothing
+ * else, and not for ever.
+ */
+static void
+test_notes (void **state)
+{
+  struct cache *cache = new_cache (1000);
+  unsigned recalled = 0, wrong = 0;
+
+  (void) state;
+  for (uint64_t i = 0; i < 500; ++i) {
+    const struct cache_key key = { 3, i };
+
+    wrong += cache_note (cache, &key);
+    assert_true (cache_recalls (cache, &key));
+    assert_true (cache_note (cache, &key));
+  }
+  for (uint64_t i = 0; i < 500; ++i) {
+    recalled += cache_recalls (cache, &(struct cache_key) { 3, i });
+    wrong += cache_recalls (cache, &(struct cache_key) { 4, i });
+    wrong += cache_recalls (cache, &(struct cache_key) { 3, i + 500 });
+  }
+  assert_in_range (recalled, 350, 500);
+  assert_int_equal (wrong, 0);
+  for (uint64_t i = 0; i < 30000; ++i)
+    cache_note (cache, &(struct cache_key) { 5, i });
+  for (uint64_t i = 0; i < 500; ++i)
+    assert_false (cache_recalls (cache, &(struct cache_key) { 3, i }));
+  assert_int_equal (made, 0);
+  end_cache (cache);
+}
+
 /*--- Who waits for whom -----------------------------------------------------*/
 
 /* Makes nothing before it is allowed to. */
@@ -412,6 +444,7 @@ main (void)
     cmocka_unit_test (test_oldest_goes),
     cmocka_unit_test (test_forget),
     cmocka_unit_test (test_in_use),
+    cmocka_unit_test (test_notes),
     cmocka_unit_test (test_holds_up_nobody),
     cmocka_unit_test (test_one_makes_for_all),
     cmocka_unit_test (test_failure_for_all),
