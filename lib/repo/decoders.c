@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "lib/base/cleanup.h"
 #include "lib/repo/decoders.h"
@@ -17,6 +18,7 @@ struct decoder {
   struct decoder *next;         /* that nobody uses */
   struct payload_decoder *payload;
   uint8_t stored[DECODERS_ROOM];
+  uint8_t plain[NBI_CHUNK_MAX]; /* of which a part is wanted */
 };
 
 struct decoders {
@@ -159,6 +161,44 @@ decoders_read_row (struct decoders *decoders, struct file_reader *file,
                    records->off + NBI_RECORD_SIZE, err);
   if (r == 0)
     r = decode_row (decoder, records, n, plain, err);
+  give_back (decoders, decoder);
+  return r;
+}
+
+static int
+decode_part (struct decoder *decoder, const struct nbi_record *record,
+             uint32_t in, uint32_t len, uint8_t *buf, struct err *err)
+{
+  const uint8_t *plain = decoder->plain;
+  int r = file_reader_check (record, decoder->stored, err);
+
+  if (r == 0 && record->codec == NBI_STORED)
+    plain = decoder->stored;
+  else if (r == 0)
+    r = payload_decode_begin (decoder->payload, record, decoder->stored,
+                              in + len, decoder->plain, err);
+  if (r < 0)
+    return err_in (err, "record %" PRIu32 " at %" PRIu64, record->ordinal,
+                   record->off);
+  memcpy (buf, plain + in, len);
+  return 0;
+}
+
+int
+decoders_read_part (struct decoders *decoders, struct file_reader *file,
+                    const struct nbi_record *record, uint32_t in,
+                    uint32_t len, void *buf, struct err *err)
+{
+  struct decoder *decoder = NULL;
+  int r;
+
+  r = take (decoders, &decoder, err);
+  if (r < 0)
+    return r;
+  r = block_pread (file_reader_block (file), decoder->stored, record->stored,
+                   record->off + NBI_RECORD_SIZE, err);
+  if (r == 0)
+    r = decode_part (decoder, record, in, len, buf, err);
   give_back (decoders, decoder);
   return r;
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /* What decoding a record needs besides its bytes: room for the payload as it
- * is stored, and what the codecs remember.  There are a few of them, made when
- * they are first needed; who comes when all are in use waits (docs/NBI.md §11,
- * "Memory").
+ * is stored, and as it is decoded, and what the codecs remember.  There are a
+ * few of them, made when they are first needed; who comes when all are in use
+ * waits (docs/NBI.md §11, "Memory").
  *
  * From many threads.
  */
@@ -28,9 +28,16 @@ int decoders_read (struct decoders *decoders, struct file_reader *file,
                    const struct nbi_record *record, void *plain,
                    struct err *err);
 
-/* The same for n records of a file that lie behind each other, not more than
- * DECODERS_ROOM from the payload of the first to the end of the last, with one
- * read.  Their plain bytes are put behind each other.
+/* The same of len bytes of a record, `in' bytes from its beginning, which is
+ * decoded no further than the codec has to.
+ */
+int decoders_read_part (struct decoders *decoders, struct file_reader *file,
+                        const struct nbi_record *record, uint32_t in,
+                        uint32_t len, void *buf, struct err *err);
+
+/* As decoders_read for n records of a file that lie behind each other, not more
+ * than DECODERS_ROOM from the payload of the first to the end of the last, with
+ * one read.  Their plain bytes are put behind each other.
  */
 int decoders_read_row (struct decoders *decoders, struct file_reader *file,
                        const struct nbi_record *records, size_t n,

@@ -5,7 +5,13 @@
  *   a whole chunk      is decoded where it is wanted, unless it is in the
  *                      cache; chunks whose records lie behind each other are
  *                      read in one go, and pass the cache by
- *   a part of one      comes from the cache, which decodes it if need be
+ *   a part of one      is decoded, as far as it has to be, if it is wanted
+ *                      for the first time in a while; otherwise it comes from
+ *                      the cache, which decodes it if need be
+ *
+ * So what is read at random, once, takes nothing from the cache, and decodes
+ * into memory that was just used.  Threads that want parts of the same chunk
+ * at the same time decode it twice at most.
  *
  * Of a chunk with sectors that can't be read only the others are given out.
  */
@@ -188,6 +194,35 @@ read_part (struct generation *gen, const struct part *part,
                   "length", part->chunk);
 }
 
+/* A part that nobody is going to ask for again soon. */
+static int
+glance (struct generation *gen, const struct part *part,
+        const struct generation_chunk *place, void *buf, struct err *err)
+{
+  struct nbi_record record;
+  int r = generation_record (gen, part->chunk, place, &record, err);
+
+  return r < 0 ? r
+    : decoders_read_part (gen->decoders, place->file, &record, part->in,
+                          part->len, buf, err);
+}
+
+/* Is more of the chunk going to be wanted?  If some of it was, a while ago; or
+ * if this is the beginning, and the reader comes from the one before it.  All
+ * of it is for one that reads the same again and again.
+ */
+static bool
+is_worth_keeping (struct generation *gen, const struct part *part,
+                  const struct generation_chunk *place, bool whole)
+{
+  struct cache *chunks = gen->caches->chunks;
+  const struct cache_key key = key_of (place);
+  const struct cache_key before = { key.owner, key.number - 1 };
+
+  return cache_note (chunks, &key) ||
+    (!whole && part->in == 0 && cache_recalls (chunks, &before));
+}
+
 /*--- Whole chunks -----------------------------------------------------------*/
 
 /* Records of one file that lie behind each other, for chunks that do so. */
@@ -279,6 +314,33 @@ read_lower (struct generation *gen, const struct part *part,
   return r;
 }
 
+/* Of a chunk with data that can be read. */
+static int
+read_data (struct generation *gen, void *buf, size_t len, uint64_t off,
+           const struct part *part, const struct generation_chunk *place,
+           size_t *done, struct err *err)
+{
+  bool whole = part->len == nbi_chunk_len (generation_header (gen),
+                                           part->chunk);
+  int r;
+
+  if (read_cached (gen, part, place, buf))
+    return 0;
+  /* Who reads several at once will go on. */
+  if ((!whole || len == part->len) &&
+      is_worth_keeping (gen, part, place, whole))
+    r = read_part (gen, part, place, buf, err);
+  else if (whole)
+    r = read_row (gen, buf, len, off, place, done, err);
+  else
+    r = glance (gen, part, place, buf, err);
+  if (r < 0) {
+    r = read_lower (gen, part, place, buf, r);
+    *done = part->len;
+  }
+  return r;
+}
+
 /* Something from off on, of one chunk at least: how many bytes. */
 static int
 read_some (struct generation *gen, void *buf, size_t len, uint64_t off,
@@ -300,16 +362,8 @@ read_some (struct generation *gen, void *buf, size_t len, uint64_t off,
   if (place.kind == NBI_UNREADABLE)
     return refuse_unreadable (gen, part.chunk, err);
   r = check_ranges (gen, &part, place.kind, err);
-  if (r == 0 && !read_cached (gen, &part, &place, buf)) {
-    if (part.len == nbi_chunk_len (h, part.chunk))
-      r = read_row (gen, buf, len, off, &place, done, err);
-    else
-      r = read_part (gen, &part, &place, buf, err);
-    if (r < 0) {
-      r = read_lower (gen, &part, &place, buf, r);
-      *done = part.len;
-    }
-  }
+  if (r == 0)
+    r = read_data (gen, buf, len, off, &part, &place, done, err);
   if (r < 0)
     r = err_in (err, "%s", file_reader_name (place.file));
   file_reader_unref (place.file);

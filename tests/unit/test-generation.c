@@ -173,9 +173,11 @@ test_short_record (void **state)
     refuse (gen, 0, CHUNK);
     refuse (gen, 0, 100);
     refuse (gen, 8192, 100);
-    /* Now it is in the cache. */
-    assert_int_equal (generation_pread (gen, buf, 100, CHUNK, NULL), 0);
-    assert_memory_equal (buf, bytes, 100);
+    /* After the second time it is in the cache. */
+    for (int k = 0; k < 2; ++k) {
+      assert_int_equal (generation_pread (gen, buf, 100, CHUNK, NULL), 0);
+      assert_memory_equal (buf, bytes, 100);
+    }
   }
   generation_unref (gen);
   repo_memory_destroy (&repo);
