@@ -12,7 +12,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
+#include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/text.h"
 #include "lib/base/vector.h"
@@ -402,14 +404,32 @@ warn_of_bad (struct err *err)
   return r;
 }
 
+/* A disk after many backups lies in many files: lib/repo keeps a part of what
+ * the process may have open.
+ */
+#define ENOUGH_FILES 4096
+
+static void
+allow_files (void)
+{
+  struct rlimit limit;
+
+  if (getrlimit (RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= ENOUGH_FILES)
+    return;
+  limit.rlim_cur = min_u64 (limit.rlim_max, ENOUGH_FILES);
+  setrlimit (RLIMIT_NOFILE, &limit);    /* or it has to do with fewer */
+}
+
 int
 vault_prepare (void)
 {
   CLEANUP_REPORT struct report report = REPORT_INIT;
   CLEANUP_REPORT struct report said = REPORT_INIT;
   struct err err = ERR_INIT;
-  int r = vault_images_open (config.vault, &vault, &report, &err);
+  int r;
 
+  allow_files ();
+  r = vault_images_open (config.vault, &vault, &report, &err);
   plugin_warnings (&said, &report);
   if (r == 0)
     r = warn_of_bad (&err);

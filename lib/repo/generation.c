@@ -8,15 +8,23 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
+#include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
 #include "lib/repo/generation-private.h"
 #include "lib/repo/nbi-page.h"
 #include "lib/repo/payload.h"
 
-#define SHEETS_LIMIT (4 * 1024 * 1024)
-#define PAGES_LIMIT (4 * 1024 * 1024)
-#define FILES_LIMIT 128         /* open files that nobody uses (§11) */
+/* Of a disk that was backed up a thousand times each file has sheets of its
+ * own, and a page of the map as many runs as chunks.
+ */
+#define SHEETS_LIMIT (16 * 1024 * 1024)
+#define PAGES_LIMIT (16 * 1024 * 1024)
+
+/* Open files that nobody uses (§11). */
+#define FILES_MIN 128
+#define FILES_MAX 1024
 
 static uint64_t last_id;
 
@@ -45,6 +53,19 @@ file_release (void *value)
   file_reader_unref (value);
 }
 
+/* A part of what the process may have open: to open a file of a vault takes
+ * more than to read a chunk of it.
+ */
+static size_t
+files_limit (void)
+{
+  struct rlimit limit;
+
+  if (getrlimit (RLIMIT_NOFILE, &limit) < 0)
+    return FILES_MIN;
+  return (size_t) max_u64 (FILES_MIN, min_u64 (limit.rlim_cur / 4, FILES_MAX));
+}
+
 int
 generation_caches_init (struct generation_caches *caches, size_t chunks,
                         struct err *err)
@@ -58,7 +79,7 @@ generation_caches_init (struct generation_caches *caches, size_t chunks,
   if (r == 0)
     r = cache_new (chunks, free, &caches->chunks, err);
   if (r == 0)
-    r = cache_new (FILES_LIMIT, file_release, &caches->files, err);
+    r = cache_new (files_limit (), file_release, &caches->files, err);
   if (r < 0)
     generation_caches_destroy (caches);
   return r;
