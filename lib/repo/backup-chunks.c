@@ -16,6 +16,14 @@
 
 /*--- By any thread ----------------------------------------------------------*/
 
+int
+backup_identity (const struct backup *b, const void *plain, size_t len,
+                 uint8_t id[DIGEST_SIZE], struct err *err)
+{
+  return nbi_identity_with (b->keyed ? b->identity_key : NULL, plain, len, id,
+                            err);
+}
+
 /* What of the base can't be read it has not: then it is written again. */
 void
 backup_compare_to_base (struct generation *base, uint64_t c,
@@ -70,7 +78,7 @@ examine_data (struct backup *b, struct hand *hand, uint64_t c,
     e->kind = NBI_ZERO;
     return 0;
   }
-  r = nbi_identity (plain, e->record.plain, e->record.identity, err);
+  r = backup_identity (b, plain, e->record.plain, e->record.identity, err);
   if (r == 0 && base != NULL && e->kind == NBI_DATA)
     backup_compare_to_base (base, c, e);
   if (r == 0) {

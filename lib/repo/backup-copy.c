@@ -5,9 +5,10 @@
  * they are.  Their payloads are checked (NBI-40), their identities stay; so do
  * the hashes, which are made anew and compared with what the manifest says.
  *
- * Encrypted records would be decrypted here, with the key of the file that they
- * lie in, and encrypted again under that of the file that is written; with
- * another key of the identities, decoded.  None of that is there yet.
+ * Encrypted records are decrypted here, with the key of the file that they lie
+ * in, and encrypted again under that of the file that is written.  What has
+ * another master key, or none, has other identities, and would have to be
+ * decoded: that is not there yet.
  */
 
 #include <config.h>
@@ -19,25 +20,35 @@
 #include "lib/base/checked.h"
 #include "lib/repo/backup-private.h"
 
+_Static_assert (COPY_PIECE >= NBI_CHUNK_MAX + NBI_TAG_SIZE,
+                "a buffer has room for a record");
+
 /*--- May it be copied? ------------------------------------------------------*/
 
 static int
-check_header (const struct nbi_header *h, struct err *err)
+check_header (const struct backup *b, const struct nbi_header *h,
+              struct err *err)
 {
-  return nbi_encrypted (h)
-    ? err_set (err, -EACCES, "it is encrypted, and there is no key (NBI-41)")
-    : nbi_header_may_rewrite (h, err);
+  if (h->encryption != b->header.encryption ||
+      memcmp (h->key_id, b->header.key_id, NBI_KEY_ID_SIZE) != 0)
+    return err_set (err, -ENOTSUP, "%s, and the copy would be %s: that can't "
+                    "be copied yet", nbi_encrypted (h) ? "it is encrypted"
+                    : "it is not encrypted", !nbi_encrypted (&b->header)
+                    ? "not encrypted" : nbi_encrypted (h)
+                    ? "encrypted with another key" : "encrypted");
+  return nbi_header_may_rewrite (h, err);
 }
 
 static int
-check_file (struct generation *from, uint32_t i, struct err *err)
+check_file (const struct backup *b, uint32_t i, struct err *err)
 {
+  struct generation *from = b->options->from;
   struct file_reader *file;
   int r = generation_get_file (from, i, &file, err);
 
   if (r < 0)
     return r;
-  r = check_header (file_reader_header (file), err);
+  r = check_header (b, file_reader_header (file), err);
   if (r < 0)
     r = err_in (err, "%s", file_reader_name (file));
   file_reader_unref (file);
@@ -49,7 +60,7 @@ backup_check_from (struct backup *b, struct err *err)
 {
   struct generation *from = b->options->from;
   const struct nbi_header *h = generation_header (from);
-  int r = check_header (h, err);
+  int r = check_header (b, h, err);
 
   if (r < 0)
     return r;
@@ -58,7 +69,7 @@ backup_check_from (struct backup *b, struct err *err)
     return err_set (err, -EINVAL, "a copy has the size and the chunks of what "
                     "is copied");
   for (uint32_t i = 0; r == 0 && i < generation_nr_files (from); ++i)
-    r = check_file (from, i, err);
+    r = check_file (b, i, err);
   return r;
 }
 
@@ -74,20 +85,33 @@ backup_check_hash (const uint8_t was[DIGEST_SIZE],
 
 /*--- Chunks -----------------------------------------------------------------*/
 
-/* The payload of a record, as it is stored. */
+/* Where a chunk goes, and room for it with its tag. */
+struct desk {
+  uint8_t *room, *sealed;
+};
+
+/* The payload of a record, as it is stored, but without a tag. */
 static int
-move_payload (struct file_reader *file, const struct nbi_record *record,
-              uint8_t *room, struct err *err)
+move_payload (struct file_reader *file, struct nbi_record *record,
+              const struct desk *desk, struct err *err)
 {
-  int r = block_pread (file_reader_block (file), room, record->stored,
+  bool sealed = nbi_encrypted (file_reader_header (file));
+  uint8_t *to = sealed ? desk->sealed : desk->room;
+  int r = block_pread (file_reader_block (file), to, record->stored,
                        record->off + NBI_RECORD_SIZE, err);
 
-  return r < 0 ? r : file_reader_check (record, room, err);
+  if (r == 0)
+    r = file_reader_check (record, to, err);
+  if (r == 0)
+    r = file_reader_unseal (file, record, to, err);
+  if (r == 0 && sealed)
+    memcpy (desk->room, to, record->stored);
+  return r;
 }
 
 static int
 take_data (struct backup *b, uint64_t c, const struct generation_chunk *place,
-           uint8_t *room, struct examined *e, struct err *err)
+           const struct desk *desk, struct examined *e, struct err *err)
 {
   struct generation *base = b->options->base;
   struct nbi_record record;
@@ -96,19 +120,21 @@ take_data (struct backup *b, uint64_t c, const struct generation_chunk *place,
   if (r < 0)
     return r;
   e->record.codec = record.codec;
-  e->record.stored = record.stored;
   memcpy (e->record.identity, record.identity, DIGEST_SIZE);
-  e->payload = room;
+  e->payload = desk->room;
   if (base != NULL && e->kind == NBI_DATA)
     backup_compare_to_base (base, c, e);
   backup_find_left (b, e);
-  return e->known || e->whole ? 0
-    : move_payload (place->file, &record, room, err);
+  if (e->known || e->whole)
+    return 0;
+  r = move_payload (place->file, &record, desk, err);
+  e->record.stored = record.stored;
+  return r;
 }
 
 static int
-take_chunk (struct backup *b, uint64_t c, uint8_t *room, struct examined *e,
-            struct err *err)
+take_chunk (struct backup *b, uint64_t c, const struct desk *desk,
+            struct examined *e, struct err *err)
 {
   struct generation_chunk place;
   int r = generation_find (b->options->from, c, &place, err);
@@ -125,7 +151,7 @@ take_chunk (struct backup *b, uint64_t c, uint8_t *room, struct examined *e,
   };
   if (place.file == NULL)
     return 0;
-  r = take_data (b, c, &place, room, e, err);
+  r = take_data (b, c, &place, desk, e, err);
   if (r < 0)
     r = err_in (err, "%s: chunk %" PRIu64, file_reader_name (place.file), c);
   file_reader_unref (place.file);
@@ -167,9 +193,12 @@ backup_take (struct backup *b, const struct crew_member *me,
 
   hand->nr = 0;
   hand->bad.len = 0;
-  for (uint64_t in = 0; r == 0 && in < piece->len; in += size)
-    r = take_chunk (b, (piece->off + in) / size, me->buffers[0] + in,
+  for (uint64_t in = 0; r == 0 && in < piece->len; in += size) {
+    const struct desk desk = { me->buffers[0] + in, me->buffers[1] };
+
+    r = take_chunk (b, (piece->off + in) / size, &desk,
                     &hand->chunks[hand->nr++], err);
+  }
   return r < 0 ? r : take_ranges (b, hand, piece, err);
 }
 

@@ -8,6 +8,7 @@
 #include "lib/copy/crew.h"
 #include "lib/repo/backup.h"
 #include "lib/repo/bad-sectors.h"
+#include "lib/repo/crypt.h"
 #include "lib/repo/identity-index.h"
 #include "lib/repo/map-writer.h"
 #include "lib/repo/payload.h"
@@ -40,6 +41,8 @@ struct backup {
   struct block *source;         /* chunk_source */
   const struct backup_options *options;
   struct nbi_header header;
+  bool keyed;                   /* identities are, with the key: encrypted */
+  uint8_t identity_key[CRYPT_KEY_SIZE];
   struct hand **hands;          /* by slot; NULL: not made yet */
 
   pthread_mutex_t lock;         /* guards what follows */
@@ -56,6 +59,10 @@ struct backup {
   struct manifest_counts counts;
   uint64_t adopted;             /* chunks */
 };
+
+/* Of plain bytes, as the files have it. */
+int backup_identity (const struct backup *b, const void *plain, size_t len,
+                     uint8_t id[DIGEST_SIZE], struct err *err);
 
 /* Read a piece of the disk, and make of each chunk what can be made without
  * knowing what others do.

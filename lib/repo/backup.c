@@ -11,6 +11,7 @@
 
 #include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
+#include "lib/base/kdf.h"
 #include "lib/repo/backup-private.h"
 #include "lib/repo/chunk-source.h"
 
@@ -279,7 +280,7 @@ encode_manifest (const struct backup *b, struct file_ending *ending,
   if (*room == NULL)
     return err_nomem (err);
   record->plain = (uint32_t) len;
-  r = nbi_identity (*json, len, record->identity, err);
+  r = backup_identity (b, *json, len, record->identity, err);
   if (r == 0)
     r = payload_encoder_new (NBI_ZSTD, 0, &encoder, err);
   if (r == 0)
@@ -384,10 +385,11 @@ set_up (struct backup *b, struct block *disk,
   if (r == 0)
     r = identity_index_new (IDENTITIES, &b->known, err);
   if (r == 0)
-    r = run_new (&b->header, options->file_limit, place, &b->files, &b->run,
-                 err);
+    r = run_new (&b->header, options->master, options->file_limit, place,
+                 &b->files, &b->run, err);
   if (r == 0)
-    r = map_writer_new (&b->header, &b->files, ops, &b->map, err);
+    r = map_writer_new (&b->header, b->keyed ? b->identity_key : NULL,
+                        &b->files, ops, &b->map, err);
   return r < 0 ? r : watch_partitions (b, err);
 }
 
@@ -407,6 +409,7 @@ tear_down (struct backup *b)
   identity_index_free (b->known);
   vector_free (&b->bad);
   block_unref (b->source);
+  kdf_forget (b->identity_key, sizeof b->identity_key);
   pthread_cond_destroy (&b->moved);
   pthread_mutex_destroy (&b->lock);
 }
@@ -423,6 +426,29 @@ check_base (const struct backup *b, struct err *err)
   return err_set (err, -EINVAL, "the generation before has chunks of %" PRIu32
                   " bytes, not %" PRIu32, generation_header (base)->chunk_size,
                   b->header.chunk_size);
+}
+
+/* The key is that of the header; and the base is encrypted with it, too
+ * (NBI-124), as identities could not be compared.
+ */
+static int
+set_up_keys (struct backup *b, struct err *err)
+{
+  const uint8_t *master = b->options->master;
+  struct generation *base = b->options->base;
+  int r = 0;
+
+  if (base != NULL)
+    r = crypt_check_key (generation_header (base), &b->header, NULL, err);
+  if (r == 0 && nbi_encrypted (&b->header) && master == NULL)
+    r = err_set (err, -EACCES, "files that are to be encrypted, and no key");
+  if (r < 0 || master == NULL)
+    return r;
+  r = crypt_check_key (&b->header, &b->header, master, err);
+  if (r == 0)
+    r = crypt_identity_key (master, b->identity_key, err);
+  b->keyed = r == 0;
+  return r;
 }
 
 /* NBI-16, and §18: what would only be found out at the end, or by whoever reads
@@ -464,6 +490,8 @@ backup_disk (struct block *disk, const struct backup_options *options,
   r = check_size (&b, err);
   if (r == 0)
     r = check_base (&b, err);
+  if (r == 0)
+    r = set_up_keys (&b, err);
   if (r == 0 && options->from != NULL)
     r = backup_check_from (&b, err);
   if (r == 0)

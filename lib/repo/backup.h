@@ -31,6 +31,11 @@ struct backup_options {
    */
   struct nbi_header header;
 
+  /* The key, if the files are to be encrypted: the header has its id and key
+   * slots then.  NULL: they are not.  Of CRYPT_KEY_SIZE bytes.
+   */
+  const uint8_t *master;
+
   enum nbi_codec codec;
   int level;                    /* of zstd; 0: the usual one */
   unsigned threads;             /* 0: as many as there are processors */

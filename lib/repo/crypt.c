@@ -3,15 +3,20 @@
 /* Five keys are made of the master key, each by HKDF with another text, so
  * that none of them says anything of the others: three for the file, one for
  * identities, and the key id, which is no key but says which key it is.
+ *
+ * What OpenSSL needs to encrypt belongs to one thread at a time: who comes
+ * takes an idle one, or makes one.
  */
 
 #include <config.h>
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/base/bytes.h"
+#include "lib/base/cleanup.h"
 #include "lib/base/crc32c.h"
 #include "lib/base/gcm.h"
 #include "lib/base/kdf.h"
@@ -22,12 +27,17 @@
 #define SHEET_DATA_SIZE 24
 #define HMAC_OFF 192            /* in the trailer */
 #define CRC_OFF (NBI_TRAILER_SIZE - 4)
+#define MAX_IDLE 16             /* of what OpenSSL needs; more are freed */
 
 /* The first number of a nonce: what it is for. */
 enum { FOR_RECORDS = 1, FOR_MANIFEST = 3, FOR_SHEETS = 16 };
 
 struct crypt {
-  struct gcm *gcm;
+  pthread_mutex_t lock;         /* guards what follows */
+  struct gcm *idle[MAX_IDLE];
+  unsigned nr_idle;
+
+  /* Never change. */
   uint8_t file_uuid[UUID_SIZE];
   uint8_t file_key[KDF_KEY_SIZE], table_key[KDF_KEY_SIZE];
   uint8_t seal_key[KDF_KEY_SIZE], identity_key[KDF_KEY_SIZE];
@@ -62,6 +72,13 @@ crypt_key_id (const uint8_t master[CRYPT_KEY_SIZE],
   if (r == 0)
     memcpy (id, key, NBI_KEY_ID_SIZE);
   return r;
+}
+
+int
+crypt_identity_key (const uint8_t master[CRYPT_KEY_SIZE],
+                    uint8_t key[CRYPT_KEY_SIZE], struct err *err)
+{
+  return make_key (master, "NBI identity", NULL, 0, key, err);
 }
 
 static int
@@ -111,7 +128,7 @@ make_keys (struct crypt *c, const uint8_t *master, const struct nbi_header *h,
     r = make_key (master, "NBI seal", edition, sizeof edition, c->seal_key,
                   err);
   if (r == 0)
-    r = make_key (master, "NBI identity", NULL, 0, c->identity_key, err);
+    r = crypt_identity_key (master, c->identity_key, err);
   return r;
 }
 
@@ -127,10 +144,9 @@ crypt_new (const uint8_t master[CRYPT_KEY_SIZE], const struct nbi_header *h,
   c = calloc (1, sizeof *c);
   if (c == NULL)
     return err_nomem (err);
+  pthread_mutex_init (&c->lock, NULL);
   memcpy (c->file_uuid, h->file, UUID_SIZE);
   r = make_keys (c, master, h, err);
-  if (r == 0)
-    r = gcm_new (&c->gcm, err);
   if (r < 0)
     crypt_free (c);
   else
@@ -143,9 +159,68 @@ crypt_free (struct crypt *c)
 {
   if (c == NULL)
     return;
-  gcm_free (c->gcm);
+  for (unsigned i = 0; i < c->nr_idle; ++i)
+    gcm_free (c->idle[i]);
+  pthread_mutex_destroy (&c->lock);
   kdf_forget (c, sizeof *c);
   free (c);
+}
+
+static int
+take_gcm (struct crypt *c, struct gcm **out, struct err *err)
+{
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&c->lock);
+
+    if (c->nr_idle > 0) {
+      *out = c->idle[--c->nr_idle];
+      return 0;
+    }
+  }
+  return gcm_new (out, err);
+}
+
+static void
+give_back (struct crypt *c, struct gcm *gcm)
+{
+  {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&c->lock);
+
+    if (c->nr_idle < MAX_IDLE) {
+      c->idle[c->nr_idle++] = gcm;
+      return;
+    }
+  }
+  gcm_free (gcm);
+}
+
+static int
+seal (struct crypt *c, const struct gcm_with *with, const void *in,
+      size_t len, void *out, uint8_t *tag, struct err *err)
+{
+  struct gcm *gcm;
+  int r = take_gcm (c, &gcm, err);
+
+  if (r < 0)
+    return r;
+  r = gcm_seal (gcm, with, in, len, out, tag, err);
+  give_back (c, gcm);
+  return r;
+}
+
+static int
+open_sealed (struct crypt *c, const struct gcm_with *with, const void *in,
+             size_t len, const uint8_t *tag, void *out, bool *right,
+             struct err *err)
+{
+  struct gcm *gcm;
+  int r = take_gcm (c, &gcm, err);
+
+  if (r < 0)
+    return r;
+  r = gcm_open (gcm, with, in, len, tag, out, right, err);
+  give_back (c, gcm);
+  return r;
 }
 
 int
@@ -195,8 +270,8 @@ crypt_seal_record (struct crypt *c, struct nbi_record *rec,
   int r;
 
   of_record (c, rec, &w);
-  r = gcm_seal (c->gcm, &w.with, payload, rec->stored, sealed,
-                (uint8_t *) sealed + rec->stored, err);
+  r = seal (c, &w.with, payload, rec->stored, sealed,
+            (uint8_t *) sealed + rec->stored, err);
   if (r == 0)
     rec->stored += NBI_TAG_SIZE;
   return r;
@@ -212,8 +287,8 @@ crypt_open_record (struct crypt *c, struct nbi_record *rec,
   int r;
 
   of_record (c, rec, &w);
-  r = gcm_open (c->gcm, &w.with, sealed, net, (const uint8_t *) sealed + net,
-                payload, &right, err);
+  r = open_sealed (c, &w.with, sealed, net, (const uint8_t *) sealed + net,
+                   payload, &right, err);
   if (r < 0)
     return r;
   if (!right)
@@ -256,7 +331,7 @@ crypt_seal_sheet (struct crypt *c, const struct nbi_sheet *sheet,
   int r;
 
   of_sheet (c, sheet, &w);
-  r = gcm_seal (c->gcm, &w.with, body, NBI_SHEET_BODY, body, tag, err);
+  r = seal (c, &w.with, body, NBI_SHEET_BODY, body, tag, err);
   if (r == 0)
     nbi_sheet_seal_encrypted (sheet, tag, buf);
   return r;
@@ -274,8 +349,8 @@ crypt_open_sheet (struct crypt *c, const struct nbi_sheet *sheet,
   if (r < 0)
     return r;
   of_sheet (c, sheet, &w);
-  r = gcm_open (c->gcm, &w.with, body, NBI_SHEET_BODY, buf + NBI_SHEET_TAG,
-                body, &right, err);
+  r = open_sealed (c, &w.with, body, NBI_SHEET_BODY, buf + NBI_SHEET_TAG,
+                   body, &right, err);
   if (r < 0)
     return r;
   if (!right)

@@ -2,9 +2,9 @@
 
 /* Encryption of backup images: docs/NBI.md §12.
  *
- * A struct crypt has the keys of one edition of a file.  It belongs to one
- * thread at a time; sealing and opening allocate nothing.  Functions that fail
- * for other reasons than those told have the errors of gcm.h and kdf.h.
+ * A struct crypt has the keys of one edition of a file; many threads may use
+ * it at once.  Functions that fail for other reasons than those told have the
+ * errors of gcm.h and kdf.h.
  *
  * No nonce may be used twice with a key.  The nonces are made of ordinals and
  * of numbers of sheets: whoever calls seals each record once in the life of a
@@ -29,6 +29,12 @@ int crypt_master_new (uint8_t master[CRYPT_KEY_SIZE], struct err *err);
 
 int crypt_key_id (const uint8_t master[CRYPT_KEY_SIZE],
                   uint8_t id[NBI_KEY_ID_SIZE], struct err *err);
+
+/* The key of identities, for nbi_identity_with; the same in all files of a
+ * master key.
+ */
+int crypt_identity_key (const uint8_t master[CRYPT_KEY_SIZE],
+                        uint8_t key[CRYPT_KEY_SIZE], struct err *err);
 
 /* NBI-124: may a file with that header be read, as one of the generation whose
  * root is in the file of `root', by somebody with that key (NULL: without one)?

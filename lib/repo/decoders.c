@@ -125,17 +125,21 @@ decoders_read (struct decoders *decoders, struct file_reader *file,
 
 /* From `stored', in which the payload of the first record is at the front. */
 static int
-decode_row (struct decoder *decoder, const struct nbi_record *records,
-            size_t n, uint8_t *plain, struct err *err)
+decode_row (struct decoder *decoder, struct file_reader *file,
+            const struct nbi_record *records, size_t n, uint8_t *plain,
+            struct err *err)
 {
   for (size_t i = 0; i < n; ++i) {
     const struct nbi_record *record = &records[i];
-    const uint8_t *payload = decoder->stored + (record->off - records->off);
+    uint8_t *payload = decoder->stored + (record->off - records->off);
+    struct nbi_record net = *record;
     int r;
 
     r = file_reader_check (record, payload, err);
     if (r == 0)
-      r = payload_decode (decoder->payload, record, payload, plain, err);
+      r = file_reader_unseal (file, &net, payload, err);
+    if (r == 0)
+      r = payload_decode (decoder->payload, &net, payload, plain, err);
     if (r < 0)
       return err_in (err, "record %" PRIu32 " at %" PRIu64, record->ordinal,
                      record->off);
@@ -160,22 +164,26 @@ decoders_read_row (struct decoders *decoders, struct file_reader *file,
                    (size_t) (last->off - records->off) + last->stored,
                    records->off + NBI_RECORD_SIZE, err);
   if (r == 0)
-    r = decode_row (decoder, records, n, plain, err);
+    r = decode_row (decoder, file, records, n, plain, err);
   give_back (decoders, decoder);
   return r;
 }
 
 static int
-decode_part (struct decoder *decoder, const struct nbi_record *record,
-             uint32_t in, uint32_t len, uint8_t *buf, struct err *err)
+decode_part (struct decoder *decoder, struct file_reader *file,
+             const struct nbi_record *record, uint32_t in, uint32_t len,
+             uint8_t *buf, struct err *err)
 {
   const uint8_t *plain = decoder->plain;
+  struct nbi_record net = *record;
   int r = file_reader_check (record, decoder->stored, err);
 
-  if (r == 0 && record->codec == NBI_STORED)
+  if (r == 0)
+    r = file_reader_unseal (file, &net, decoder->stored, err);
+  if (r == 0 && net.codec == NBI_STORED)
     plain = decoder->stored;
   else if (r == 0)
-    r = payload_decode_begin (decoder->payload, record, decoder->stored,
+    r = payload_decode_begin (decoder->payload, &net, decoder->stored,
                               in + len, decoder->plain, err);
   if (r < 0)
     return err_in (err, "record %" PRIu32 " at %" PRIu64, record->ordinal,
@@ -198,7 +206,7 @@ decoders_read_part (struct decoders *decoders, struct file_reader *file,
   r = block_pread (file_reader_block (file), decoder->stored, record->stored,
                    record->off + NBI_RECORD_SIZE, err);
   if (r == 0)
-    r = decode_part (decoder, record, in, len, buf, err);
+    r = decode_part (decoder, file, record, in, len, buf, err);
   give_back (decoders, decoder);
   return r;
 }

@@ -11,7 +11,10 @@
 
 #include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
+#include "lib/base/kdf.h"
+#include "lib/repo/crypt.h"
 #include "lib/repo/file-reader.h"
+#include "lib/repo/payload.h"
 
 struct file_reader {
   size_t refs;
@@ -20,6 +23,12 @@ struct file_reader {
   struct cache *sheets;
   struct nbi_header header;
   struct nbi_trailer trailer;
+
+  /* If it is encrypted: header and trailer as they are in the file, and what
+   * its key opens; NULL: there is no key.
+   */
+  uint8_t *ends;
+  struct crypt *crypt;
 };
 
 static uint64_t last_id;
@@ -43,6 +52,8 @@ file_reader_unref (struct file_reader *reader)
   if (reader == NULL ||
       __atomic_sub_fetch (&reader->refs, 1, __ATOMIC_ACQ_REL) > 0)
     return;
+  crypt_free (reader->crypt);
+  free (reader->ends);
   block_unref (reader->block);
   free (reader);
 }
@@ -89,28 +100,43 @@ file_reader_end (const struct file_reader *reader)
  * with it is wrong with its copy too.
  */
 static int
-take_header (struct file_reader *reader, const uint8_t *copy,
-             struct report *report, struct err *err)
+take_header (struct file_reader *reader, uint8_t *copy, struct report *report,
+             struct err *err)
 {
-  uint8_t first[NBI_HEADER_SIZE];
   struct err why = ERR_INIT;
   int r;
 
   if (nbi_header_is_whole (copy))
     return nbi_header_decode (copy, &reader->header, err);
   (void) nbi_header_decode (copy, &reader->header, &why);
-  r = block_pread (reader->block, first, sizeof first, 0, err);
+  r = block_pread (reader->block, copy, NBI_HEADER_SIZE, 0, err);
   if (r == 0)
-    r = nbi_header_decode (first, &reader->header, err);
+    r = nbi_header_decode (copy, &reader->header, err);
   if (r == 0)
     report_warn (report, "the copy of the header is damaged, the header at 0 "
                  "is used: %s", why.msg);
   return r;
 }
 
+/* For the HMAC. */
 static int
-take_trailer (struct file_reader *reader, const uint8_t *last,
-              const uint8_t *copy, struct report *report, struct err *err)
+keep_ends (struct file_reader *reader, const uint8_t *header,
+           const uint8_t *trailer, struct err *err)
+{
+  if (!nbi_encrypted (&reader->header))
+    return 0;
+  reader->ends = malloc (NBI_HEADER_SIZE + NBI_TRAILER_SIZE);
+  if (reader->ends == NULL)
+    return err_nomem (err);
+  memcpy (reader->ends, header, NBI_HEADER_SIZE);
+  memcpy (reader->ends + NBI_HEADER_SIZE, trailer, NBI_TRAILER_SIZE);
+  return 0;
+}
+
+static int
+take_trailer (struct file_reader *reader, const uint8_t *copy,
+              const uint8_t *header, const uint8_t *last,
+              struct report *report, struct err *err)
 {
   uint64_t size = block_size (reader->block);
   bool torn = !nbi_trailer_is_whole (last) && nbi_trailer_is_whole (copy);
@@ -121,7 +147,7 @@ take_trailer (struct file_reader *reader, const uint8_t *last,
   if (r == 0 && torn)
     report_warn (report, "the trailer at %" PRIu64 " is damaged, its copy is "
                  "used", size - NBI_TRAILER_SIZE);
-  return r;
+  return r < 0 ? r : keep_ends (reader, header, torn ? copy : last, err);
 }
 
 static int
@@ -129,7 +155,7 @@ read_ends (struct file_reader *reader, struct report *report, struct err *err)
 {
   uint64_t size = block_size (reader->block);
   uint8_t tail[NBI_TAIL_SIZE];
-  const uint8_t *copy = tail, *header = copy + NBI_TRAILER_SIZE;
+  uint8_t *header = tail + NBI_TRAILER_SIZE;
   int r;
 
   if (size < NBI_MIN_SIZE)
@@ -139,14 +165,51 @@ read_ends (struct file_reader *reader, struct report *report, struct err *err)
   if (r == 0)
     r = take_header (reader, header, report, err);
   if (r == 0)
-    r = take_trailer (reader, header + NBI_HEADER_SIZE, copy, report, err);
+    r = take_trailer (reader, tail, header, header + NBI_HEADER_SIZE, report,
+                      err);
   return r;
 }
 
 int
+file_reader_unlock (struct file_reader *reader, struct keyring *keys,
+                    struct err *err)
+{
+  const struct nbi_header *h = &reader->header;
+  uint8_t master[CRYPT_KEY_SIZE];
+  struct crypt *crypt = NULL;
+  int r;
+
+  if (!nbi_encrypted (h) || reader->crypt != NULL)
+    return 0;
+  r = keyring_open_header (keys, h, master, err);
+  if (r == 0)
+    r = crypt_new (master, h, &crypt, err);
+  if (r == 0)
+    r = crypt_check_trailer (crypt, reader->ends,
+                             reader->ends + NBI_HEADER_SIZE, err);
+  kdf_forget (master, sizeof master);
+  if (r < 0)
+    crypt_free (crypt);
+  else
+    reader->crypt = crypt;
+  return r;
+}
+
+/* With a key that is there already. */
+static int
+use_keys (struct file_reader *reader, struct keyring *keys, struct err *err)
+{
+  if (nbi_encrypted (&reader->header))
+    return keyring_is_ready (keys) ? file_reader_unlock (reader, keys, err) : 0;
+  return keyring_was_given (keys)
+    ? err_set (err, -EACCES, "there is a key, and it is not encrypted "
+               "(NBI-124)") : 0;
+}
+
+int
 file_reader_open (struct block *block, struct cache *sheets,
-                  struct file_reader **out, struct report *report,
-                  struct err *err)
+                  struct keyring *keys, struct file_reader **out,
+                  struct report *report, struct err *err)
 {
   struct file_reader *reader = calloc (1, sizeof *reader);
   int r;
@@ -158,11 +221,52 @@ file_reader_open (struct block *block, struct cache *sheets,
   reader->block = block_ref (block);
   reader->sheets = sheets;
   r = read_ends (reader, report, err);
+  if (r == 0)
+    r = use_keys (reader, keys, err);
   if (r < 0)
     file_reader_unref (reader);
   else
     *out = reader;
   return r;
+}
+
+/*--- What is encrypted ------------------------------------------------------*/
+
+static int
+refuse_locked (struct err *err)
+{
+  return err_set (err, -EACCES, "it is encrypted, and there is no key "
+                  "(NBI-41)");
+}
+
+int
+file_reader_identity (struct file_reader *reader, const void *plain,
+                      size_t len, uint8_t id[DIGEST_SIZE], struct err *err)
+{
+  if (!nbi_encrypted (&reader->header))
+    return nbi_identity (plain, len, id, err);
+  return reader->crypt == NULL ? refuse_locked (err)
+    : crypt_identity (reader->crypt, plain, len, id, err);
+}
+
+int
+file_reader_unseal (struct file_reader *reader, struct nbi_record *record,
+                    void *payload, struct err *err)
+{
+  if (!nbi_encrypted (&reader->header))
+    return 0;
+  return reader->crypt == NULL ? refuse_locked (err)
+    : crypt_open_record (reader->crypt, record, payload, payload, err);
+}
+
+static int
+check_sheet (struct file_reader *reader, const struct nbi_sheet *sheet,
+             uint8_t *buf, struct err *err)
+{
+  if (!nbi_encrypted (&reader->header))
+    return nbi_sheet_check (buf, sheet, err);
+  return reader->crypt == NULL ? refuse_locked (err)
+    : crypt_open_sheet (reader->crypt, sheet, buf, err);
 }
 
 /*--- Tables -----------------------------------------------------------------*/
@@ -186,7 +290,7 @@ make_sheet (void *opaque, const struct cache_key *key, void **value,
   r = block_pread (wanted->reader->block, buf, NBI_SHEET_SIZE,
                    wanted->sheet.off, err);
   if (r == 0)
-    r = nbi_sheet_check (buf, &wanted->sheet, err);
+    r = check_sheet (wanted->reader, &wanted->sheet, buf, err);
   if (r < 0)
     return r;
   *value = steal_ptr (&buf);

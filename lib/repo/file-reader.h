@@ -16,6 +16,7 @@
 #include "lib/base/report.h"
 #include "lib/block/block.h"
 #include "lib/base/cache.h"
+#include "lib/repo/keyring.h"
 #include "lib/repo/nbi-header.h"
 #include "lib/repo/nbi-record.h"
 #include "lib/repo/nbi-sheet.h"
@@ -24,12 +25,32 @@
 struct file_reader;
 
 /* Keeps a reference to the block.  sheets: of file_reader_sheets; stays the
- * caller's, and longer than the reader.  NBI-10 to NBI-24 and NBI-100 to
- * NBI-111; where a copy had to be taken, a warning.
+ * caller's, and longer than the reader.  keys: NULL, or what opens it if it is
+ * encrypted, and if nobody has to be asked (NBI-124; a wrong one: -EACCES).
+ * Without a key header and trailer can be had, everything else is -EACCES
+ * (NBI-41).  NBI-10 to NBI-24 and NBI-100 to NBI-111; where a copy had to be
+ * taken, a warning.
  */
 int file_reader_open (struct block *block, struct cache *sheets,
-                      struct file_reader **out, struct report *report,
-                      struct err *err);
+                      struct keyring *keys, struct file_reader **out,
+                      struct report *report, struct err *err);
+
+/* If it is encrypted and has no key yet: ask for it.  Before many threads have
+ * the reader.  NBI-111, NBI-124; -EACCES.
+ */
+int file_reader_unlock (struct file_reader *reader, struct keyring *keys,
+                        struct err *err);
+
+/* The identity of plain bytes in this file. */
+int file_reader_identity (struct file_reader *reader, const void *plain,
+                          size_t len, uint8_t id[DIGEST_SIZE],
+                          struct err *err);
+
+/* Decrypt a payload in place, if the file is encrypted; the record's stored
+ * length becomes that without the tag, as payload_decode wants it.  NBI-41.
+ */
+int file_reader_unseal (struct file_reader *reader, struct nbi_record *record,
+                        void *payload, struct err *err);
 
 /* A cache for sheets of so many bytes.  -ENOMEM. */
 int file_reader_sheets (size_t limit, struct cache **out, struct err *err);

@@ -4,6 +4,12 @@
  * and the sink gets pieces of 1 MiB.  writer->off is where the next byte will
  * lie in the file, buffered or not.
  *
+ * No nonce is used twice with a key (§12): each ordinal, and each sheet of a
+ * table, is encrypted once, and once something has failed nothing is encrypted
+ * any more.  Two writers have no key in common as long as no two have a header
+ * with the same file, edition and nonce, and but one of all that have the same
+ * file has new records.
+ *
  * What a crash leaves is a file without a trailer (§3, "Writing it").
  */
 
@@ -19,6 +25,7 @@
 #include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/vector.h"
+#include "lib/repo/crypt.h"
 #include "lib/repo/file-writer.h"
 #include "lib/repo/nbi-trailer.h"
 
@@ -30,6 +37,8 @@ DEFINE_VECTOR (group_list, struct nbi_group);
 struct file_writer {
   const struct nbi_header *header;
   struct sink *sink;
+  struct crypt *crypt;          /* NULL: it is not encrypted */
+  uint8_t *sealed;              /* room for a payload with its tag, or NULL */
   int failed;                   /* negative errno, or 0 */
   struct err why;
 
@@ -44,11 +53,26 @@ struct file_writer {
   struct nbi_trailer trailer;   /* as far as it is known */
 };
 
+static int
+set_up_crypt (struct file_writer *writer, const uint8_t *master,
+              struct err *err)
+{
+  if (master == NULL && !nbi_encrypted (writer->header))
+    return 0;
+  if (master == NULL)
+    return err_set (err, -EACCES, "a file that is to be encrypted, and no key");
+  writer->sealed = malloc (NBI_CHUNK_MAX + NBI_TAG_SIZE);
+  if (writer->sealed == NULL)
+    return err_nomem (err);
+  return crypt_new (master, writer->header, &writer->crypt, err);
+}
+
 int
-file_writer_new (const struct nbi_header *header, struct sink *sink,
-                 struct file_writer **out, struct err *err)
+file_writer_new (const struct nbi_header *header, const uint8_t *master,
+                 struct sink *sink, struct file_writer **out, struct err *err)
 {
   struct file_writer *writer = calloc (1, sizeof *writer);
+  int r;
 
   if (writer == NULL)
     return err_nomem (err);
@@ -59,6 +83,11 @@ file_writer_new (const struct nbi_header *header, struct sink *sink,
   if (writer->buffer == NULL || writer->entries == NULL) {
     file_writer_free (writer);
     return err_nomem (err);
+  }
+  r = set_up_crypt (writer, master, err);
+  if (r < 0) {
+    file_writer_free (writer);
+    return r;
   }
   nbi_header_encode (header, writer->buffer);
   writer->buffered = writer->off = NBI_HEADER_SIZE;
@@ -71,6 +100,8 @@ file_writer_free (struct file_writer *writer)
 {
   if (writer == NULL)
     return;
+  crypt_free (writer->crypt);
+  free (writer->sealed);
   vector_free (&writer->groups);
   free (writer->entries);
   free (writer->buffer);
@@ -141,7 +172,14 @@ put_sheet (struct file_writer *writer, enum nbi_table table, uint64_t number,
 
   memcpy (sheet.nonce, h->nonce, sizeof sheet.nonce);
   memset (buf + used, 0, NBI_SHEET_SIZE - used);
-  nbi_sheet_seal (&sheet, buf);
+  if (writer->crypt != NULL) {
+    int r = crypt_seal_sheet (writer->crypt, &sheet, buf, err);
+
+    if (r < 0)
+      return r;
+  }
+  else
+    nbi_sheet_seal (&sheet, buf);
   return put (writer, buf, NBI_SHEET_SIZE, err);
 }
 
@@ -207,6 +245,20 @@ put_group (struct file_writer *writer, struct err *err)
 
 /*--- Records ----------------------------------------------------------------*/
 
+/* *payload becomes what is to be stored; once for each ordinal. */
+static int
+seal (struct file_writer *writer, struct nbi_record *record,
+      const void **payload, struct err *err)
+{
+  int r;
+
+  if (writer->crypt == NULL)
+    return 0;
+  r = crypt_seal_record (writer->crypt, record, *payload, writer->sealed, err);
+  *payload = writer->sealed;
+  return r;
+}
+
 static int
 put_record (struct file_writer *writer, struct nbi_record *record,
             const void *payload, struct err *err)
@@ -224,10 +276,10 @@ put_record (struct file_writer *writer, struct nbi_record *record,
   return r < 0 ? r : put (writer, payload, record->stored, err);
 }
 
-/* record: NULL for a tombstone. */
+/* record: NULL for a tombstone; is_stored: it is as it is stored. */
 static int
 add (struct file_writer *writer, struct nbi_record *record,
-     const void *payload, struct err *err)
+     const void *payload, bool is_stored, struct err *err)
 {
   struct nbi_trailer *t = &writer->trailer;
   uint8_t *entry = writer->entries +
@@ -241,7 +293,9 @@ add (struct file_writer *writer, struct nbi_record *record,
     memset (entry, 0, NBI_ENTRY_SIZE);
   else {
     record->ordinal = t->nr_ordinals;
-    r = put_record (writer, record, payload, err);
+    r = is_stored ? 0 : seal (writer, record, &payload, err);
+    if (r == 0)
+      r = put_record (writer, record, payload, err);
     if (r < 0)
       return r;
     nbi_entry_encode (record, entry);
@@ -282,7 +336,20 @@ file_writer_add (struct file_writer *writer, struct nbi_record *record,
 
   if (writer->failed < 0)
     return failed (writer, err);
-  return remember (writer, add (writer, record, payload, &why), &why, err);
+  return remember (writer, add (writer, record, payload, false, &why), &why,
+                   err);
+}
+
+int
+file_writer_add_stored (struct file_writer *writer, struct nbi_record *record,
+                        const void *payload, struct err *err)
+{
+  struct err why = ERR_INIT;
+
+  if (writer->failed < 0)
+    return failed (writer, err);
+  return remember (writer, add (writer, record, payload, true, &why), &why,
+                   err);
 }
 
 int
@@ -292,7 +359,7 @@ file_writer_skip (struct file_writer *writer, struct err *err)
 
   if (writer->failed < 0)
     return failed (writer, err);
-  return remember (writer, add (writer, NULL, NULL, &why), &why, err);
+  return remember (writer, add (writer, NULL, NULL, true, &why), &why, err);
 }
 
 uint32_t
@@ -312,6 +379,8 @@ file_writer_size_with (const struct file_writer *writer, uint32_t stored)
 {
   uint64_t groups = writer->groups.len + 1, size;
 
+  if (writer->crypt != NULL)
+    stored += NBI_TAG_SIZE;
   size = round_up (writer->off, NBI_RECORD_SIZE) + NBI_RECORD_SIZE + stored;
   size = round_up (size, NBI_SHEET_SIZE);
   size += nbi_nr_sheets (NBI_TABLE_CHUNKS, writer->nr_entries + UINT64_C (1))
@@ -374,6 +443,7 @@ put_ending (struct file_writer *writer, const struct file_ending *ending,
             struct err *err)
 {
   struct nbi_trailer *t = &writer->trailer;
+  const void *payload = ending->payload;
   void *opaque = (void *) ending;
   int r;
 
@@ -398,7 +468,8 @@ put_ending (struct file_writer *writer, const struct file_ending *ending,
   t->manifest.kind = NBI_MANIFEST;
   t->manifest.ordinal = NBI_NONE;
   t->manifest.number = 0;
-  return put_record (writer, &t->manifest, ending->payload, err);
+  r = seal (writer, &t->manifest, &payload, err);
+  return r < 0 ? r : put_record (writer, &t->manifest, payload, err);
 }
 
 /* The copy of the trailer, the copy of the header, the trailer. */
@@ -416,7 +487,10 @@ put_tail (struct file_writer *writer, struct err *err)
   t->size = writer->off + NBI_TAIL_SIZE;
   nbi_header_encode (h, header);
   nbi_trailer_encode (t, h, trailer);
-  r = put (writer, trailer, sizeof trailer, err);
+  if (writer->crypt != NULL)
+    r = crypt_seal_trailer (writer->crypt, header, trailer, err);
+  if (r == 0)
+    r = put (writer, trailer, sizeof trailer, err);
   if (r == 0)
     r = put (writer, header, sizeof header, err);
   if (r == 0)

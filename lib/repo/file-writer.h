@@ -9,9 +9,10 @@
  *   file_writer_free (writer);
  *
  * It keeps the entries of the records since the last group of sheets (512
- * KiB), a buffer of 1 MiB and 24 bytes for each group, whatever the size of
- * the file.  Nothing is flushed: that is for whoever owns the sink.  Once
- * something has failed, everything fails, and the file is torn.
+ * KiB), a buffer of 1 MiB, if it is encrypted another one, and 24 bytes for
+ * each group, whatever the size of the file.  Nothing is flushed: that is for
+ * whoever owns the sink.  Once something has failed, everything fails, and the
+ * file is torn.
  *
  * By one thread at a time.
  */
@@ -46,23 +47,35 @@ struct file_ending {
 };
 
 /* header and sink stay, and are the caller's, until file_writer_free; the
- * header has its salt.  Writes nothing yet.  -ENOMEM.
+ * header has its salt, and its nonce, which no other file has.  master: the
+ * key, if the header says that it is encrypted, of which nothing is kept but
+ * what is made of it; otherwise NULL.  Writes nothing yet.  -ENOMEM; -EACCES:
+ * NBI-124.
  */
-int file_writer_new (const struct nbi_header *header, struct sink *sink,
-                     struct file_writer **out, struct err *err);
+int file_writer_new (const struct nbi_header *header, const uint8_t *master,
+                     struct sink *sink, struct file_writer **out,
+                     struct err *err);
 
-/* Append a record.  The caller has set kind, codec, number, stored, plain and
- * identity; ordinal, off and xxh3 are set here.  -EFBIG where there is no
- * ordinal left; the sink's errors.
+/* Append a record, encrypted if the file is.  The caller has set kind, codec,
+ * number, stored, plain and identity; ordinal, off and xxh3 are set here, and
+ * of what is encrypted stored becomes that with the tag.  -EFBIG where there
+ * is no ordinal left; the sink's errors.
  */
 int file_writer_add (struct file_writer *writer, struct nbi_record *record,
                      const void *payload, struct err *err);
+
+/* The same of a record that an earlier edition of the file has with the next
+ * ordinal, as it is stored there: nothing is encrypted again.
+ */
+int file_writer_add_stored (struct file_writer *writer,
+                            struct nbi_record *record, const void *payload,
+                            struct err *err);
 
 /* Leave out the next ordinal: its record was dropped (§7, tombstones). */
 int file_writer_skip (struct file_writer *writer, struct err *err);
 
 /* How large the file is, in bytes, if it ends after one more record with so
- * many stored bytes, without an ending.
+ * many stored bytes, without a tag, and without an ending.
  */
 uint64_t file_writer_size_with (const struct file_writer *writer,
                                 uint32_t stored);

@@ -12,6 +12,7 @@
 
 #include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
+#include "lib/repo/crypt.h"
 #include "lib/repo/generation-private.h"
 #include "lib/repo/nbi-page.h"
 #include "lib/repo/payload.h"
@@ -107,7 +108,7 @@ read_proven (struct generation *gen, struct file_reader *file,
 
   r = decoders_read (gen->decoders, file, record, plain, err);
   if (r == 0)
-    r = nbi_identity (plain, record->plain, identity, err);
+    r = file_reader_identity (file, plain, record->plain, identity, err);
   if (r == 0 && memcmp (identity, record->identity, sizeof identity) != 0)
     r = nbi_refuse (err, 43, "the identity of the record at %" PRIu64 " is "
                     "another", record->off);
@@ -233,6 +234,13 @@ make_file (void *opaque, const struct cache_key *key, void **value,
     r = gen->files->open (gen->files->opaque, &entry, &file, err);
     if (r < 0)
       return r;
+  }
+  r = crypt_check_key (file_reader_header (file), generation_header (gen), NULL,
+                       err);
+  if (r < 0) {
+    err_in (err, "%s", file_reader_name (file));
+    file_reader_unref (file);
+    return r;
   }
   *value = file;
   *size = 1;

@@ -25,6 +25,8 @@ struct generation_caches {
   struct cache *pages;          /* decoded pages of maps */
   struct cache *chunks;         /* decoded chunks */
   struct cache *files;          /* open files; those of folders */
+  struct keyring *keys;         /* for what is encrypted; NULL until the caller
+                                   sets it, whose it stays */
 };
 
 /* chunks: bytes of decoded chunks to keep.  -ENOMEM with nothing made. */

@@ -12,6 +12,9 @@
 #include "lib/repo/manifest.h"
 #include "lib/repo/vault-read.h"
 
+/* What nbi_use_keys said. */
+extern struct keyring *nbi_keys;
+
 /* The state of an image. */
 struct nbi_image {
   /* Of a generation in a vault; NULL for a file alone. */

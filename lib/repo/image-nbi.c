@@ -18,6 +18,14 @@
 #include "lib/repo/image-nbi.h"
 #include "lib/repo/verify.h"
 
+struct keyring *nbi_keys;
+
+void
+nbi_use_keys (struct keyring *keys)
+{
+  nbi_keys = keys;
+}
+
 static int
 nbi_probe (const struct probe *probe)
 {
@@ -114,9 +122,12 @@ nbi_open (struct image *img, const struct image_options *options,
 
   (void) options;
   nbi->has_caches = r == 0;
+  nbi->caches.keys = nbi_keys;
   if (r == 0)
-    r = file_reader_open (img->block, nbi->caches.sheets, &nbi->file, report,
-                          err);
+    r = file_reader_open (img->block, nbi->caches.sheets, nbi->caches.keys,
+                          &nbi->file, report, err);
+  if (r == 0)
+    r = file_reader_unlock (nbi->file, nbi->caches.keys, err);
   if (r == 0)
     r = check_alone (nbi->file, err);
   if (r == 0)

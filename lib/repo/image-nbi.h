@@ -11,6 +11,11 @@
 /* Let images be backup images too.  Once, before the first image is opened. */
 void nbi_register (void);
 
+/* What images that are encrypted are opened with: NULL, or a keyring that stays
+ * the caller's, longer than they.  Before the first image is opened.
+ */
+void nbi_use_keys (struct keyring *keys);
+
 /* The generation that the image is, which lives as long; NULL if it is none,
  * as an overlay over one.
  */

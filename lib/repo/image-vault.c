@@ -18,6 +18,7 @@
 #include "lib/repo/image-nbi-private.h"
 #include "lib/repo/reader-lease.h"
 #include "lib/repo/store-local.h"
+#include "lib/repo/vault-keys.h"
 #include "lib/repo/vault-missing.h"
 
 struct vault_lease {
@@ -53,10 +54,13 @@ vault_images_open (const char *path, struct vault_images **out,
   pthread_mutex_init (&v->lock, NULL);
   r = generation_caches_init (&v->caches, NBI_IMAGE_CACHE, err);
   v->has_caches = r == 0;
+  v->caches.keys = nbi_keys;
   if (r == 0)
     r = store_local_open (path, &v->store, err);
   if (r == 0)
     r = vault_open (v->store, 0, &v->vault, report, err);
+  if (r == 0 && nbi_keys != NULL)
+    r = vault_unlock (v->vault, nbi_keys, report, err);
   if (r < 0)
     vault_images_unref (v);
   else

@@ -46,6 +46,7 @@ struct desk {
 struct leftovers {
   struct store *store;
   struct cache *sheets;
+  struct keyring *keys;
   struct nbi_header model;
   struct leftover_files files;
   struct cache *readers;        /* of files, by index */
@@ -64,8 +65,8 @@ release_reader (void *value)
 
 int
 leftovers_new (struct store *store, struct cache *sheets,
-               const struct nbi_header *model, struct leftovers **out,
-               struct err *err)
+               struct keyring *keys, const struct nbi_header *model,
+               struct leftovers **out, struct err *err)
 {
   struct leftovers *l = calloc (1, sizeof *l);
   int r;
@@ -79,6 +80,7 @@ leftovers_new (struct store *store, struct cache *sheets,
   }
   l->store = store;
   l->sheets = sheets;
+  l->keys = keys;
   l->model = *model;
   pthread_mutex_init (&l->lock, NULL);
   *out = l;
@@ -194,7 +196,8 @@ open_reader (struct leftovers *l, const char *path, struct file_reader **out,
   CLEANUP_BLOCK struct block *block = NULL;
   int r = store_open (l->store, path, &block, err);
 
-  return r < 0 ? r : file_reader_open (block, l->sheets, out, NULL, err);
+  return r < 0 ? r : file_reader_open (block, l->sheets, l->keys, out, NULL,
+                                       err);
 }
 
 int
@@ -540,6 +543,8 @@ leftovers_copy (struct leftovers *l, const void *plain,
 {
   bool copied = false;
 
+  if (nbi_encrypted (&l->model))
+    return false;
   for (size_t i = 0; !copied && i < l->parts.len; ++i) {
     const struct leftover_part *part = &l->parts.ptr[i];
     const struct leftover_record *known = find_record (part, record->number);

@@ -16,6 +16,7 @@
 #include "lib/base/job.h"
 #include "lib/base/vector.h"
 #include "lib/base/cache.h"
+#include "lib/repo/keyring.h"
 #include "lib/repo/nbi-record.h"
 #include "lib/repo/store.h"
 
@@ -36,12 +37,13 @@ struct leftover_file {
 
 DEFINE_VECTOR (leftover_files, struct leftover_file);
 
-/* store, and sheets (file_reader_sheets), stay the caller's.  model: what the
+/* store, sheets (file_reader_sheets) and keys (NULL: there are none) stay the
+ * caller's.  model: what the
  * files must have in common with the run: vault, size of chunks, encryption.
  */
 int leftovers_new (struct store *store, struct cache *sheets,
-                   const struct nbi_header *model, struct leftovers **out,
-                   struct err *err);
+                   struct keyring *keys, const struct nbi_header *model,
+                   struct leftovers **out, struct err *err);
 void leftovers_free (struct leftovers *l);      /* NULL is fine */
 
 /* A whole file, of edition 0, that has this name and UUID.  -EBADMSG,
@@ -72,7 +74,8 @@ bool leftovers_find (struct leftovers *l, struct nbi_record *record,
 
 /* Is a chunk of this number and length that has these bytes in a file that was
  * being written?  Then codec and stored length of the record are set, and room,
- * which has record->plain bytes, has the payload.
+ * which has record->plain bytes, has the payload.  Not of what is encrypted: it
+ * would be decrypted, decoded, and encrypted anew, and saves compressing only.
  */
 bool leftovers_copy (struct leftovers *l, const void *plain,
                      struct nbi_record *record, void *room);

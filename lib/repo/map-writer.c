@@ -31,6 +31,7 @@ struct cell {
 
 struct map_writer {
   const struct nbi_header *header;
+  const uint8_t *identity_key;
   struct file_table *files;
   const struct map_writer_ops *ops;
   struct payload_encoder *encoder;
@@ -66,17 +67,19 @@ hash_zeros_of (struct map_writer *map, struct err *err)
 
   if (zeros == NULL)
     return err_nomem (err);
-  r = nbi_identity (zeros, h->chunk_size, id, err);
+  r = nbi_identity_with (map->identity_key, zeros, h->chunk_size, id, err);
   if (r == 0)
     r = hash_zeros_init (&map->zeros, id, err);
   if (r == 0)
-    r = nbi_identity (zeros, nbi_chunk_len (h, nbi_nr_chunks (h) - 1),
-                      map->last_id, err);
+    r = nbi_identity_with (map->identity_key, zeros,
+                           nbi_chunk_len (h, nbi_nr_chunks (h) - 1),
+                           map->last_id, err);
   return r;
 }
 
 int
-map_writer_new (const struct nbi_header *header, struct file_table *files,
+map_writer_new (const struct nbi_header *header, const uint8_t *identity_key,
+                struct file_table *files,
                 const struct map_writer_ops *ops, struct map_writer **out,
                 struct err *err)
 {
@@ -86,6 +89,7 @@ map_writer_new (const struct nbi_header *header, struct file_table *files,
   if (map == NULL)
     return err_nomem (err);
   map->header = header;
+  map->identity_key = identity_key;
   map->files = files;
   map->ops = ops;
   hash_range_init (&map->page_hash, 0);
@@ -213,7 +217,7 @@ store_page (struct map_writer *map, uint64_t number,
   bool same = false;
   int r;
 
-  r = nbi_identity (map->plain, len, identity, err);
+  r = nbi_identity_with (map->identity_key, map->plain, len, identity, err);
   if (r == 0 && map->ops->same != NULL)
     r = map->ops->same (map->ops->opaque, number, identity, &same,
                         &root->file, &root->ordinal, err);

@@ -42,10 +42,12 @@ struct map_writer_ops {
   void *opaque;
 };
 
-/* header, files and ops stay the caller's, longer than the writer; its header
- * says how many chunks there are.  -ENOMEM.
+/* header, identity_key (as for nbi_identity_with), files and ops stay the
+ * caller's, longer than the writer; its header says how many chunks there are.
+ * -ENOMEM.
  */
-int map_writer_new (const struct nbi_header *header, struct file_table *files,
+int map_writer_new (const struct nbi_header *header,
+                    const uint8_t *identity_key, struct file_table *files,
                     const struct map_writer_ops *ops, struct map_writer **out,
                     struct err *err);
 

@@ -12,6 +12,7 @@
 #include <zstd_errors.h>
 
 #include "lib/base/bytes.h"
+#include "lib/base/kdf.h"
 #include "lib/repo/payload.h"
 
 #define USUAL_LEVEL 3           /* of zstd */
@@ -22,6 +23,16 @@ nbi_identity (const void *plain, size_t len, uint8_t id[DIGEST_SIZE],
               struct err *err)
 {
   return digest_of (plain, len, id, err);
+}
+
+int
+nbi_identity_with (const uint8_t *key, const void *plain, size_t len,
+                   uint8_t id[DIGEST_SIZE], struct err *err)
+{
+  const struct kdf_bytes piece = { plain, len };
+
+  return key != NULL ? kdf_hmac (key, &piece, 1, id, err)
+    : nbi_identity (plain, len, id, err);
 }
 
 /*--- Encoding ---------------------------------------------------------------*/

@@ -15,6 +15,12 @@
 int nbi_identity (const void *plain, size_t len, uint8_t id[DIGEST_SIZE],
                   struct err *err);
 
+/* The same of a file that may be encrypted.  key: crypt_identity_key; NULL: it
+ * is not encrypted.  -EIO if OpenSSL fails.
+ */
+int nbi_identity_with (const uint8_t *key, const void *plain, size_t len,
+                       uint8_t id[DIGEST_SIZE], struct err *err);
+
 /*--- Encoding ---------------------------------------------------------------*/
 
 struct payload_encoder;

@@ -139,7 +139,8 @@ copy_record (struct edition *e, struct file_writer *writer, uint32_t ordinal,
   if (nbi_is_tombstone (&record))
     return file_writer_skip (writer, err);
   r = read_payload (e, &record, err);
-  return r < 0 ? r : file_writer_add (writer, &record, e->payload, err);
+  return r < 0 ? r : file_writer_add_stored (writer, &record, e->payload,
+                                              err);
 }
 
 static int
@@ -189,7 +190,7 @@ write_records (struct edition *e, struct err *err)
 {
   uint32_t n = file_reader_trailer (e->old)->nr_ordinals;
   struct file_writer *writer;
-  int r = file_writer_new (&e->header, &e->sink, &writer, err);
+  int r = file_writer_new (&e->header, NULL, &e->sink, &writer, err);
 
   if (r < 0)
     return r;
@@ -269,7 +270,8 @@ prove (struct prune *p, const char *path, const struct live_file *live,
   int r = store_open (p->store, path, &block, err);
 
   if (r == 0)
-    r = file_reader_open (block, p->caches->sheets, &file, NULL, err);
+    r = file_reader_open (block, p->caches->sheets, p->caches->keys,
+                          &file, NULL, err);
   if (r < 0)
     return r;
   r = memcmp (file_reader_header (file)->file, live->uuid, UUID_SIZE) != 0

@@ -13,6 +13,7 @@
 
 struct run {
   struct nbi_header header;     /* of the file that is being written */
+  const uint8_t *master;        /* NULL: not encrypted */
   uint64_t limit;
   const struct run_place *place;
   struct file_table *files;
@@ -22,9 +23,9 @@ struct run {
 };
 
 int
-run_new (const struct nbi_header *model, uint64_t limit,
-         const struct run_place *place, struct file_table *files,
-         struct run **out, struct err *err)
+run_new (const struct nbi_header *model, const uint8_t *master,
+         uint64_t limit, const struct run_place *place,
+         struct file_table *files, struct run **out, struct err *err)
 {
   struct run *run = calloc (1, sizeof *run);
 
@@ -32,6 +33,7 @@ run_new (const struct nbi_header *model, uint64_t limit,
     return err_nomem (err);
   run->header = *model;
   run->header.number = 0;
+  run->master = master;
   run->limit = limit;
   run->place = place;
   run->files = files;
@@ -78,7 +80,7 @@ begin_file (struct run *run, struct err *err)
   if (r == 0)
     r = run->place->begin (run->place->opaque, h, &sink, err);
   if (r == 0)
-    r = file_writer_new (h, sink, &run->writer, err);
+    r = file_writer_new (h, run->master, sink, &run->writer, err);
   return r;
 }
 

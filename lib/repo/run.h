@@ -30,13 +30,13 @@ struct run_place {
 };
 
 /* model: the header of all files, but for UUID, number, salt and nonce; it is
- * copied.  folder: the run's RUN, as in the list of files.  limit: bytes that
- * a file should not exceed; 0: one file, whatever its size.  place and files
- * stay the caller's.
+ * copied.  master: as for file_writer_new; stays the caller's.  folder: the
+ * run's RUN, as in the list of files.  limit: bytes that a file should not
+ * exceed; 0: one file, whatever its size.  place and files stay the caller's.
  */
-int run_new (const struct nbi_header *model, uint64_t limit,
-             const struct run_place *place, struct file_table *files,
-             struct run **out, struct err *err);
+int run_new (const struct nbi_header *model, const uint8_t *master,
+             uint64_t limit, const struct run_place *place,
+             struct file_table *files, struct run **out, struct err *err);
 
 /* Append a record, as file_writer_add; *file gets the number of its file in
  * the table.

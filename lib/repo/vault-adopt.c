@@ -300,7 +300,7 @@ vault_adopt (const struct vault_adopter *a, const struct lease_list *seen,
   *out = NULL;
   r = take_all (a, seen, err);
   if (r == 0)
-    r = leftovers_new (a->store, a->sheets, a->header, &l, err);
+    r = leftovers_new (a->store, a->sheets, a->keys, a->header, &l, err);
   if (r < 0)
     return r;
   r = look_into_all (a, l, job, err);

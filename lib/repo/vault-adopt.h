@@ -16,6 +16,7 @@ struct vault_adopter {
   struct lease_hold *hold;      /* of a backup that looked around (B3) */
   const struct nbi_header *header;      /* of its files */
   struct cache *sheets;
+  struct keyring *keys;         /* of what is encrypted, or NULL */
   struct report *report;        /* what is damaged, or can't be taken away */
 };
 

@@ -14,9 +14,12 @@
 
 #include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
+#include "lib/base/kdf.h"
+#include "lib/repo/crypt.h"
 #include "lib/repo/lease-look.h"
 #include "lib/repo/vault-adopt.h"
 #include "lib/repo/vault-backup.h"
+#include "lib/repo/vault-keys.h"
 
 #define PATH_SIZE (STORE_PATH_SIZE + VAULT_NAME_SIZE)
 
@@ -26,6 +29,7 @@ struct vault_run_writer {
   struct store *store;
   struct backup_options *options;
   const struct generation_caches *caches;
+  uint8_t master[CRYPT_KEY_SIZE];       /* if the vault is encrypted */
   struct lease_hold *hold;      /* NULL: none is held */
   struct lease_list seen;       /* other leases, as they were in B3 */
   uint64_t after;               /* the generation's time is later */
@@ -194,7 +198,8 @@ adopter (const struct vault_run_writer *w)
 {
   return (struct vault_adopter) {
     .store = w->store, .hold = w->hold, .header = &w->options->header,
-    .sheets = w->caches->sheets, .report = w->report,
+    .sheets = w->caches->sheets, .keys = w->caches->keys,
+    .report = w->report,
   };
 }
 
@@ -307,6 +312,17 @@ refuse_encrypted (struct vault *vault, struct err *err)
                   "key (NBI-125)", store_name (vault_store (vault)));
 }
 
+static void
+take_encryption (struct nbi_header *h, const struct nbi_header *from)
+{
+  memcpy (h->vault, from->vault, UUID_SIZE);
+  memcpy (h->key_id, from->key_id, sizeof h->key_id);
+  memcpy (h->slots, from->slots, sizeof h->slots);
+  h->encryption = from->encryption;
+  h->nr_slots = from->nr_slots;
+  h->need = from->need & NBI_NEED_ENCRYPTED;
+}
+
 /* What vault.json would say, from the header of any generation, whatever disk
  * it is of (§13): the newest that opens.
  */
@@ -315,36 +331,69 @@ ask_generations (struct vault *vault, struct vault_view *view,
                  struct nbi_header *h, struct err *err)
 {
   for (size_t n = vault_view_runs (view)->len; n-- > 0;) {
+    struct err why = ERR_INIT;
     struct vault_opened any;
-    bool encrypted;
+    int r = vault_view_open (view, n, true, &any, NULL, &why);
 
-    if (vault_view_open (view, n, true, &any, NULL, NULL) < 0)
+    if (r == -EACCES) {         /* it is encrypted: that much is known */
+      if (err != NULL)
+        *err = why;
+      return r;
+    }
+    if (r < 0)
       continue;
-    encrypted = nbi_encrypted (generation_header (any.gen));
-    memcpy (h->vault, generation_header (any.gen)->vault, UUID_SIZE);
+    take_encryption (h, generation_header (any.gen));
     vault_opened_close (&any);
-    return encrypted ? refuse_encrypted (vault, err) : 0;
+    return 0;
   }
   return err_set (err, -EINVAL, "%s: which vault this is, is lost, and there "
                   "is no generation that says it",
                   store_name (vault_store (vault)));
 }
 
-/* NBI-125, and which vault it is. */
+/* NBI-125: the key of the files to be written, and of those before. */
 static int
-set_vault (struct vault *vault, struct vault_view *view,
-           const struct vault_opened *base, struct nbi_header *h,
-           struct err *err)
+set_key (struct vault_run_writer *w, const struct vault_opened *base,
+         struct err *err)
 {
-  const struct vault_about *about = vault_about (vault);
+  const struct nbi_header *h = &w->options->header;
+  struct keyring *keys = w->caches->keys;
+  int r = base->gen == NULL ? 0
+    : crypt_check_key (generation_header (base->gen), h, NULL, err);
 
-  if ((about != NULL && about->encryption != 0) ||
-      (base->gen != NULL && nbi_encrypted (generation_header (base->gen))))
-    return refuse_encrypted (vault, err);
-  if (about == NULL)
-    return ask_generations (vault, view, h, err);
-  memcpy (h->vault, about->uuid, UUID_SIZE);
+  w->options->master = NULL;
+  if (r < 0)
+    return err_in (err, "%s: the generation before", store_name (w->store));
+  if (!nbi_encrypted (h))
+    return !keyring_was_given (keys) ? 0
+      : err_set (err, -EACCES, "%s: there is a key, and the vault is not "
+                 "encrypted (NBI-125)", store_name (w->store));
+  r = keyring_open_header (keys, h, w->master, err);
+  if (r < 0)
+    return err_in (err, "%s", store_name (w->store));
+  w->options->master = w->master;
   return 0;
+}
+
+/* Which vault it is, and whether it is encrypted. */
+static int
+set_vault (struct vault_run_writer *w, struct vault_view *view,
+           const struct vault_opened *base, struct err *err)
+{
+  const struct vault_about *about = vault_about (w->vault);
+  struct nbi_header *h = &w->options->header;
+  int r = 0;
+
+  if (about == NULL)
+    r = ask_generations (w->vault, view, h, err);
+  else
+    memcpy (h->vault, about->uuid, UUID_SIZE);
+  /* For its key slots, if those in vault/ are lost. */
+  if (about != NULL && about->encryption != 0 && base->gen != NULL)
+    take_encryption (h, generation_header (base->gen));
+  if (r == 0)
+    r = vault_set_encryption (w->vault, h, w->report, err);
+  return r < 0 ? r : set_key (w, base, err);
 }
 
 static int
@@ -513,7 +562,7 @@ back_up (struct vault_run_writer *w, struct vault_view *view,
   *lost = false;
   r = find_base (w, view, &index, &base, err);
   if (r == 0)
-    r = set_vault (w->vault, view, &base, h, err);
+    r = set_vault (w, view, &base, err);
   if (r == 0)
     r = set_chunk_size (&base, h, err);
   if (r == 0)
@@ -535,9 +584,15 @@ vault_backup (struct vault *vault, struct block *disk,
     .options = options, .caches = caches, .report = report,
   };
   uint32_t chunk_size = options->header.chunk_size;
-  bool lost;
+  const struct vault_about *about = vault_about (vault);
+  bool lost = false;
   int r;
 
+  if (about != NULL && about->encryption != 0 && caches->keys == NULL)
+    return refuse_encrypted (vault, err);
+  r = vault_unlock (vault, caches->keys, report, err);
+  if (r < 0)
+    return r;
   do {
     struct vault_view *view;
 
@@ -548,6 +603,8 @@ vault_backup (struct vault *vault, struct block *disk,
     r = back_up (&w, view, disk, result, &lost, job, err);
     vault_view_free (view);
   } while (r == 0 && lost);
+  options->master = NULL;
+  kdf_forget (w.master, sizeof w.master);
   lease_list_free (&w.seen);
   return r;
 }

@@ -22,7 +22,9 @@ struct vault_backup_result {
 /* Back up the disk, or copy a generation, as a generation of header.name in
  * options; what the header says of vault, run and time is set here, and so is
  * the base.  A chunk size of 0 is that of the generation before, or the usual
- * one; another than that is -EINVAL.
+ * one; another than that is -EINVAL.  Where the vault is encrypted, so are all
+ * its files, with the keys that are in caches: -EACCES without them, with
+ * others, and with any in a vault that is not (NBI-125).
  *
  * 0: the generation is in the vault, on stable storage.  -EBUSY: somebody else
  * backs up a disk of this name.  After any other failure the vault lists what

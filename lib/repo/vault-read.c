@@ -174,7 +174,8 @@ open_file (struct vault_view *view, const char *folder,
   r = store_open (vault_store (view->vault), path, &block, err);
   if (r < 0)
     return r;
-  r = file_reader_open (block, view->caches->sheets, &reader, report, err);
+  r = file_reader_open (block, view->caches->sheets, view->caches->keys,
+                        &reader, report, err);
   if (r < 0)
     return err_in (err, "%s", path);
   h = file_reader_header (reader);

@@ -128,7 +128,7 @@ check_data (struct walk *w, const struct nbi_record *record, struct err *why)
 
   r = decoders_read (w->decoders, w->file, record, w->plain, why);
   if (r == 0)
-    r = nbi_identity (w->plain, record->plain, identity, why);
+    r = file_reader_identity (w->file, w->plain, record->plain, identity, why);
   if (r == 0 && memcmp (identity, record->identity, DIGEST_SIZE) != 0)
     r = nbi_refuse (why, 43, "the record at %" PRIu64 " has another identity "
                     "than the table says", record->off);

@@ -409,12 +409,13 @@ set_up (struct map *m, const struct manifest *manifest, struct err *err)
     m->hashes[i].end = p->first_chunk + p->nr_chunks;
     m->hashes[i].hash = p->hash;
   }
-  r = nbi_identity (zeros, m->h->chunk_size, m->zeros_id, err);
+  r = file_reader_identity (m->last, zeros, m->h->chunk_size, m->zeros_id,
+                            err);
   if (r == 0)
     r = hash_zeros_init (&m->zeros, m->zeros_id, err);
   if (r == 0)
-    r = nbi_identity (zeros, nbi_chunk_len (m->h, nr - 1), m->last_zeros_id,
-                      err);
+    r = file_reader_identity (m->last, zeros, nbi_chunk_len (m->h, nr - 1),
+                              m->last_zeros_id, err);
   return r;
 }
 

@@ -130,7 +130,8 @@ repo_memory_open (struct repo_memory *repo, const struct memory_file *file,
 
   r = block_memory_new ("memory", file->bytes, file->len, &block, err);
   return r < 0 ? r
-    : file_reader_open (block, repo->caches.sheets, out, NULL, err);
+    : file_reader_open (block, repo->caches.sheets, repo->caches.keys, out,
+                        NULL, err);
 }
 
 int

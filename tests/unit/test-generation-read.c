@@ -99,7 +99,8 @@ open_counting (struct shelf *shelf, const struct memory_file *file,
   c->shelf = shelf;
   c->file = file;
   __atomic_add_fetch (&shelf->nr_opened, 1, __ATOMIC_RELAXED);
-  r = file_reader_open (&c->base, shelf->repo.caches.sheets, out, NULL, err);
+  r = file_reader_open (&c->base, shelf->repo.caches.sheets, NULL, out, NULL,
+                        err);
   block_unref (&c->base);
   return r;
 }

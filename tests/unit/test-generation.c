@@ -128,10 +128,10 @@ lie_of_two (struct repo_memory *repo, uint32_t last, const uint8_t *bytes)
   uint8_t identity[DIGEST_SIZE];
   struct map_cell cell;
 
-  assert_int_equal (run_new (&lie.header, 0, &repo->place, &lie.files,
+  assert_int_equal (run_new (&lie.header, NULL, 0, &repo->place, &lie.files,
                              &lie.run, NULL), 0);
-  assert_int_equal (map_writer_new (&lie.header, &lie.files, &ops, &lie.map,
-                                    NULL), 0);
+  assert_int_equal (map_writer_new (&lie.header, NULL, &lie.files, &ops,
+                                    &lie.map, NULL), 0);
   add_last (&lie, bytes, last, &cell, identity);
   assert_int_equal (map_writer_add (lie.map, &cell, 1, NULL), 0);
   assert_int_equal (map_writer_add (lie.map, &cell, 1, NULL), 0);

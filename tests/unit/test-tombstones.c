@@ -70,7 +70,7 @@ write_file (const struct table *t, const struct nbi_header *h,
   CLEANUP_FREE uint8_t *plain = calloc (1, h->chunk_size);
   struct file_writer *writer;
 
-  assert_int_equal (file_writer_new (h, &m->sink, &writer, NULL), 0);
+  assert_int_equal (file_writer_new (h, NULL, &m->sink, &writer, NULL), 0);
   for (uint32_t i = 0; i < t->nr; ++i) {
     struct nbi_record record = {
       .kind = NBI_CHUNK, .codec = NBI_STORED, .number = i % 1000,
@@ -119,7 +119,7 @@ check_file (const struct table *t, const struct memory *m)
   assert_int_equal (file_reader_sheets (1 << 20, &sheets, NULL), 0);
   assert_int_equal (block_memory_new ("memory", m->bytes, m->len, &block,
                                       NULL), 0);
-  if (file_reader_open (block, sheets, &file, NULL, &err) < 0)
+  if (file_reader_open (block, sheets, NULL, &file, NULL, &err) < 0)
     fail_msg ("%s: %s", t->name, err.msg);
   assert_int_equal (file_reader_trailer (file)->nr_ordinals, t->nr);
   for (uint32_t i = 0; i < t->nr; ++i) {

@@ -1,0 +1,718 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* Backups that are encrypted (docs/NBI.md §12), written and read as a whole:
+ * what is in the files, who can read them, and what becomes of one flipped bit.
+ * The algorithms themselves are test-crypt.c's.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "lib/base/gcm.h"
+#include "lib/base/kdf.h"
+#include "lib/repo/backup.h"
+#include "lib/repo/keyring.h"
+#include "lib/repo/payload.h"
+#include "lib/repo/verify.h"
+#include "tests/support/bad-block.h"
+#include "tests/support/repo-memory.h"
+#include "tests/support/rng.h"
+
+#define CHUNK (16U * 1024)
+#define NR_CHUNKS 300U
+#define DISK_SIZE ((size_t) NR_CHUNKS * CHUNK - 5000)
+#define MARK "Attack at dawn, and bring the cat. "
+#define LABEL "a partition's secret name"
+
+/*--- No nonce twice ---------------------------------------------------------*/
+
+/* What every encryption of this process used: the linker gives us the calls of
+ * gcm_seal (Makemodule.am).
+ */
+struct used {
+  uint8_t key[GCM_KEY_SIZE], nonce[GCM_NONCE_SIZE];
+};
+
+static struct used *all_used;
+static size_t nr_used, cap_used;
+static pthread_mutex_t used_lock = PTHREAD_MUTEX_INITIALIZER;
+
+int __real_gcm_seal (struct gcm *gcm, const struct gcm_with *with,
+                     const void *in, size_t len, void *out,
+                     uint8_t tag[GCM_TAG_SIZE], struct err *err);
+int __wrap_gcm_seal (struct gcm *gcm, const struct gcm_with *with,
+                     const void *in, size_t len, void *out,
+                     uint8_t tag[GCM_TAG_SIZE], struct err *err);
+
+int
+__wrap_gcm_seal (struct gcm *gcm, const struct gcm_with *with, const void *in,
+                 size_t len, void *out, uint8_t tag[GCM_TAG_SIZE],
+                 struct err *err)
+{
+  pthread_mutex_lock (&used_lock);
+  if (nr_used == cap_used) {
+    cap_used = 2 * cap_used + 1000;
+    all_used = realloc (all_used, cap_used * sizeof *all_used);
+    if (all_used == NULL)
+      abort ();
+  }
+  memcpy (all_used[nr_used].key, with->key, GCM_KEY_SIZE);
+  memcpy (all_used[nr_used].nonce, with->nonce, GCM_NONCE_SIZE);
+  ++nr_used;
+  pthread_mutex_unlock (&used_lock);
+  return __real_gcm_seal (gcm, with, in, len, out, tag, err);
+}
+
+static int
+by_bytes (const void *a, const void *b)
+{
+  return memcmp (a, b, sizeof (struct used));
+}
+
+static void
+no_nonce_was_used_twice (void)
+{
+  qsort (all_used, nr_used, sizeof *all_used, by_bytes);
+  for (size_t i = 1; i < nr_used; ++i)
+    assert_int_not_equal (by_bytes (&all_used[i - 1], &all_used[i]), 0);
+}
+
+/*--- A backup ---------------------------------------------------------------*/
+
+static const uint8_t key_file[40] = "not very random, but 40 bytes it has..";
+static const struct crypt_secret secret = {
+  NBI_SLOT_KEY_FILE, key_file, sizeof key_file,
+};
+
+struct encrypted {
+  struct repo_memory repo;
+  struct keyring *keys;
+  struct nbi_header model;      /* key id and slots */
+  uint8_t master[CRYPT_KEY_SIZE];
+  uint8_t *disk;
+};
+
+/* Some text that compresses, some bytes that don't, some zeros. */
+static void
+fill (uint8_t *disk, uint64_t seed)
+{
+  struct rng rng = { seed };
+
+  for (size_t i = 0; i < DISK_SIZE; ++i) {
+    size_t c = i / CHUNK;
+
+    if (c % 7 == 3)
+      disk[i] = 0;
+    else if (c % 3 == 0)
+      disk[i] = (uint8_t) rng_next (&rng);
+    else
+      disk[i] = (uint8_t) (MARK[i % (sizeof MARK - 1)] + (i % CHUNK == 0
+                                                            ? c % 60 : 0));
+  }
+}
+
+static int
+setup (void **state)
+{
+  struct encrypted *e = calloc (1, sizeof *e);
+
+  assert_non_null (e);
+  e->disk = malloc (DISK_SIZE);
+  assert_non_null (e->disk);
+  fill (e->disk, 1);
+  repo_memory_init (&e->repo, 1024 * 1024);
+  assert_int_equal (keyring_new (&secret, &e->keys, NULL), 0);
+  assert_int_equal (keyring_make (e->keys, &e->model, e->master, NULL), 0);
+  e->repo.caches.keys = e->keys;
+  *state = e;
+  return 0;
+}
+
+static int
+teardown (void **state)
+{
+  struct encrypted *e = *state;
+
+  repo_memory_destroy (&e->repo);
+  keyring_free (e->keys);
+  free (e->disk);
+  free (e);
+  return 0;
+}
+
+static int
+try_to_back_up (struct encrypted *e, struct generation *base, uint64_t limit,
+                enum nbi_codec codec, struct backup_result *result)
+{
+  struct manifest_partition partition = {
+    .number = 1, .off = CHUNK, .len = 10 * CHUNK, .name = strdup (LABEL),
+  };
+  struct manifest m = { 0 };
+  struct backup_options options = {
+    .header = e->model, .master = e->master, .codec = codec, .threads = 3,
+    .file_limit = limit, .base = base, .manifest = &m,
+  };
+  struct nbi_header *h = &options.header;
+  struct block *disk = bad_block_new (e->disk, DISK_SIZE, NULL, 0);
+  struct err err = ERR_INIT;
+  int r;
+
+  h->disk_size = DISK_SIZE;
+  h->chunk_size = CHUNK;
+  h->logical = 512;
+  h->physical = 4096;
+  h->time = 1700000000;
+  strcpy (h->name, "a disk");
+  memset (h->vault, 7, sizeof h->vault);
+  assert_int_equal (uuid_new (h->run, NULL), 0);
+  assert_int_equal (vector_append (&m.partitions, &partition), 0);
+  m.source_path = strdup ("/dev/disk/by-id/" LABEL);
+  r = backup_disk (disk, &options, &e->repo.place, result, NULL, &err);
+  if (r < 0 && e->repo.fail_at == 0)
+    fail_msg ("backing up: %s", err.msg);
+  manifest_destroy (&m);
+  block_unref (disk);
+  return r;
+}
+
+static struct backup_result
+back_up (struct encrypted *e, struct generation *base, uint64_t limit)
+{
+  struct backup_result result;
+
+  assert_int_equal (try_to_back_up (e, base, limit, NBI_LZ4, &result), 0);
+  return result;
+}
+
+static struct generation *
+newest (struct encrypted *e)
+{
+  struct generation *gen;
+  struct err err = ERR_INIT;
+
+  if (repo_memory_newest (&e->repo, &gen, &err) < 0)
+    fail_msg ("opening: %s", err.msg);
+  return gen;
+}
+
+static void
+reads_as_the_disk (struct encrypted *e, struct generation *gen)
+{
+  uint8_t *buf = malloc (DISK_SIZE);
+  struct err err = ERR_INIT;
+
+  assert_non_null (buf);
+  if (generation_pread (gen, buf, DISK_SIZE, 0, &err) < 0)
+    fail_msg ("reading: %s", err.msg);
+  assert_memory_equal (buf, e->disk, DISK_SIZE);
+  /* And by parts: the first time without the cache, then by way of it. */
+  for (int again = 0; again < 3; ++again)
+    for (size_t c = 1; c < NR_CHUNKS; c += 40) {
+      assert_int_equal (generation_pread (gen, buf, 1000, c * CHUNK + 77,
+                                          &err), 0);
+      assert_memory_equal (buf, e->disk + c * CHUNK + 77, 1000);
+    }
+  free (buf);
+}
+
+/*--- What is wrong ----------------------------------------------------------*/
+
+static int
+count (void *opaque, struct file_reader *file,
+       const struct verify_finding *finding, struct err *err)
+{
+  unsigned *nr = opaque;
+
+  (void) file;
+  (void) finding;
+  (void) err;
+  ++*nr;
+  return 0;
+}
+
+static unsigned
+findings_of (struct encrypted *e, const struct memory_file *memory)
+{
+  unsigned nr = 0;
+  const struct verify verify = {
+    .data = true, .found = count, .opaque = &nr,
+  };
+  struct file_reader *file;
+  struct generation *gen;
+  struct manifest m = { 0 };
+  size_t len;
+  const char *json;
+
+  if (repo_memory_open (&e->repo, memory, &file, NULL) < 0)
+    return 1;
+  assert_int_equal (verify_file (file, &verify, NULL), 0);
+  if (nr == 0 && memory->last) {
+    assert_int_equal (generation_open (file, &e->repo.look_up,
+                                       &e->repo.caches, &gen, NULL), 0);
+    json = generation_manifest (gen, &len);
+    assert_int_equal (manifest_read (json, len, generation_header (gen), &m,
+                                     NULL), 0);
+    assert_int_equal (verify_generation (gen, file, &m, &verify, NULL), 0);
+    manifest_destroy (&m);
+    generation_unref (gen);
+  }
+  file_reader_unref (file);
+  return nr;
+}
+
+/*--- Tests ------------------------------------------------------------------*/
+
+static void
+what_is_written_can_be_read_with_its_key (void **state)
+{
+  static const enum nbi_codec codecs[] = { NBI_LZ4, NBI_ZSTD, NBI_STORED };
+  struct encrypted *e = *state;
+  struct backup_result result;
+  struct generation *gen;
+
+  for (size_t i = 0; i < sizeof codecs / sizeof codecs[0]; ++i) {
+    assert_int_equal (try_to_back_up (e, NULL, 0, codecs[i], &result), 0);
+    gen = newest (e);
+    assert_true (nbi_encrypted (generation_header (gen)));
+    reads_as_the_disk (e, gen);
+    generation_unref (gen);
+    assert_int_equal (findings_of (e, e->repo.files.ptr[i]), 0);
+  }
+}
+
+/* Of many files; what did not change is known by its keyed identity. */
+static void
+next_one_writes_only_what_changed (void **state)
+{
+  struct encrypted *e = *state;
+  struct backup_result result = back_up (e, NULL, 300 * 1024);
+  struct generation *base = newest (e), *gen;
+
+  assert_true (result.nr_files > 3);
+  assert_true (result.counts.fresh > 100);
+  memset (e->disk + 50 * CHUNK, 'x', 2 * CHUNK);
+  result = back_up (e, base, 300 * 1024);
+  assert_true (result.counts.fresh <= 2);
+  gen = newest (e);
+  reads_as_the_disk (e, gen);
+  for (size_t i = 0; i < e->repo.files.len; ++i)
+    assert_int_equal (findings_of (e, e->repo.files.ptr[i]), 0);
+  generation_unref (gen);
+  generation_unref (base);
+}
+
+/* An identity that is no hash of the plain bytes, so that nobody can tell by it
+ * what they are; nor by that of zeros.
+ */
+static void
+identities_are_no_hashes (const struct memory_file *file,
+                          struct encrypted *e)
+{
+  uint8_t plain[DIGEST_SIZE], keyed[DIGEST_SIZE], key[CRYPT_KEY_SIZE];
+
+  for (size_t c = 0; c < NR_CHUNKS - 1; ++c) {
+    assert_int_equal (nbi_identity_with (NULL, e->disk + c * CHUNK, CHUNK,
+                                         plain, NULL), 0);
+    assert_null (memmem (file->bytes, file->len, plain, sizeof plain));
+  }
+  /* The other way round this is a test at all. */
+  assert_int_equal (crypt_identity_key (e->master, key, NULL), 0);
+  assert_int_equal (nbi_identity_with (key, e->disk, CHUNK, keyed, NULL), 0);
+  assert_memory_not_equal (keyed, plain, sizeof keyed);
+}
+
+static bool
+has (const struct memory_file *file, const char *text)
+{
+  return memmem (file->bytes, file->len, text, strlen (text)) != NULL;
+}
+
+/* The header's name is said to be in the clear, and is looked for to see that
+ * looking finds something.
+ */
+static void
+nothing_plain_is_in_the_files (void **state)
+{
+  static const char *const texts[] = {
+    "Attack at dawn", "bring the cat", LABEL, "\"nbi\"", "generation",
+    "partitions", "by-id",
+  };
+  struct encrypted *e = *state;
+  struct backup_result result;
+
+  /* Not compressed either, so that what is in the files is what is hidden. */
+  assert_int_equal (try_to_back_up (e, NULL, 0, NBI_STORED, &result), 0);
+  assert_true (has (e->repo.files.ptr[0], "a disk"));
+  for (size_t i = 0; i < sizeof texts / sizeof texts[0]; ++i)
+    if (has (e->repo.files.ptr[0], texts[i]))
+      fail_msg ("‘%s’ is in the file", texts[i]);
+  identities_are_no_hashes (e->repo.files.ptr[0], e);
+  assert_null (memmem (e->repo.files.ptr[0]->bytes, e->repo.files.ptr[0]->len,
+                       e->master, sizeof e->master));
+}
+
+/* The map, root and list of files too: their plain bytes have the UUID of the
+ * file, which stands in headers and trailers only: twice each.
+ */
+static void
+tables_are_not_readable (void **state)
+{
+  struct encrypted *e = *state;
+  const struct memory_file *file;
+  const uint8_t *p;
+  unsigned nr = 0;
+
+  back_up (e, NULL, 0);
+  file = e->repo.files.ptr[0];
+  p = file->bytes;
+  while ((p = memmem (p, file->len - (size_t) (p - file->bytes), file->uuid,
+                      UUID_SIZE)) != NULL) {
+    ++nr;
+    ++p;
+  }
+  assert_int_equal (nr, 4);
+}
+
+static void
+without_a_key_there_are_no_bytes (void **state)
+{
+  struct encrypted *e = *state;
+  struct err err = ERR_INIT;
+  struct generation *gen = NULL;
+  struct file_reader *file;
+  struct nbi_record record;
+  struct nbi_root root;
+
+  back_up (e, NULL, 0);
+  e->repo.caches.keys = NULL;
+  assert_int_equal (repo_memory_newest (&e->repo, &gen, &err), -EACCES);
+  assert_null (gen);
+  assert_non_null (strstr (err.msg, "encrypted, and there is no key"));
+  /* The header can be had, no table can. */
+  assert_int_equal (repo_memory_open (&e->repo, e->repo.files.ptr[0], &file,
+                                      NULL), 0);
+  assert_string_equal (file_reader_header (file)->name, "a disk");
+  assert_int_equal (file_reader_entry (file, 0, &record, NULL), -EACCES);
+  assert_int_equal (file_reader_root (file, 0, &root, NULL), -EACCES);
+  file_reader_unref (file);
+}
+
+static void
+another_key_is_refused_at_opening (void **state)
+{
+  static const uint8_t other[40] = "another key file of 40 bytes, or so....";
+  const struct crypt_secret wrong[] = {
+    { NBI_SLOT_KEY_FILE, other, sizeof other },
+    { NBI_SLOT_PASSPHRASE, "a passphrase", 12 },
+  };
+  static const char *const expected[] = {
+    "it is encrypted, and this key file does not open it",
+    "it is encrypted, and not for a passphrase",
+  };
+  struct encrypted *e = *state;
+
+  back_up (e, NULL, 0);
+  for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; ++i) {
+    struct generation *gen = NULL;
+    struct err err = ERR_INIT;
+    struct keyring *keys;
+
+    assert_int_equal (keyring_new (&wrong[i], &keys, NULL), 0);
+    e->repo.caches.keys = keys;
+    /* Each time: what was refused once is not opened later. */
+    for (int again = 0; again < 2; ++again) {
+      assert_int_equal (repo_memory_newest (&e->repo, &gen, &err), -EACCES);
+      assert_null (gen);
+      assert_string_equal (err.msg, expected[i]);
+    }
+    keyring_free (keys);
+  }
+}
+
+/* NBI-124: who has a key reads nothing that is not encrypted. */
+static void
+what_is_not_encrypted_is_refused_with_a_key (void **state)
+{
+  struct encrypted *e = *state;
+  struct nbi_header encrypted = e->model;
+  struct manifest m = { 0 };
+  struct backup_options options = { .codec = NBI_LZ4, .manifest = &m };
+  struct nbi_header *h = &options.header;
+  struct block *disk = bad_block_new (e->disk, DISK_SIZE, NULL, 0);
+  struct backup_result result;
+  struct generation *gen = NULL, *base;
+  struct err err = ERR_INIT;
+
+  *h = (struct nbi_header) {
+    .disk_size = DISK_SIZE, .chunk_size = CHUNK, .logical = 512,
+    .physical = 4096, .time = 1700000000, .name = "a disk",
+  };
+  assert_int_equal (uuid_new (h->run, NULL), 0);
+  assert_int_equal (backup_disk (disk, &options, &e->repo.place, &result, NULL,
+                                 NULL), 0);
+  assert_int_equal (repo_memory_newest (&e->repo, &gen, &err), -EACCES);
+  assert_non_null (strstr (err.msg, "NBI-124"));
+  /* Nor is it a base for one that is. */
+  e->repo.caches.keys = NULL;
+  base = newest (e);
+  encrypted.disk_size = h->disk_size;
+  encrypted.chunk_size = CHUNK;
+  *h = encrypted;
+  options.master = e->master;
+  options.base = base;
+  assert_int_equal (backup_disk (disk, &options, &e->repo.place, &result, NULL,
+                                 &err), -EACCES);
+  assert_non_null (strstr (err.msg, "NBI-124"));
+  generation_unref (base);
+  manifest_destroy (&m);
+  block_unref (disk);
+}
+
+/* Of one bit in every place of the file: it is found, or is of no matter (a
+ * header's copy, zeros between things are found too); and what is read is never
+ * other bytes.
+ */
+static void
+flipped_bits_are_refused (void **state)
+{
+  struct encrypted *e = *state;
+  struct memory_file *file;
+  uint8_t *buf = malloc (DISK_SIZE);
+  struct rng rng = { 4711 };
+
+  assert_non_null (buf);
+  back_up (e, NULL, 0);
+  file = e->repo.files.ptr[0];
+  assert_int_equal (findings_of (e, file), 0);
+  for (unsigned i = 0; i < 400; ++i) {
+    /* Half of them in tables, manifest, and both ends. */
+    size_t from = i % 2 ? 0 : file->len - 60 * 1024;
+    size_t off = i < 100 ? file->len - 12288 + i * 123
+      : from + rng_next (&rng) % (file->len - from);
+    uint8_t bit = (uint8_t) (1U << rng_below (&rng, 8));
+    struct generation *gen;
+
+    file->bytes[off] ^= bit;
+    if (findings_of (e, file) == 0)
+      fail_msg ("a bit at %zu of %zu is not found", off, file->len);
+    if (repo_memory_newest (&e->repo, &gen, NULL) == 0) {
+      for (size_t at = 0; at < DISK_SIZE; at += CHUNK) {
+        size_t len = DISK_SIZE - at < CHUNK ? DISK_SIZE - at : CHUNK;
+
+        if (generation_pread (gen, buf, len, at, NULL) == 0)
+          assert_memory_equal (buf, e->disk + at, len);
+      }
+      generation_unref (gen);
+    }
+    file->bytes[off] ^= bit;
+  }
+  free (buf);
+}
+
+/* Header and trailer have checksums that anybody can make right again; their
+ * HMAC is for those who do.
+ */
+static void
+header_that_was_made_right_again_is_refused (void **state)
+{
+  struct encrypted *e = *state;
+  struct memory_file *file;
+  struct nbi_header h;
+  struct file_reader *reader;
+  struct err err = ERR_INIT;
+  uint8_t was[NBI_HEADER_SIZE], *copy;
+
+  back_up (e, NULL, 0);
+  file = e->repo.files.ptr[0];
+  copy = file->bytes + file->len - NBI_TRAILER_SIZE - NBI_HEADER_SIZE;
+  memcpy (was, copy, sizeof was);
+  assert_int_equal (nbi_header_decode (copy, &h, NULL), 0);
+  strcpy (h.name, "another disk");
+  nbi_header_encode (&h, copy);
+  assert_int_equal (repo_memory_open (&e->repo, file, &reader, &err),
+                    -EBADMSG);
+  assert_non_null (strstr (err.msg, "NBI-111"));
+  memcpy (copy, was, sizeof was);
+  assert_int_equal (repo_memory_open (&e->repo, file, &reader, NULL), 0);
+  file_reader_unref (reader);
+}
+
+/* Two files with the same key: a record, or a sheet, of one is not taken for
+ * that of the other, nor one for another of the same file.
+ */
+static void
+records_can_not_change_places (void **state)
+{
+  struct encrypted *e = *state;
+  struct memory_file *file;
+  struct file_reader *reader;
+  struct nbi_record a, b;
+  struct generation *gen;
+  uint8_t *buf = malloc (2 * CHUNK), *from, *to;
+  struct backup_result result;
+  struct err err = ERR_INIT;
+
+  assert_non_null (buf);
+  assert_int_equal (try_to_back_up (e, NULL, 0, NBI_STORED, &result), 0);
+  file = e->repo.files.ptr[0];
+  assert_int_equal (repo_memory_open (&e->repo, file, &reader, NULL), 0);
+  assert_int_equal (file_reader_entry (reader, 0, &a, NULL), 0);
+  assert_int_equal (file_reader_entry (reader, 1, &b, NULL), 0);
+  assert_int_equal (a.stored, b.stored);
+  from = file->bytes + a.off + NBI_RECORD_SIZE;
+  to = file->bytes + b.off + NBI_RECORD_SIZE;
+  memcpy (to, from, a.stored);
+  gen = newest (e);
+  assert_int_equal (generation_pread (gen, buf, CHUNK, CHUNK, &err),
+                    -EBADMSG);
+  assert_non_null (strstr (err.msg, "NBI-40"));
+  /* And the tag alone says so. */
+  b.xxh3 = a.xxh3;
+  assert_int_equal (file_reader_check (&b, to, NULL), 0);
+  assert_int_equal (file_reader_unseal (reader, &b, to, NULL), -EBADMSG);
+  generation_unref (gen);
+  file_reader_unref (reader);
+  free (buf);
+}
+
+/* Whatever is written, and wherever it fails. */
+static void
+nonces_are_never_used_twice (void **state)
+{
+  struct encrypted *e = *state;
+  struct backup_result result;
+  struct generation *base;
+  size_t before = nr_used;
+
+  back_up (e, NULL, 0);
+  base = newest (e);
+  e->disk[5] ^= 1;
+  back_up (e, base, 100 * 1024);
+  generation_unref (base);
+  /* Whoever fails tries again, into another file. */
+  for (size_t at = 64; at < 2048; at *= 2) {
+    e->repo.fail_at = at * 1024;
+    (void) try_to_back_up (e, NULL, 0, NBI_LZ4, &result);
+    e->repo.fail_at = 0;
+  }
+  assert_true (nr_used > before + 500);
+  no_nonce_was_used_twice ();
+}
+
+/* And this is what would find it. */
+static void
+two_of_the_same_are_found (void **state)
+{
+  const struct used same[] = { { { 1 }, { 2 } }, { { 1 }, { 2 } } };
+
+  (void) state;
+  assert_int_equal (by_bytes (&same[0], &same[1]), 0);
+}
+
+static int
+say_no (void *opaque, char **passphrase, size_t *len, struct err *err)
+{
+  unsigned *nr = opaque;
+
+  (void) passphrase;
+  (void) len;
+  ++*nr;
+  return err_set (err, -ECANCELED, "nobody is there");
+}
+
+/* A keyring that asks does so once, and not for what is not encrypted. */
+static void
+who_is_asked_is_asked_once (void **state)
+{
+  struct encrypted *e = *state;
+  struct file_reader *reader;
+  struct keyring *keys;
+  struct err err = ERR_INIT;
+  unsigned nr = 0;
+
+  back_up (e, NULL, 0);
+  assert_int_equal (keyring_new_asking (say_no, &nr, &keys, NULL), 0);
+  e->repo.caches.keys = keys;
+  assert_int_equal (repo_memory_open (&e->repo, e->repo.files.ptr[0], &reader,
+                                      NULL), 0);
+  assert_int_equal (nr, 0);
+  assert_int_equal (file_reader_unlock (reader, keys, &err), -ECANCELED);
+  assert_int_equal (file_reader_unlock (reader, keys, &err), -ECANCELED);
+  assert_string_equal (err.msg, "nobody is there");
+  assert_int_equal (nr, 1);
+  file_reader_unref (reader);
+  keyring_free (keys);
+}
+
+/* Slots that say a passphrase takes little, so that this is no test of
+ * patience; each is tried, and one that is damaged is passed over.
+ */
+static void
+any_slot_opens (void **state)
+{
+  const struct crypt_secret pass = { NBI_SLOT_PASSPHRASE, "one", 3 };
+  const struct crypt_secret wrong = { NBI_SLOT_PASSPHRASE, "One", 3 };
+  struct encrypted *e = *state;
+  struct nbi_slot slot = { .passes = 1, .memory = 64, .lanes = 1 };
+  struct nbi_header h = e->model;
+  uint8_t master[CRYPT_KEY_SIZE];
+  struct keyring *keys;
+
+  memset (h.slots, 0xff, NBI_SLOT_SIZE);
+  assert_int_equal (crypt_wrap (e->master, &secret, &slot, NULL), 0);
+  slot.passes = slot.memory = slot.lanes = 0;
+  nbi_slot_encode (&slot, h.slots + NBI_SLOT_SIZE);
+  slot = (struct nbi_slot) { .passes = 1, .memory = 64, .lanes = 1 };
+  assert_int_equal (crypt_wrap (e->master, &pass, &slot, NULL), 0);
+  nbi_slot_encode (&slot, h.slots + 2 * NBI_SLOT_SIZE);
+  h.nr_slots = 3;
+  for (int i = 0; i < 3; ++i) {
+    const struct crypt_secret *with = i == 0 ? &pass : i == 1 ? &secret
+      : &wrong;
+
+    assert_int_equal (keyring_new (with, &keys, NULL), 0);
+    assert_int_equal (keyring_open_header (keys, &h, master, NULL),
+                      i < 2 ? 0 : -EACCES);
+    if (i < 2)
+      assert_memory_equal (master, e->master, sizeof master);
+    keyring_free (keys);
+  }
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown (name, setup, teardown)
+
+int
+main (void)
+{
+  const struct CMUnitTest tests[] = {
+    TEST (what_is_written_can_be_read_with_its_key),
+    TEST (next_one_writes_only_what_changed),
+    TEST (nothing_plain_is_in_the_files),
+    TEST (tables_are_not_readable),
+    TEST (without_a_key_there_are_no_bytes),
+    TEST (another_key_is_refused_at_opening),
+    TEST (what_is_not_encrypted_is_refused_with_a_key),
+    TEST (flipped_bits_are_refused),
+    TEST (header_that_was_made_right_again_is_refused),
+    TEST (records_can_not_change_places),
+    TEST (nonces_are_never_used_twice),
+    TEST (who_is_asked_is_asked_once),
+    TEST (any_slot_opens),
+    cmocka_unit_test (two_of_the_same_are_found),
+  };
+  int r = cmocka_run_group_tests (tests, NULL, NULL);
+
+  free (all_used);
+  return r;
+}
