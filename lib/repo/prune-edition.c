@@ -24,8 +24,10 @@
 
 #include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
+#include "lib/base/kdf.h"
 #include "lib/repo/file-writer.h"
 #include "lib/repo/prune-private.h"
+#include "lib/repo/vault-keys.h"
 #include "lib/repo/verify.h"
 
 #define GRACE 86400             /* seconds that an old edition stays */
@@ -171,7 +173,7 @@ static int
 put_end (struct edition *e, struct file_writer *writer, struct err *err)
 {
   const struct nbi_trailer *t = file_reader_trailer (e->old);
-  const struct file_ending ending = {
+  struct file_ending ending = {
     .nr_pages = nbi_nr_pages (&e->header), .nr_files = t->nr_files,
     .nr_ranges = t->nr_ranges, .root = old_root, .file = old_file,
     .range = old_range, .opaque = e, .manifest = t->manifest,
@@ -182,7 +184,26 @@ put_end (struct edition *e, struct file_writer *writer, struct err *err)
   if (!e->live->root || t->root == 0)
     return file_writer_end (writer, NULL, err);
   r = read_payload (e, &t->manifest, err);
+  /* The writer encrypts it with the edition's own key. */
+  if (r == 0)
+    r = from_old (e, file_reader_unseal (e->old, &ending.manifest, e->payload,
+                                         err));
   return r < 0 ? r : file_writer_end (writer, &ending, err);
+}
+
+static int
+new_writer (struct edition *e, struct file_writer **writer, struct err *err)
+{
+  uint8_t master[CRYPT_KEY_SIZE];
+  int r;
+
+  if (!nbi_encrypted (&e->header))
+    return file_writer_new (&e->header, NULL, &e->sink, writer, err);
+  r = keyring_open_header (e->p->caches->keys, &e->header, master, err);
+  if (r == 0)
+    r = file_writer_new (&e->header, master, &e->sink, writer, err);
+  kdf_forget (master, sizeof master);
+  return r;
 }
 
 static int
@@ -190,7 +211,7 @@ write_records (struct edition *e, struct err *err)
 {
   uint32_t n = file_reader_trailer (e->old)->nr_ordinals;
   struct file_writer *writer;
-  int r = file_writer_new (&e->header, NULL, &e->sink, &writer, err);
+  int r = new_writer (e, &writer, err);
 
   if (r < 0)
     return r;
@@ -307,6 +328,25 @@ put_into_place (struct edition *e, struct err *err)
   return r;
 }
 
+/* Records stay as they are, and so does their key; key slots are those that the
+ * vault has by now (§13).
+ */
+static int
+set_slots (struct edition *e, struct err *err)
+{
+  uint8_t id[NBI_KEY_ID_SIZE];
+  int r;
+
+  if (!nbi_encrypted (&e->header))
+    return 0;
+  memcpy (id, e->header.key_id, sizeof id);
+  r = vault_set_encryption (e->p->vault, &e->header, e->p->report, err);
+  if (r == 0 && memcmp (id, e->header.key_id, sizeof id) != 0)
+    r = err_set (err, -EACCES, "%s: encrypted with another key than the vault",
+                 file_reader_name (e->old));
+  return r;
+}
+
 static int
 set_header (struct edition *e, uint32_t edition, struct err *err)
 {
@@ -315,6 +355,8 @@ set_header (struct edition *e, uint32_t edition, struct err *err)
 
   *h = *file_reader_header (e->old);
   r = nbi_header_may_rewrite (h, err);          /* NBI-13 */
+  if (r == 0)
+    r = set_slots (e, err);
   if (r < 0)
     return r;
   h->edition = edition;

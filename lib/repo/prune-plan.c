@@ -13,6 +13,7 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/repo/prune-private.h"
+#include "lib/repo/vault-keys.h"
 
 struct planning {
   struct vault *vault;
@@ -32,12 +33,14 @@ prune_plan_free (struct prune_plan *plan)
 }
 
 int
-prune_refuse_encrypted (const struct vault *vault, const struct nbi_header *h,
-                        struct err *err)
+prune_check_key (const struct vault *vault,
+                 const struct generation_caches *caches,
+                 const struct nbi_header *h, struct err *err)
 {
   const struct vault_about *about = vault_about (vault);
 
-  if (h != NULL ? !nbi_encrypted (h) : about == NULL || about->encryption == 0)
+  if (caches->keys != NULL || (h != NULL ? !nbi_encrypted (h)
+                               : about == NULL || about->encryption == 0))
     return 0;
   return err_set (err, -EACCES, "the vault is encrypted, and there is no "
                   "key");
@@ -94,7 +97,7 @@ add_generation (struct planning *p, size_t i, struct err *err)
     g.run.time = h->time;
     g.size = h->disk_size;
     if (!marked)
-      r = prune_refuse_encrypted (p->vault, h, err);
+      r = prune_check_key (p->vault, p->caches, h, err);
     vault_opened_close (&opened);
   }
   else if (!marked)
@@ -112,8 +115,10 @@ add_generation (struct planning *p, size_t i, struct err *err)
 static int
 look_at_vault (struct planning *p, struct err *err)
 {
-  int r = prune_refuse_encrypted (p->vault, NULL, err);
+  int r = prune_check_key (p->vault, p->caches, NULL, err);
 
+  if (r == 0 && p->caches->keys != NULL)
+    r = vault_unlock (p->vault, p->caches->keys, p->report, err);
   if (r == 0)
     r = prune_list (p->vault, &p->listing, p->report, p->job, err);
   if (r == 0)

@@ -45,9 +45,12 @@ bool prune_was_dropped (struct vault *vault, const struct vault_run *run);
 int prune_list_files (const struct prune_listing *listing,
                       struct liveness *live, struct err *err);
 
-/* Does the header of that generation say that it is encrypted? -EACCES. */
-int prune_refuse_encrypted (const struct vault *vault,
-                            const struct nbi_header *h, struct err *err);
+/* Is it encrypted, by the header of that generation, or (NULL) by what the
+ * vault says of itself, and is there no key?  -EACCES.
+ */
+int prune_check_key (const struct vault *vault,
+                     const struct generation_caches *caches,
+                     const struct nbi_header *h, struct err *err);
 
 /* Is any of the folder's files live, or locked at that time? */
 bool prune_folder_is_dead (const struct prune_folder *folder,

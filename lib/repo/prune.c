@@ -30,6 +30,7 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/repo/prune-private.h"
+#include "lib/repo/vault-keys.h"
 
 /* Who was taken for dead ends soon; nothing depends on it. */
 int
@@ -271,7 +272,8 @@ mark_live (struct prune *p, size_t i, struct err *err)
 
   r = vault_view_open (p->view, i, true, &opened, p->report, err);
   if (r == 0) {
-    r = prune_refuse_encrypted (p->vault, generation_header (opened.gen), err);
+    r = prune_check_key (p->vault, p->caches, generation_header (opened.gen),
+                         err);
     if (r == 0)
       r = liveness_mark (&p->live, p->view, &opened, p->job, err);
     if (r == 0 && !folder->names.dropped)
@@ -533,7 +535,9 @@ prune_run (struct vault *vault, const struct generation_caches *caches,
   int r;
 
   *result = (struct prune_result) { .nr_generations = 0 };
-  r = prune_refuse_encrypted (vault, NULL, err);
+  r = prune_check_key (vault, caches, NULL, err);
+  if (r == 0 && caches->keys != NULL)
+    r = vault_unlock (vault, caches->keys, report, err);
   if (r == 0)
     r = prune (&p, err);
   give_back (&p);

@@ -80,7 +80,8 @@ struct prune_plan {
 
 /* What there is to do; looks, and changes nothing.  *plan is to be freed also
  * after a failure.  -ENOENT: there is no generation of a disk that was named;
- * -EINVAL: times are not to be trusted; -EACCES: the vault is encrypted.
+ * -EINVAL: times are not to be trusted; -EACCES: the vault is
+ * encrypted, and caches have no key, or another; or the other way round.
  */
 int prune_plan (struct vault *vault, const struct generation_caches *caches,
                 const struct prune_options *options, struct prune_plan *plan,

@@ -85,10 +85,10 @@ vault_trial_store (struct vault_trial *t, unsigned lag)
 
 /*--- The trial --------------------------------------------------------------*/
 
-struct vault_trial *
-vault_trial_new (uint64_t seed)
+static struct vault_trial *
+new (uint64_t seed, const struct nbi_header *like)
 {
-  struct vault_about about = { .worm_days = 0 };
+  struct vault_about about = { .encryption = like->encryption };
   struct vault_trial *t = calloc (1, sizeof *t);
   struct store *store;
   bool made;
@@ -103,15 +103,43 @@ vault_trial_new (uint64_t seed)
     for (size_t i = 0; i < TRIAL_DISK_SIZE / 2; ++i)
       t->disks[disk][i] = (uint8_t) rng_next (&t->rng);
   store = vault_trial_store (t, 0);
-  assert_int_equal (vault_make (store, &about, NULL, 0, &made, NULL), 0);
+  memcpy (about.key_id, like->key_id, sizeof about.key_id);
+  assert_int_equal (vault_make (store, &about, like->slots, like->nr_slots,
+                                &made, NULL), 0);
   assert_true (made);
   store_close (store);
+  return t;
+}
+
+struct vault_trial *
+vault_trial_new (uint64_t seed)
+{
+  const struct nbi_header plain = { .encryption = 0 };
+
+  return new (seed, &plain);
+}
+
+struct vault_trial *
+vault_trial_new_encrypted (uint64_t seed)
+{
+  static const char file[] = "a key file that has more than 32 bytes";
+  const struct crypt_secret secret = { NBI_SLOT_KEY_FILE, file, sizeof file };
+  struct nbi_header h = { .encryption = 0 };
+  uint8_t master[CRYPT_KEY_SIZE];
+  struct keyring *keys;
+  struct vault_trial *t;
+
+  assert_int_equal (keyring_new (&secret, &keys, NULL), 0);
+  assert_int_equal (keyring_make (keys, &h, master, NULL), 0);
+  t = new (seed, &h);
+  t->keys = keys;
   return t;
 }
 
 void
 vault_trial_free (struct vault_trial *t)
 {
+  keyring_free (t->keys);
   store_model_free (t->model);
   report_free (&t->report);
   free (t);
@@ -166,6 +194,7 @@ vault_trial_back_up (struct vault_trial *t, struct store *store,
   assert_int_equal (block_memory_new ("a disk", version->bytes,
                                       TRIAL_DISK_SIZE, &block, NULL), 0);
   assert_int_equal (generation_caches_init (&caches, CACHE_SIZE, NULL), 0);
+  caches.keys = t->keys;
   ++t->nr;
   r = vault_open (store, VAULT_WRITE, &vault, NULL, err);
   if (r == 0)
@@ -226,6 +255,7 @@ vault_trial_prune (struct vault_trial *t, struct store *store,
   int r;
 
   assert_int_equal (generation_caches_init (&caches, CACHE_SIZE, NULL), 0);
+  caches.keys = t->keys;
   memset (result, 0, sizeof *result);
   r = vault_open (store, VAULT_WRITE, &vault, NULL, err);
   if (r == 0)
@@ -291,6 +321,7 @@ look (struct looking *l, struct vault_trial *t)
   l->t = t;
   l->store = vault_trial_store (t, 0);
   assert_int_equal (generation_caches_init (&l->caches, CACHE_SIZE, NULL), 0);
+  l->caches.keys = t->keys;
   if (vault_open (l->store, 0, &l->vault, NULL, &err) < 0 ||
       vault_view_new (l->vault, &l->caches, &l->view, &err) < 0)
     fail_msg ("seed %" PRIu64 ": opening: %s", t->seed, err.msg);

@@ -8,6 +8,7 @@
 #ifndef NBDIMAGE_TESTS_VAULT_TRIAL_H
 #define NBDIMAGE_TESTS_VAULT_TRIAL_H
 
+#include "lib/repo/keyring.h"
 #include "lib/repo/prune.h"
 #include "lib/repo/vault-backup.h"
 #include "tests/support/rng.h"
@@ -33,6 +34,7 @@ struct vault_trial {
   uint64_t seed;
   struct store_model *model;
   struct rng rng;
+  struct keyring *keys;         /* of all that is done; NULL: none */
   struct report report;         /* what backups and prunes said */
 
   /* Change what a plan says of each generation, if not NULL. */
@@ -53,6 +55,9 @@ struct vault_trial {
 
 /* A vault, empty; disks that are full by half.  By the thread that uses it. */
 struct vault_trial *vault_trial_new (uint64_t seed);
+
+/* The same with a vault that is encrypted, and a key. */
+struct vault_trial *vault_trial_new_encrypted (uint64_t seed);
 void vault_trial_free (struct vault_trial *t);
 
 /* A store on the model whose clock goes by as soon as a thread of the test

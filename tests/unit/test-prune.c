@@ -678,13 +678,22 @@ test_reader (void **state)
 
 /*--- Editions ---------------------------------------------------------------*/
 
+static bool is_encrypted;
+
+static struct vault_trial *
+new_trial (uint64_t seed)
+{
+  return is_encrypted ? vault_trial_new_encrypted (seed)
+    : vault_trial_new (seed);
+}
+
 /* Two generations, of which the second needs one chunk of the first one's file,
  * and pages of its map.
  */
 static struct vault_trial *
 trial_with_rest (uint64_t seed)
 {
-  struct vault_trial *t = vault_trial_new (seed);
+  struct vault_trial *t = new_trial (seed);
 
   t->file_limit = TRIAL_ONE_FILE;
   vault_trial_back_up_well (t, 0, NULL);
@@ -745,7 +754,7 @@ test_edition (void **state)
 static void
 test_edition_with_root (void **state)
 {
-  struct vault_trial *t = vault_trial_new (34);
+  struct vault_trial *t = new_trial (34);
   struct store *store = vault_trial_store (t, 0);
   const struct prune_plan plan = { .nr_dropped = 0 };
   struct prune_result result = { .nr_rewritten = 0 };
@@ -762,6 +771,7 @@ test_edition_with_root (void **state)
   t->file_limit = TRIAL_ONE_FILE;
   vault_trial_back_up_well (t, 0, NULL);
   assert_int_equal (generation_caches_init (&caches, 0, NULL), 0);
+  caches.keys = t->keys;
   assert_int_equal (vault_open (store, VAULT_WRITE, &p.vault, NULL, NULL), 0);
   p.hold = hold_lease (store, VAULT_NAME_PRUNE, NULL);
   assert_int_equal (prune_list (p.vault, &p.listing, NULL, NULL, NULL), 0);
@@ -799,6 +809,15 @@ test_edition_with_root (void **state)
   generation_caches_destroy (&caches);
   store_close (store);
   vault_trial_free (t);
+}
+
+static void
+test_editions_encrypted (void **state)
+{
+  is_encrypted = true;
+  test_edition (state);
+  test_edition_with_root (state);
+  is_encrypted = false;
 }
 
 static void
@@ -1164,6 +1183,7 @@ main (void)
     cmocka_unit_test (test_reader),
     cmocka_unit_test (test_edition),
     cmocka_unit_test (test_edition_with_root),
+    cmocka_unit_test (test_editions_encrypted),
     cmocka_unit_test (test_edition_without_room),
     cmocka_unit_test (test_edition_damaged),
     cmocka_unit_test (test_edition_under_reader),
