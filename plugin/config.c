@@ -19,6 +19,7 @@
 #include "lib/base/text.h"
 #include "lib/format/backup-folder.h"
 #include "plugin/config.h"
+#include "plugin/keys.h"
 #include "plugin/report.h"
 
 struct config config;
@@ -197,6 +198,10 @@ config_set (const char *key, const char *value)
     return set_folder (key, value, &config.overlay_folder);
   if (strcmp (key, "overlay") == 0)
     return set_overlay (value);
+  if (strcmp (key, "passphrase") == 0)
+    return keys_set_passphrase (value);
+  if (strcmp (key, "key-file") == 0)
+    return keys_set_key_file (value);
   if (strcmp (key, "ignore-checksums") == 0)
     return set_ignore_checksums (value);
   return plugin_error ("unknown parameter ‘%s’ (a FILE with a ‘=’ in its "

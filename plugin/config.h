@@ -46,6 +46,8 @@ void config_free (void);
   "format=<FORMAT>            The format of FILE, instead of finding out.\n" \
   "parent-path=<FOLDER>[:...] Where parents of differencing disks may lie\n" \
   "                           besides.\n"                               \
+  "passphrase=-|-<FD>|+<FILE> Opens backups that are encrypted.\n"      \
+  "key-file=<FILE>            The same, by a file of 32 to 65536 bytes.\n" \
   "overlay=<FILE>             Keep what is written in this VHD, and FILE as\n" \
   "                           it is.\n"                                 \
   "overlay-dir=<FOLDER>       Clients of the export FILE@NAME write to the\n" \

@@ -18,6 +18,7 @@
 #include "plugin/export.h"
 #include "plugin/folder.h"
 #include "plugin/io.h"
+#include "plugin/keys.h"
 #include "plugin/report.h"
 #include "plugin/vault.h"
 
@@ -57,6 +58,7 @@ plugin_unload (void)
   folder_free ();
   vault_free ();
   config_free ();
+  keys_free ();
 }
 
 static void

@@ -34,6 +34,7 @@
 #include "tools/commands.h"
 #include "tools/exports.h"
 #include "tools/image-options.h"
+#include "tools/keys.h"
 #include "tools/nbdfuse-hint.h"
 #include "tools/open.h"
 #include "tools/open.h"
@@ -95,6 +96,7 @@ parse (struct attach *a, int argc, char *argv[])
   unsigned index;
   int first;
 
+  keys_never_ask ();
   command_parse (&command_attach, argc, argv, a, &first);
   if (argc - first < 1)
     command_usage_error (&command_attach, "expected an image");

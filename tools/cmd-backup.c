@@ -20,6 +20,7 @@
 #include "tools/backup/backup-tool.h"
 #include "tools/commands.h"
 #include "tools/image-options.h"
+#include "tools/keys.h"
 #include "tools/output.h"
 #include "tools/progress.h"
 #include "tools/report.h"
@@ -29,7 +30,7 @@ struct backup_command {
   const char *single, *name, *codec, *progress;
   uint64_t chunk_size;
   unsigned threads;
-  bool init, everything, live, json;
+  bool init, encrypt, everything, live, json;
 
   const char *source, *vault;   /* vault: NULL with --single */
   enum progress_mode mode;
@@ -48,6 +49,9 @@ static const struct option_spec backup_options[] = {
   { "init", 0, OPTION_FLAG, NULL,
     "make the vault, if there is none",
     offsetof (struct backup_command, init) },
+  { "encrypt", 0, OPTION_FLAG, NULL,
+    "encrypt a new vault or file, with a passphrase or --key-file",
+    offsetof (struct backup_command, encrypt) },
   { "name", 0, OPTION_STRING, "NAME",
     "what the disk is called in backups; host and serial number, or the file's",
     offsetof (struct backup_command, name) },
@@ -134,6 +138,11 @@ check (struct backup_command *b)
     command_usage_error (&command_backup, "expected a vault, or --single");
   if (b->init && b->vault == NULL)
     command_usage_error (&command_backup, "--init is for vaults");
+  if (b->encrypt && b->vault != NULL && !b->init)
+    command_usage_error (&command_backup, "--encrypt is for --single, or for a "
+                         "new vault with --init: a vault has it or not");
+  if (b->encrypt)
+    keys_are_new ();
   /* A vault knows that of a disk it has already. */
   if (size == 0 && b->vault == NULL)
     size = BACKUP_CHUNK_SIZE;
@@ -147,6 +156,9 @@ check (struct backup_command *b)
   if (progress_mode_parse (b->progress, &b->mode, &err) < 0 ||
       image_options_from_values (&b->image, &b->from, &err) < 0)
     command_usage_error (&command_backup, "%s", err.msg);
+  if (b->encrypt && keys_get () == NULL)
+    command_usage_error (&command_backup, "--encrypt needs a passphrase or a "
+                         "key file, and there is no terminal to ask at");
   check_name (b);
   b->options.threads = b->threads;
 }
@@ -292,6 +304,10 @@ back_up (struct backup_command *b, struct report *report,
   const struct survey_options survey = {
     .sector_size = b->options.header.logical, .everything = b->everything,
   };
+  const struct backup_vault vault = {
+    .path = b->vault, .init = b->init, .encrypt = b->encrypt,
+    .keys = keys_get (),
+  };
   int r;
 
   r = survey_disk (b->disk.disk, &survey, &b->manifest, &b->used, report, job,
@@ -301,10 +317,11 @@ back_up (struct backup_command *b, struct report *report,
   b->options.used = &b->used;
   b->options.manifest = &b->manifest;
   return b->vault != NULL
-    ? backup_to_vault (b->disk.disk, &b->options, b->vault, b->init,
-                       &b->result, in_vault, job, err)
-    : backup_to_file (b->disk.disk, &b->options, b->single, &b->result.backup,
-                      job, err);
+    ? backup_to_vault (b->disk.disk, &b->options, &vault, &b->result, in_vault,
+                       job, err)
+    : backup_to_file (b->disk.disk, &b->options, b->single,
+                      b->encrypt ? keys_get () : NULL, &b->result.backup, job,
+                      err);
 }
 
 static int

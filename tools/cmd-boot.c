@@ -31,6 +31,7 @@
 #include "tools/commands.h"
 #include "tools/exports.h"
 #include "tools/image-options.h"
+#include "tools/keys.h"
 #include "tools/open.h"
 #include "tools/output.h"
 #include "tools/report.h"
@@ -104,6 +105,7 @@ parse (struct boot *b, int argc, char *argv[])
     end++;
   if (end < argc)
     b->machine.more = argv + end + 1;
+  keys_never_ask ();
   command_parse (&command_boot, end, argv, b, &first);
   if (end - first != 1)
     command_usage_error (&command_boot, "expected one image; what is for "

@@ -22,6 +22,7 @@ struct check_command {
   const char *progress;
   bool data;
   bool json;
+  struct key_option_values keys;
 };
 
 static const struct option_spec check_options[] = {
@@ -36,6 +37,7 @@ static const struct option_spec check_options[] = {
   { "json", 0, OPTION_FLAG, NULL,
     "print everything as JSON", offsetof (struct check_command, json) },
   PROGRESS_OPTION (struct check_command, progress),
+  KEY_OPTIONS (struct check_command, keys),
   OPTION_END
 };
 
@@ -90,6 +92,7 @@ run (int argc, char *argv[])
     command_usage_error (&command_check, "expected one image");
   values.format = c.format;
   values.parent_path = c.parent_path;
+  values.keys = c.keys;
   if (image_options_from_values (&values, &options, &err) < 0 ||
       progress_mode_parse (c.progress, &mode, &err) < 0)
     command_usage_error (&command_check, "%s", err.msg);

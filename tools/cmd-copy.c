@@ -12,10 +12,12 @@
 #include <sys/stat.h>
 
 #include "lib/base/cleanup.h"
+#include "lib/base/kdf.h"
 #include "lib/base/size.h"
 #include "lib/repo/image-nbi.h"
 #include "tools/backup/backup-tool.h"
 #include "tools/commands.h"
+#include "tools/keys.h"
 #include "tools/output.h"
 #include "tools/progress.h"
 #include "tools/report.h"
@@ -24,8 +26,10 @@ struct copy {
   const char *name, *progress;
   unsigned threads;
   bool init, json;
+  struct key_option_values keys;
 
   const char *source, *target;
+  uint8_t master[CRYPT_KEY_SIZE];       /* if it is encrypted */
   bool to_file;                 /* not a vault */
   enum progress_mode mode;
   struct image *img;
@@ -46,6 +50,7 @@ static const struct option_spec copy_options[] = {
   PROGRESS_OPTION (struct copy, progress),
   { "json", 0, OPTION_FLAG, NULL,
     "print what was done as JSON", offsetof (struct copy, json) },
+  KEY_OPTIONS (struct copy, keys),
   OPTION_END
 };
 
@@ -96,6 +101,27 @@ fill_header (struct copy *c, struct generation *from, struct err *err)
   return uuid_new (h->run, err);
 }
 
+/* What is encrypted stays so, with the same key and the same passphrases. */
+static int
+set_key (struct copy *c, const struct nbi_header *was, struct err *err)
+{
+  struct nbi_header *h = &c->options.header;
+  int r;
+
+  if (!nbi_encrypted (was))
+    return 0;
+  r = keyring_open_header (keys_get (), was, c->master, err);
+  if (r < 0)
+    return r;
+  c->options.master = c->master;
+  h->need = NBI_NEED_ENCRYPTED;
+  h->encryption = was->encryption;
+  h->nr_slots = was->nr_slots;
+  memcpy (h->key_id, was->key_id, sizeof h->key_id);
+  memcpy (h->slots, was->slots, sizeof h->slots);
+  return 0;
+}
+
 static int
 open_source (struct copy *c, struct report *report, struct err *err)
 {
@@ -118,7 +144,8 @@ open_source (struct copy *c, struct report *report, struct err *err)
   c->options.manifest = &c->manifest;
   c->options.codec = NBI_STORED;
   c->options.threads = c->threads;
-  return fill_header (c, from, err);
+  r = fill_header (c, from, err);
+  return r < 0 ? r : set_key (c, generation_header (from), err);
 }
 
 /*--- The result -------------------------------------------------------------*/
@@ -186,15 +213,19 @@ copy_it (struct copy *c, struct report *in_target, struct job *job,
          struct err *err)
 {
   CLEANUP_BLOCK struct block *disk = NULL;
+  const struct backup_vault vault = {
+    .path = c->target, .init = c->init, .encrypt = c->options.master != NULL,
+    .keys = keys_get (), .like = &c->options.header,
+  };
   int r = image_to_block (c->img, &disk, err);
 
   if (r < 0)
     return r;
   return c->to_file
-    ? backup_to_file (disk, &c->options, c->target, &c->result.backup, job,
-                      err)
-    : backup_to_vault (disk, &c->options, c->target, c->init, &c->result,
-                       in_target, job, err);
+    ? backup_to_file (disk, &c->options, c->target, NULL, &c->result.backup,
+                      job, err)
+    : backup_to_vault (disk, &c->options, &vault, &c->result, in_target, job,
+                       err);
 }
 
 static int
@@ -231,6 +262,8 @@ check (struct copy *c)
 
   if (progress_mode_parse (c->progress, &c->mode, &err) < 0)
     command_usage_error (&command_copy, "%s", err.msg);
+  if (keys_use (&c->keys, &err) < 0)
+    command_usage_error (&command_copy, "%s", err.msg);
   if (c->name == NULL)
     return;
   if (strlen (c->name) < NBI_NAME_SIZE)
@@ -256,6 +289,7 @@ run (int argc, char *argv[])
   status = copy (&c);
   manifest_destroy (&c.manifest);
   image_unref (c.img);
+  kdf_forget (c.master, sizeof c.master);
   return status;
 }
 

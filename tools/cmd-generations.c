@@ -14,8 +14,10 @@
 #include "lib/base/size.h"
 #include "lib/repo/manifest.h"
 #include "lib/repo/store-local.h"
+#include "lib/repo/vault-keys.h"
 #include "lib/repo/vault-read.h"
 #include "tools/commands.h"
+#include "tools/keys.h"
 #include "tools/output.h"
 #include "tools/report.h"
 
@@ -23,6 +25,7 @@
 
 struct generations {
   bool json;
+  struct key_option_values keys;
 
   const char *path, *disk;      /* disk: NULL, all of them */
   struct generation_caches caches;
@@ -38,6 +41,7 @@ struct generations {
 static const struct option_spec generations_options[] = {
   { "json", 0, OPTION_FLAG, NULL,
     "print a list as JSON", offsetof (struct generations, json) },
+  KEY_OPTIONS (struct generations, keys),
   OPTION_END
 };
 
@@ -191,6 +195,9 @@ open_vault (struct generations *g, struct report *report, struct err *err)
     r = store_local_open (g->path, &g->store, err);
   if (r == 0)
     r = vault_open (g->store, 0, &g->vault, report, err);
+  g->caches.keys = keys_get ();
+  if (r == 0)
+    r = vault_unlock (g->vault, keys_get (), report, err);
   return r < 0 ? r : vault_view_new (g->vault, &g->caches, &g->view, err);
 }
 
@@ -229,12 +236,15 @@ static int
 run (int argc, char *argv[])
 {
   struct generations g = { .json = false };
+  struct err err = ERR_INIT;
   int first, status;
 
   command_parse (&command_generations, argc, argv, &g, &first);
   if (argc - first < 1 || argc - first > 2)
     command_usage_error (&command_generations, "expected a vault, and perhaps "
                          "the name of a disk");
+  if (keys_use (&g.keys, &err) < 0)
+    command_usage_error (&command_generations, "%s", err.msg);
   g.path = argv[first];
   g.disk = argc - first == 2 ? argv[first + 1] : NULL;
   status = generations (&g);

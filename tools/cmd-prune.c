@@ -17,6 +17,7 @@
 #include "lib/repo/vault-reserve.h"
 #include "tools/change/change.h"
 #include "tools/commands.h"
+#include "tools/keys.h"
 #include "tools/output.h"
 #include "tools/report.h"
 
@@ -26,6 +27,7 @@
 struct prune_command {
   struct change_options change; /* without an image */
   struct prune_options options;
+  struct key_option_values keys;
 
   struct generation_caches caches;
   struct store *store;
@@ -64,6 +66,7 @@ static const struct option_spec prune_options[] = {
   { "json", 0, OPTION_FLAG, NULL,
     "print what was done as JSON",
     offsetof (struct prune_command, change.json) },
+  KEY_OPTIONS (struct prune_command, keys),
   OPTION_END
 };
 
@@ -226,6 +229,7 @@ plan (void *opaque, struct job *job, struct err *err)
   struct prune_command *c = opaque;
   int r = generation_caches_init (&c->caches, CHUNKS_LIMIT, err);
 
+  c->caches.keys = keys_get ();
   if (r == 0)
     r = store_local_open (c->change.name, &c->store, err);
   if (r == 0)
@@ -287,6 +291,7 @@ static int
 run (int argc, char *argv[])
 {
   struct prune_command c = { .report = REPORT_INIT };
+  struct err err = ERR_INIT;
   int first, status;
 
   command_parse (&command_prune, argc, argv, &c, &first);
@@ -302,6 +307,9 @@ run (int argc, char *argv[])
     c.options.disks = (const char *const *) argv + first + 1;
     c.options.nr_disks = (size_t) (argc - first - 1);
   }
+  /* Before change_check, which asks for keys of images that it has not. */
+  if (keys_use (&c.keys, &err) < 0)
+    command_usage_error (&command_prune, "%s", err.msg);
   change_check (&command_prune, &c.change);
   status = prune (&c);
   prune_plan_free (&c.plan);

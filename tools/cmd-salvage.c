@@ -156,6 +156,7 @@ write_it (struct salvage_command *c, struct report *report, struct job *job,
           struct err *err)
 {
   CLEANUP_USED_MAP struct used_map used = { .size = 0 };
+  const struct backup_vault vault = { .path = c->into, .init = c->init };
   struct backup_options options = {
     .codec = NBI_LZ4, .used = &used, .manifest = &c->manifest,
   };
@@ -168,10 +169,9 @@ write_it (struct salvage_command *c, struct report *report, struct job *job,
   if (r < 0)
     return r;
   return c->into != NULL
-    ? backup_to_vault (c->disk, &options, c->into, c->init, &c->result,
-                       report, job, err)
-    : backup_to_file (c->disk, &options, c->output, &c->result.backup, job,
-                      err);
+    ? backup_to_vault (c->disk, &options, &vault, &c->result, report, job, err)
+    : backup_to_file (c->disk, &options, c->output, NULL, &c->result.backup,
+                      job, err);
 }
 
 static int

@@ -26,6 +26,7 @@
 #include "tools/commands.h"
 #include "tools/exports.h"
 #include "tools/image-options.h"
+#include "tools/keys.h"
 #include "tools/open.h"
 #include "tools/output.h"
 #include "tools/report.h"
@@ -136,6 +137,7 @@ parse (struct serve *s, int argc, char *argv[])
 {
   int first;
 
+  keys_never_ask ();
   command_parse (&command_serve, argc, argv, s, &first);
   s->images = argv + first;
   s->nr_images = (size_t) (argc - first);

@@ -12,8 +12,10 @@
 
 #include "lib/base/size.h"
 #include "lib/repo/store-local.h"
+#include "lib/repo/vault-keys.h"
 #include "lib/repo/verify-vault.h"
 #include "tools/commands.h"
+#include "tools/keys.h"
 #include "tools/output.h"
 #include "tools/progress.h"
 #include "tools/report.h"
@@ -23,6 +25,7 @@
 struct verify_command {
   const char *progress;
   bool structure, json;
+  struct key_option_values keys;
 
   const char *path;
   enum progress_mode mode;
@@ -41,6 +44,7 @@ static const struct option_spec verify_options[] = {
   PROGRESS_OPTION (struct verify_command, progress),
   { "json", 0, OPTION_FLAG, NULL,
     "print the result as JSON", offsetof (struct verify_command, json) },
+  KEY_OPTIONS (struct verify_command, keys),
   OPTION_END
 };
 
@@ -77,6 +81,9 @@ work (struct verify_command *v, struct report *report, struct job *job,
     r = store_local_open (v->path, &v->store, err);
   if (r == 0)
     r = vault_open (v->store, 0, &v->vault, report, err);
+  v->caches.keys = keys_get ();
+  if (r == 0)
+    r = vault_unlock (v->vault, keys_get (), report, err);
   return r < 0 ? r
     : verify_vault (v->vault, &v->caches, &verify, &v->result, report, err);
 }
@@ -160,7 +167,8 @@ run (int argc, char *argv[])
   command_parse (&command_verify, argc, argv, &v, &first);
   if (argc - first != 1)
     command_usage_error (&command_verify, "expected one vault");
-  if (progress_mode_parse (v.progress, &v.mode, &err) < 0)
+  if (progress_mode_parse (v.progress, &v.mode, &err) < 0 ||
+      keys_use (&v.keys, &err) < 0)
     command_usage_error (&command_verify, "%s", err.msg);
   v.path = argv[first];
   status = verify (&v);

@@ -42,6 +42,23 @@ struct option_spec {
 
 #define OPTION_END { NULL, 0, OPTION_FLAG, NULL, NULL, 0 }
 
+/* What opens backups that are encrypted: tools/keys.h. */
+struct key_option_values {
+  const char *passphrase_fd, *passphrase_file, *key_file;
+};
+
+/* For commands without IMAGE_OPTIONS, which has them. */
+#define KEY_OPTIONS(type, member)                                       \
+  { "passphrase-fd", 0, OPTION_STRING, "N",                             \
+    "read the passphrase of an encrypted backup from this descriptor",  \
+    offsetof (type, member.passphrase_fd) },                            \
+  { "passphrase-file", 0, OPTION_STRING, "FILE",                        \
+    "read it from this file",                                           \
+    offsetof (type, member.passphrase_file) },                          \
+  { "key-file", 0, OPTION_STRING, "FILE",                               \
+    "a file that opens an encrypted backup, instead of a passphrase",   \
+    offsetof (type, member.key_file) }
+
 /* What every command that opens images takes; the command's struct has a
  * struct image_option_values, and its table the line IMAGE_OPTIONS (struct
  * its_struct, that_member).
@@ -53,6 +70,7 @@ struct image_option_values {
   const char *overlay;          /* only with OVERLAY_OPTION */
   const char *overlay_dir;      /* serve's */
   _Bool ignore_checksums;
+  struct key_option_values keys;
 };
 
 #define IMAGE_OPTIONS(type, member)                                     \
@@ -71,7 +89,8 @@ struct image_option_values {
     offsetof (type, member.size) },                                     \
   { "ignore-checksums", 0, OPTION_FLAG, NULL,                           \
     "open an image whose metadata fail their checksums, read-only",     \
-    offsetof (type, member.ignore_checksums) }
+    offsetof (type, member.ignore_checksums) },                         \
+  KEY_OPTIONS (type, member.keys)
 
 /* For commands that write to a disk, and then are to (lib/format/overlay.h).
  */

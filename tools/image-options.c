@@ -12,6 +12,7 @@
 #include "lib/format/backup-folder.h"
 #include "lib/repo/image-vault.h"
 #include "tools/image-options.h"
+#include "tools/keys.h"
 
 int
 image_options_check_folders (const struct image_option_values *values,
@@ -49,6 +50,9 @@ image_options_from_values (const struct image_option_values *values,
   r = values->format ? image_format_check (values->format, err) : 0;
   if (r < 0)
     return err_in (err, "--format");
+  r = keys_use (&values->keys, err);
+  if (r < 0)
+    return r;
   if (values->size)
     r = image_size_rule_parse (values->size, &options->size_rule, err);
   return r < 0 ? err_in (err, "--size") : 0;
@@ -114,6 +118,29 @@ add (struct image_parameters *parameters, size_t *n, const char *key,
   return 0;
 }
 
+/* A server reads the passphrase itself, from a file. */
+static int
+add_keys (struct image_parameters *parameters, size_t *n,
+          const struct key_option_values *keys, struct err *err)
+{
+  CLEANUP_FREE char *path = NULL, *plus = NULL;
+  const char *name = keys->key_file ? keys->key_file : keys->passphrase_file;
+
+  if (keys->passphrase_fd)
+    return err_set (err, -ENOTSUP, "--passphrase-fd can't be used where a "
+                    "server is started; --passphrase-file can");
+  if (name == NULL)
+    return 0;
+  path = realpath (name, NULL);
+  if (path == NULL)
+    return err_sys (err, "%s", name);
+  if (keys->key_file)
+    return add (parameters, n, "key-file", path, err);
+  if (asprintf (&plus, "+%s", path) < 0)
+    return err_nomem (err);
+  return add (parameters, n, "passphrase", plus, err);
+}
+
 int
 image_parameters_new (const struct image_option_values *values,
                       struct image_parameters *parameters, struct err *err)
@@ -134,6 +161,8 @@ image_parameters_new (const struct image_option_values *values,
   if (r == 0)
     r = add (parameters, &n, "ignore-checksums",
              values->ignore_checksums ? "true" : NULL, err);
+  if (r == 0)
+    r = add_keys (parameters, &n, &values->keys, err);
   if (r < 0)
     image_parameters_free (parameters);
   return r;

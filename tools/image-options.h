@@ -10,7 +10,9 @@
 #include "lib/format/image.h"
 #include "tools/command.h"
 
-/* *options gets what was typed, and reading only.  -EINVAL. */
+/* *options gets what was typed, and reading only.  What opens what is encrypted
+ * is read, for the process.  -EINVAL; errors of keys_use.
+ */
 int image_options_from_values (const struct image_option_values *values,
                                struct image_options *options,
                                struct err *err);
@@ -35,7 +37,7 @@ char *image_name_absolute (const char *name);
 
 /* Parameters of the plugin, for struct server_config. */
 struct image_parameters {
-  char *strings[7];             /* ends with NULL */
+  char *strings[8];             /* ends with NULL */
 };
 
 int image_parameters_new (const struct image_option_values *values,

@@ -10,6 +10,7 @@
 #include "lib/base/report.h"
 #include "lib/format/image.h"
 #include "lib/repo/backup.h"
+#include "lib/repo/keyring.h"
 #include "lib/repo/vault-backup.h"
 
 /*--- source.c: what is backed up --------------------------------------------*/
@@ -57,26 +58,37 @@ int backup_device_check_still (struct block *disk, struct err *err);
 
 /*--- single.c: a backup in one file -----------------------------------------*/
 
-/* Into a new file of that name, or ("-") to stdout, which is not a
- * terminal.  The header of options is complete.  Messages name the disk or the
- * file.  Until all of it is on stable
- * storage there is no file of that name.
+/* Into a new file of that name, or ("-") to stdout, which is not a terminal.
+ * The header of options is complete.  keys: the file is encrypted, with a new
+ * key that they open; NULL: it is not, or as options say.  Messages name the
+ * disk or the file.  Until all of it is on stable storage there is no file of
+ * that name.
  */
 int backup_to_file (struct block *disk, struct backup_options *options,
-                    const char *path, struct backup_result *result,
-                    struct job *job, struct err *err);
+                    const char *path, struct keyring *keys,
+                    struct backup_result *result, struct job *job,
+                    struct err *err);
 
 /*--- into-vault.c: a generation more in a vault -----------------------------*/
 
 /* The vault in the folder `path'.  init: make it, if there is none; a folder
- * that holds something else is refused.  The caller closes vault and store.
+ * that holds something else is refused.  encrypt: it is to be encrypted, with a
+ * new key that keys open, or the key and slots of `like'; -EACCES if it is
+ * there and is not.  The caller closes vault and store.
  */
-int backup_open_vault (const char *path, bool init, struct store **store,
+struct backup_vault {
+  const char *path;
+  bool init, encrypt;
+  struct keyring *keys;         /* NULL: there is no key */
+  const struct nbi_header *like;        /* or NULL */
+};
+
+int backup_open_vault (const struct backup_vault *what, struct store **store,
                        struct vault **vault, struct report *report,
                        struct err *err);
 
 int backup_to_vault (struct block *disk, struct backup_options *options,
-                     const char *path, bool init,
+                     const struct backup_vault *what,
                      struct vault_backup_result *result,
                      struct report *report, struct job *job,
                      struct err *err);

@@ -6,41 +6,85 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "lib/base/kdf.h"
 #include "lib/repo/store-local.h"
 #include "lib/repo/vault-reserve.h"
 #include "tools/backup/backup-tool.h"
 
 #define CHUNKS_LIMIT ((size_t) 1024 * 1024)     /* the base is not read much */
 
+/* The key is in the ring from then on, and in the vault wrapped. */
 static int
-init_vault (struct store *store, struct err *err)
+init_encrypted (const struct backup_vault *what, struct store *store,
+                struct err *err)
+{
+  struct vault_about about = { .encryption = 1 };
+  struct nbi_header h = { .need = 0 };
+  uint8_t master[CRYPT_KEY_SIZE];
+  bool made;
+  int r = 0;
+
+  if (what->like != NULL)
+    h = *what->like;
+  else
+    r = keyring_make (what->keys, &h, master, err);
+  kdf_forget (master, sizeof master);
+  if (r < 0)
+    return r;
+  memcpy (about.key_id, h.key_id, sizeof about.key_id);
+  return vault_make (store, &about, h.slots, h.nr_slots, &made, err);
+}
+
+static int
+init_vault (const struct backup_vault *what, struct store *store,
+            struct err *err)
 {
   const struct vault_about about = { .worm_days = 0 };
+  struct store_stat st;
   bool made;
 
+  /* One that is there needs no key of its own. */
+  if (what->encrypt && store_stat (store, "vault", &st, NULL) < 0)
+    return init_encrypted (what, store, err);
   return vault_make (store, &about, NULL, 0, &made, err);
 }
 
+/* Whoever wants it encrypted must not get it otherwise. */
+static int
+check_encrypted (const struct backup_vault *what, struct vault *vault,
+                 struct err *err)
+{
+  const struct vault_about *about = vault_about (vault);
+
+  if (!what->encrypt || about == NULL || about->encryption != 0)
+    return 0;
+  return err_set (err, -EACCES, "there is a vault already, which is not "
+                  "encrypted (NBI-125)");
+}
+
 int
-backup_open_vault (const char *path, bool init, struct store **store,
+backup_open_vault (const struct backup_vault *what, struct store **store,
                    struct vault **vault, struct report *report,
                    struct err *err)
 {
+  const char *path = what->path;
   int r;
 
-  if (init && mkdir (path, 0777) < 0 && errno != EEXIST)
+  if (what->init && mkdir (path, 0777) < 0 && errno != EEXIST)
     return err_sys (err, "%s: making the folder", path);
   r = store_local_open (path, store, err);
-  if (r == 0 && init)
-    r = init_vault (*store, err);
+  if (r == 0 && what->init)
+    r = init_vault (what, *store, err);
   if (r == 0)
     r = vault_open (*store, VAULT_WRITE, vault, report, err);
+  if (r == 0)
+    r = check_encrypted (what, *vault, err);
   if (r == 0) {
     /* Where there is no room for it, this will run out of it and say so. */
     vault_reserve_make (*store, NULL);
     return 0;
   }
-  if (r == -ENOENT && !init)
+  if (r == -ENOENT && !what->init)
     return err_set (err, r, "%s: there is no vault; --init makes one", path);
   /* Some of it has the name already. */
   return err != NULL && strncmp (err->msg, path, strlen (path)) == 0 ? r
@@ -49,7 +93,7 @@ backup_open_vault (const char *path, bool init, struct store **store,
 
 int
 backup_to_vault (struct block *disk, struct backup_options *options,
-                 const char *path, bool init,
+                 const struct backup_vault *what,
                  struct vault_backup_result *result, struct report *report,
                  struct job *job, struct err *err)
 {
@@ -60,8 +104,9 @@ backup_to_vault (struct block *disk, struct backup_options *options,
 
   if (r < 0)
     return r;
+  caches.keys = what->keys;
   options->file_limit = VAULT_FILE_LIMIT;
-  r = backup_open_vault (path, init, &store, &vault, report, err);
+  r = backup_open_vault (what, &store, &vault, report, err);
   if (r == 0)
     r = vault_backup (vault, disk, options, &caches, result, report, job, err);
   vault_close (vault);

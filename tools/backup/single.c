@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/base/kdf.h"
 #include "lib/base/newfile.h"
 #include "lib/repo/sink.h"
 #include "tools/backup/backup-tool.h"
@@ -47,10 +48,10 @@ write_to (int fd, const char *name, struct block *disk,
   return backup_disk (disk, options, &place, result, job, err);
 }
 
-int
-backup_to_file (struct block *disk, struct backup_options *options,
-                const char *path, struct backup_result *result,
-                struct job *job, struct err *err)
+static int
+write_file (struct block *disk, struct backup_options *options,
+            const char *path, struct backup_result *result, struct job *job,
+            struct err *err)
 {
   CLEANUP_NEW_FILE struct new_file file = NEW_FILE_INIT;
   int r;
@@ -68,4 +69,25 @@ backup_to_file (struct block *disk, struct backup_options *options,
     return r;
   job_start (job, "flushing", 0);
   return new_file_commit (&file, err) < 0 ? err_in (err, "%s", path) : 0;
+}
+
+int
+backup_to_file (struct block *disk, struct backup_options *options,
+                const char *path, struct keyring *keys,
+                struct backup_result *result, struct job *job,
+                struct err *err)
+{
+  uint8_t master[CRYPT_KEY_SIZE];
+  int r;
+
+  if (keys == NULL)
+    return write_file (disk, options, path, result, job, err);
+  r = keyring_make (keys, &options->header, master, err);
+  if (r == 0) {
+    options->master = master;
+    r = write_file (disk, options, path, result, job, err);
+    options->master = NULL;
+  }
+  kdf_forget (master, sizeof master);
+  return r;
 }

@@ -1,0 +1,211 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+# Backups that are encrypted, by every command: with the passphrase or key file
+# they read as the disk; without it, or with another, there is one sentence and
+# not a byte; and nothing of the disk stands in the files.
+
+. "$(dirname "$0")/../functions.sh"
+set -e
+set -x
+
+requires jq
+requires nbdcopy --version
+requires script --version
+requires python3
+cd "$tmp"
+
+echo 'correct horse battery staple' >pass
+echo 'wrong' >wrong
+printf 'two\nlines\n' >lines
+head -c 64 /dev/urandom >key
+head -c 64 /dev/urandom >otherkey
+head -c 31 /dev/urandom >short
+
+mark='Attack-at-dawn-and-bring-the-cat'
+"$support/make-disk.sh" mbr-ext4 disk.img
+yes "$mark" | head -c 500000 |
+    dd of=disk.img conv=notrunc bs=64k seek=100 status=none
+grep -q "$mark" disk.img
+cp disk.img disk2.img
+head -c 200000 /dev/urandom |
+    dd of=disk2.img conv=notrunc bs=64k seek=300 status=none
+
+# refused SENTENCE COMMAND...: status 1, one line with it, nothing on stdout.
+refused ()
+{
+    local sentence=$1 status=0
+    shift
+    "$@" >refused.out 2>refused.err </dev/null || status=$?
+    [ "$status" = 1 ] || fail "status $status of $*"
+    [ ! -s refused.out ] || fail "$* printed something"
+    grep -v warning: refused.err >refused.errors || true
+    [ "$(wc -l <refused.errors)" = 1 ] || fail "not one sentence from $*"
+    contains refused.errors "$sentence"
+}
+same () # FILE1 FILE2
+{
+    cmp "$1" "$2"
+    rm "$1"
+}
+# Neither the data, nor what the manifest says, nor names.
+nothing_plain () # FILE...
+{
+    for word in "$mark" '"partitions"' '"hash"' '"source"' 'disk.img' \
+                'Attack-at'; do
+        if grep -raqF -- "$word" "$@"; then
+            fail "‘$word’ is in $*"
+        fi
+    done
+    # To see that this finds what is there.
+    grep -raqF -- 'a-name' "$@"
+}
+
+# --- one file
+
+nbdimage backup --encrypt --passphrase-file=pass --codec=none --everything \
+         --name=a-name --single=one.nbi disk.img
+nothing_plain one.nbi
+nbdimage info --passphrase-file=pass one.nbi >info
+contains info 'a-name'
+nbdimage convert --passphrase-file=pass one.nbi got.img
+same got.img disk.img
+nbdimage convert --passphrase-fd=7 one.nbi got.img 7<pass
+same got.img disk.img
+nbdimage check --data --passphrase-file=pass one.nbi
+refused 'it is encrypted, and there is no key' \
+        setsid -w nbdimage convert one.nbi got.img
+refused 'it is encrypted, and this passphrase does not open it' \
+        nbdimage convert --passphrase-file=wrong one.nbi got.img
+refused 'it is encrypted, and not for a key file' \
+        nbdimage convert --key-file=key one.nbi got.img
+[ ! -e got.img ]
+
+# What can't be a passphrase or a key.
+for options in --passphrase-file=lines --passphrase-file=/dev/null \
+               --passphrase-file=nothere --key-file=short \
+               --passphrase-fd=x --passphrase-fd=99 \
+               "--passphrase-file=pass --key-file=key"; do
+    status=0
+    # shellcheck disable=SC2086
+    nbdimage info $options one.nbi >out 2>/dev/null || status=$?
+    [ "$status" = 2 ] || fail "status $status with $options"
+    [ ! -s out ]
+done
+
+# By a terminal: asked once, not shown.
+timeout 60 python3 - <<'PYTHON'
+import os, pty, sys
+
+def talk (command, lines):
+    """What it says, and its status."""
+    pid, fd = pty.fork ()
+    if pid == 0:
+        os.execvp (command[0], command)
+    said = b""
+    try:
+        while True:
+            data = os.read (fd, 4096)
+            if not data:
+                break
+            said += data
+            if data.rstrip ().endswith (b":") and b"assphrase" in data:
+                os.write (fd, lines.pop (0))
+    except OSError:
+        pass
+    return said, os.waitstatus_to_exitcode (os.waitpid (pid, 0)[1])
+
+right = b"correct horse battery staple\n"
+said, status = talk (["nbdimage", "info", "one.nbi"], [right])
+assert status == 0 and b"a-name" in said, said
+assert b"horse" not in said, said
+said, status = talk (["nbdimage", "info", "one.nbi"], [b"no\n"])
+assert status == 1 and b"does not open it" in said, said
+make = ["nbdimage", "backup", "--encrypt", "--single=tty.nbi", "disk.img"]
+said, status = talk (make, [b"one\n", b"another\n"])
+assert status == 1 and b"two different passphrases" in said, said
+assert not os.path.exists ("tty.nbi")
+said, status = talk (make, [right, right])
+assert status == 0, said
+# Nobody is asked for what is not encrypted.
+said, status = talk (["nbdimage", "info", "disk.img"], [])
+assert status == 0 and b"assphrase" not in said, said
+PYTHON
+nbdimage convert --passphrase-file=pass tty.nbi got.img
+same got.img disk.img
+
+# --- a vault
+
+nbdimage backup --init --everything --encrypt --key-file=key --name=a-name disk.img v
+refused 'the vault is encrypted, and there is no key (NBI-125)' \
+        setsid -w nbdimage backup --name=a-name disk2.img v
+refused 'this key file does not open it' \
+        nbdimage backup --key-file=otherkey --name=a-name disk2.img v
+nbdimage backup --everything --key-file=key --name=a-name disk2.img v
+nothing_plain v
+[ "$(jq .encryption v/vault/vault.json)" = 1 ]
+[ "$(nbdimage generations --json --key-file=key v | jq length)" = 2 ]
+refused 'there is no key' setsid -w nbdimage generations v
+nbdimage verify --key-file=key v
+refused 'there is no key' setsid -w nbdimage verify v
+nbdimage convert --key-file=key v/a-name got.img
+same got.img disk2.img
+refused 'there is no key' setsid -w nbdimage convert v/a-name got.img
+refused 'does not open it' nbdimage convert --key-file=otherkey v/a-name got.img
+
+# A vault that is not, and a key.
+nbdimage backup --init --name=plain disk.img plain
+refused 'not encrypted (NBI-12' \
+        nbdimage backup --key-file=key --name=plain disk.img plain
+refused 'there is a vault already, which is not encrypted' \
+        nbdimage backup --init --encrypt --key-file=key disk.img plain
+refused 'not encrypted' nbdimage convert --key-file=key plain/plain got.img
+
+# Served: the plugin reads the key itself.
+nbdkit -r -U - image vault=v key-file=key \
+       --run 'nbdcopy "nbd+unix:///a-name?socket=$unixsocket" got.img'
+same got.img disk2.img
+nbdkit -r -U - image one.nbi passphrase=+pass --run 'nbdcopy "$uri" got.img'
+same got.img disk.img
+if nbdkit -r -U - image one.nbi passphrase=secret --run true 2>err; then
+    fail "a passphrase on the command line was taken"
+fi
+contains err 'is seen by everybody'
+if nbdkit -r -U - image one.nbi passphrase=+wrong \
+          --run 'nbdcopy "$uri" got.img' 2>err; then
+    fail "a wrong passphrase was taken"
+fi
+contains err 'does not open it'
+
+# --- copied: the same key, and the same key slots
+
+nbdimage copy --key-file=key v/a-name copy.nbi
+nothing_plain copy.nbi
+nbdimage convert --key-file=key copy.nbi got.img
+same got.img disk2.img
+refused 'there is no key' setsid -w nbdimage copy v/a-name copy2.nbi
+nbdimage copy --init --key-file=key v/a-name v2
+nbdimage verify --key-file=key v2
+nbdimage convert --key-file=key v2/a-name got.img
+same got.img disk2.img
+refused 'not encrypted' nbdimage copy --key-file=key v/a-name plain
+
+# --- restored, pruned
+
+truncate -s "$(stat -c %s disk2.img)" target.img
+nbdimage restore --yes --key-file=key v/a-name target.img
+same target.img disk2.img
+refused 'there is no key' setsid -w nbdimage prune --yes --keep-last=1 v
+nbdimage prune --yes --keep-last=1 --key-file=key v
+[ "$(nbdimage generations --json --key-file=key v | jq length)" = 1 ]
+nbdimage verify --key-file=key v
+nbdimage convert --key-file=key v/a-name got.img
+same got.img disk2.img
+
+# --- salvage does not know how, and says so
+
+status=0
+setsid -w nbdimage salvage --output=saved.nbi one.nbi >out 2>err || status=$?
+[ "$status" = 1 ]
+contains err 'encrypted'
+[ ! -e saved.nbi ]
