@@ -201,7 +201,7 @@ use_keys (struct file_reader *reader, struct keyring *keys, struct err *err)
 {
   if (nbi_encrypted (&reader->header))
     return keyring_is_ready (keys) ? file_reader_unlock (reader, keys, err) : 0;
-  return keyring_was_given (keys)
+  return keyring_is_ready (keys)
     ? err_set (err, -EACCES, "there is a key, and it is not encrypted "
                "(NBI-124)") : 0;
 }

@@ -59,7 +59,7 @@ vault_images_open (const char *path, struct vault_images **out,
     r = store_local_open (path, &v->store, err);
   if (r == 0)
     r = vault_open (v->store, 0, &v->vault, report, err);
-  if (r == 0 && nbi_keys != NULL)
+  if (r == 0)
     r = vault_unlock (v->vault, nbi_keys, report, err);
   if (r < 0)
     vault_images_unref (v);

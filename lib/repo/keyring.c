@@ -29,7 +29,6 @@ struct opened {
 };
 
 struct keyring {
-  bool given;
   keyring_ask *ask;
   void *opaque;
 
@@ -68,7 +67,6 @@ keyring_new (const struct crypt_secret *secret, struct keyring **out,
     return err_nomem (err);
   }
   memcpy (copy, secret->buf, secret->len);
-  keys->given = true;
   keys->secret = (struct crypt_secret) { secret->kind, copy, secret->len };
   *out = keys;
   return 0;
@@ -98,12 +96,6 @@ keyring_free (struct keyring *keys)
   pthread_mutex_destroy (&keys->lock);
   kdf_forget (keys, sizeof *keys);
   free (keys);
-}
-
-bool
-keyring_was_given (const struct keyring *keys)
-{
-  return keys != NULL && keys->given;
 }
 
 bool

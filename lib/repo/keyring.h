@@ -33,12 +33,9 @@ int keyring_new_asking (keyring_ask *ask, void *opaque, struct keyring **out,
 
 void keyring_free (struct keyring *keys);       /* NULL is fine; forgets */
 
-/* Was a secret given from the start?  Then all that is read has to be
- * encrypted (NBI-124).
+/* Is there a secret by now, given or asked for?  Then nobody will be asked, and
+ * all that is read has to be encrypted (NBI-124).  keys: or NULL: no.
  */
-bool keyring_was_given (const struct keyring *keys);
-
-/* Is there a secret by now, so that nobody would be asked? */
 bool keyring_is_ready (struct keyring *keys);
 
 /* The master key with that id, which is in one of these slots; may run

@@ -365,7 +365,7 @@ set_key (struct vault_run_writer *w, const struct vault_opened *base,
   if (r < 0)
     return err_in (err, "%s: the generation before", store_name (w->store));
   if (!nbi_encrypted (h))
-    return !keyring_was_given (keys) ? 0
+    return !keyring_is_ready (keys) ? 0
       : err_set (err, -EACCES, "%s: there is a key, and the vault is not "
                  "encrypted (NBI-125)", store_name (w->store));
   r = keyring_open_header (keys, h, w->master, err);

@@ -21,7 +21,7 @@ vault_unlock (struct vault *vault, struct keyring *keys,
   if (about == NULL)
     return 0;
   if (about->encryption == 0)
-    return !keyring_was_given (keys) ? 0
+    return !keyring_is_ready (keys) ? 0
       : err_set (err, -EACCES, "%s: there is a key, and the vault is not "
                  "encrypted (NBI-124)", name);
   r = vault_slots (vault, slots, &nr_slots, report, err);

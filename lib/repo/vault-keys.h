@@ -12,8 +12,8 @@
 
 /* Before files of the vault are opened with keys (NULL: there is no key): try
  * them on its key slots, and ask if nobody was asked yet.  Once this is done,
- * files need no slots of their own.  0 too where vault.json is lost, or says
- * nothing of encryption and no secret was given: files say then.  -EACCES: no
+ * files need no slots of their own.  0 too where vault.json is lost, as
+ * files say then, and where there is no encryption and no secret.  -EACCES: no
  * key, or another (NBI-124).
  */
 int vault_unlock (struct vault *vault, struct keyring *keys,

@@ -177,6 +177,10 @@ if nbdkit -r -U - image one.nbi passphrase=+wrong \
 fi
 contains err 'does not open it'
 
+refused 'there is no key' setsid -w nbdimage serve --unix="$tmp/s" v
+refused '--passphrase-file can' \
+        nbdimage serve --unix="$tmp/s" --passphrase-fd=7 one.nbi 7<pass
+
 # --- copied: the same key, and the same key slots
 
 nbdimage copy --key-file=key v/a-name copy.nbi

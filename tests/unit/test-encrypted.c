@@ -386,12 +386,33 @@ another_key_is_refused_at_opening (void **state)
   }
 }
 
+/* Not encrypted. */
+static void
+back_up_plainly (struct encrypted *e)
+{
+  struct manifest m = { 0 };
+  struct backup_options options = {
+    .codec = NBI_LZ4, .manifest = &m,
+    .header = {
+      .disk_size = DISK_SIZE, .chunk_size = CHUNK, .logical = 512,
+      .physical = 4096, .time = 1700000000, .name = "a disk",
+    },
+  };
+  struct block *disk = bad_block_new (e->disk, DISK_SIZE, NULL, 0);
+  struct backup_result result;
+
+  assert_int_equal (uuid_new (options.header.run, NULL), 0);
+  assert_int_equal (backup_disk (disk, &options, &e->repo.place, &result, NULL,
+                                 NULL), 0);
+  manifest_destroy (&m);
+  block_unref (disk);
+}
+
 /* NBI-124: who has a key reads nothing that is not encrypted. */
 static void
 what_is_not_encrypted_is_refused_with_a_key (void **state)
 {
   struct encrypted *e = *state;
-  struct nbi_header encrypted = e->model;
   struct manifest m = { 0 };
   struct backup_options options = { .codec = NBI_LZ4, .manifest = &m };
   struct nbi_header *h = &options.header;
@@ -400,21 +421,15 @@ what_is_not_encrypted_is_refused_with_a_key (void **state)
   struct generation *gen = NULL, *base;
   struct err err = ERR_INIT;
 
-  *h = (struct nbi_header) {
-    .disk_size = DISK_SIZE, .chunk_size = CHUNK, .logical = 512,
-    .physical = 4096, .time = 1700000000, .name = "a disk",
-  };
-  assert_int_equal (uuid_new (h->run, NULL), 0);
-  assert_int_equal (backup_disk (disk, &options, &e->repo.place, &result, NULL,
-                                 NULL), 0);
+  back_up_plainly (e);
   assert_int_equal (repo_memory_newest (&e->repo, &gen, &err), -EACCES);
   assert_non_null (strstr (err.msg, "NBI-124"));
   /* Nor is it a base for one that is. */
   e->repo.caches.keys = NULL;
   base = newest (e);
-  encrypted.disk_size = h->disk_size;
-  encrypted.chunk_size = CHUNK;
-  *h = encrypted;
+  *h = e->model;
+  h->disk_size = DISK_SIZE;
+  h->chunk_size = CHUNK;
   options.master = e->master;
   options.base = base;
   assert_int_equal (backup_disk (disk, &options, &e->repo.place, &result, NULL,
@@ -425,9 +440,53 @@ what_is_not_encrypted_is_refused_with_a_key (void **state)
   block_unref (disk);
 }
 
-/* Of one bit in every place of the file: it is found, or is of no matter (a
- * header's copy, zeros between things are found too); and what is read is never
- * other bytes.
+/* One bit of each structure there is, by where the trailer says it lies. */
+static void
+each_structure_is_checked (void **state)
+{
+  struct encrypted *e = *state;
+  struct file_reader *reader;
+  const struct nbi_trailer *t;
+  struct nbi_record first;
+  struct nbi_group group;
+  struct memory_file *file;
+  size_t end;
+
+  back_up (e, NULL, 0);
+  file = e->repo.files.ptr[0];
+  end = file->len - 12288;
+  assert_int_equal (repo_memory_open (&e->repo, file, &reader, NULL), 0);
+  t = file_reader_trailer (reader);
+  assert_int_equal (file_reader_entry (reader, 0, &first, NULL), 0);
+  assert_int_equal (file_reader_group (reader, 0, &group, NULL), 0);
+  {
+    const size_t places[] = {
+      /* header: name, key slot, checksum; record: header, payload, tag */
+      256, 1024 + 70, 4092, first.off + 28, first.off + 64 + first.stored / 2,
+      first.off + 64 + first.stored - 1,
+      /* sheets: header, tag, entries, what is behind them */
+      group.off + 6, group.off + 40, group.off + 100, t->directory + 33,
+      t->directory + 64, t->directory + 4095, t->root + 47, t->root + 64,
+      t->root + 4000, t->files + 32, t->files + 80, t->files + 3000,
+      t->manifest.off + 4, t->manifest.off + 80,
+      t->manifest.off + 64 + t->manifest.stored - 1,
+      /* trailer's copy, header's copy, trailer: fields, HMAC */
+      end + 40, end + 200, end + 4096 + 256, end + 8192 + 40, end + 8192 + 200,
+    };
+
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; ++i) {
+      file->bytes[places[i]] ^= 0x10;
+      if (findings_of (e, file) == 0)
+        fail_msg ("place %zu, at %zu, is not checked", i, places[i]);
+      file->bytes[places[i]] ^= 0x10;
+    }
+  }
+  file_reader_unref (reader);
+  assert_int_equal (findings_of (e, file), 0);
+}
+
+/* One bit anywhere is found, in copies and in zeros between things too; and
+ * what is read is never other bytes.
  */
 static void
 flipped_bits_are_refused (void **state)
@@ -595,6 +654,48 @@ who_is_asked_is_asked_once (void **state)
   keyring_free (keys);
 }
 
+static int
+say_one (void *opaque, char **passphrase, size_t *len, struct err *err)
+{
+  (void) opaque;
+  (void) err;
+  *passphrase = strdup ("one");
+  *len = 3;
+  return 0;
+}
+
+/* Who was asked has a key from then on, as if it had been given: what is not
+ * encrypted is not taken for what should be.
+ */
+static void
+what_was_asked_for_counts_as_given (void **state)
+{
+  const struct crypt_secret pass = { NBI_SLOT_PASSPHRASE, "one", 3 };
+  struct encrypted *e = *state;
+  struct nbi_slot slot = { .passes = 1, .memory = 64, .lanes = 1 };
+  struct memory_file *file;
+  struct file_reader *reader;
+  struct keyring *keys;
+  struct err err = ERR_INIT;
+
+  assert_int_equal (crypt_wrap (e->master, &pass, &slot, NULL), 0);
+  nbi_slot_encode (&slot, e->model.slots);
+  back_up (e, NULL, 0);
+  file = e->repo.files.ptr[0];
+  assert_int_equal (keyring_new_asking (say_one, NULL, &keys, NULL), 0);
+  e->repo.caches.keys = keys;
+  assert_int_equal (repo_memory_open (&e->repo, file, &reader, NULL), 0);
+  assert_false (keyring_is_ready (keys));
+  assert_int_equal (file_reader_unlock (reader, keys, NULL), 0);
+  assert_true (keyring_is_ready (keys));
+  file_reader_unref (reader);
+  back_up_plainly (e);
+  assert_int_equal (repo_memory_open (&e->repo, e->repo.files.ptr[1], &reader,
+                                      &err), -EACCES);
+  assert_non_null (strstr (err.msg, "NBI-124"));
+  keyring_free (keys);
+}
+
 /* Slots that say a passphrase takes little, so that this is no test of
  * patience; each is tried, and one that is damaged is passed over.
  */
@@ -643,11 +744,13 @@ main (void)
     TEST (without_a_key_there_are_no_bytes),
     TEST (another_key_is_refused_at_opening),
     TEST (what_is_not_encrypted_is_refused_with_a_key),
+    TEST (each_structure_is_checked),
     TEST (flipped_bits_are_refused),
     TEST (header_that_was_made_right_again_is_refused),
     TEST (records_can_not_change_places),
     TEST (nonces_are_never_used_twice),
     TEST (who_is_asked_is_asked_once),
+    TEST (what_was_asked_for_counts_as_given),
     TEST (any_slot_opens),
   };
 
