@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "lib/base/cleanup.h"
 #include "lib/base/kdf.h"
@@ -39,7 +40,22 @@ struct keyring {
   struct crypt_secret secret;   /* buf NULL: there is none */
   struct opened opened[KEYRING_MAX];
   unsigned nr_opened;
+  unsigned nr_vain;             /* slots that the passphrase did not open */
 };
+
+/* A core has all that the process knows.  Who takes cores by a pipe
+ * (core_pattern) is told the limit, and asked to respect it.
+ */
+static void
+leave_no_core (void)
+{
+  struct rlimit limit;
+
+  if (getrlimit (RLIMIT_CORE, &limit) == 0) {
+    limit.rlim_cur = 0;
+    (void) setrlimit (RLIMIT_CORE, &limit);
+  }
+}
 
 static int
 make (struct keyring **out, struct err *err)
@@ -48,6 +64,7 @@ make (struct keyring **out, struct err *err)
   if (*out == NULL)
     return err_nomem (err);
   pthread_mutex_init (&(*out)->lock, NULL);
+  leave_no_core ();
   return 0;
 }
 
@@ -138,12 +155,18 @@ name_of (const struct crypt_secret *secret)
   return secret->kind == NBI_SLOT_PASSPHRASE ? "passphrase" : "key file";
 }
 
-/* The first slot that the secret opens. */
+/* The first slot that the secret opens.  One that is damaged, or wants more
+ * memory than there is, is not in the way of others.  How long one try takes is
+ * said by whoever made the file (NBI-123), and many files could say it: tries
+ * have an end.
+ */
 static int
-try_slots (const struct keyring *keys, const uint8_t *slots, unsigned nr_slots,
+try_slots (struct keyring *keys, const uint8_t *slots, unsigned nr_slots,
            uint8_t master[CRYPT_KEY_SIZE], struct err *err)
 {
-  const struct crypt_secret *secret = &keys->secret;
+  bool is_slow = keys->secret.kind == NBI_SLOT_PASSPHRASE;
+  const char *name = name_of (&keys->secret);
+  struct err other = ERR_INIT;
   unsigned nr_tried = 0;
 
   for (unsigned i = 0; i < nr_slots; ++i) {
@@ -151,23 +174,25 @@ try_slots (const struct keyring *keys, const uint8_t *slots, unsigned nr_slots,
     struct nbi_slot slot;
     int r;
 
-    /* One that is damaged is not in the way of others. */
     if (nbi_slot_decode (slots + (size_t) i * NBI_SLOT_SIZE, false, &slot,
-                         NULL) < 0 || slot.kind != secret->kind)
+                         NULL) < 0 || slot.kind != keys->secret.kind)
       continue;
+    if (is_slow && keys->nr_vain == KEYRING_TRIES)
+      return err_set (err, -EACCES, "it is encrypted, and this passphrase did "
+                      "not open %d key slots by now", KEYRING_TRIES);
     ++nr_tried;
-    r = crypt_unwrap (&slot, secret, master, &why);
+    r = crypt_unwrap (&slot, &keys->secret, master, &why);
     if (r == 0)
       return 0;
-    if (r != -EACCES) {
-      if (err != NULL)
-        *err = why;
-      return r;
-    }
+    keys->nr_vain += is_slow;
+    if (r != -EACCES)
+      other = why;
   }
+  if (other.code < 0)
+    return err_set (err, other.code, "%s", other.msg);
   return err_set (err, -EACCES, nr_tried > 0
                   ? "it is encrypted, and this %s does not open it"
-                  : "it is encrypted, and not for a %s", name_of (secret));
+                  : "it is encrypted, and not for a %s", name);
 }
 
 static int
@@ -184,6 +209,8 @@ open_key (struct keyring *keys, struct opened *opened, const uint8_t *slots,
   if (r == 0 && memcmp (id, opened->id, sizeof id) != 0)
     r = err_set (err, -EACCES, "the key in its key slot is that of something "
                  "else (NBI-124)");
+  if (r < 0)
+    kdf_forget (opened->master, sizeof opened->master);
   return r;
 }
 

@@ -23,7 +23,9 @@ struct keyring;
 typedef int keyring_ask (void *opaque, char **passphrase, size_t *len,
                          struct err *err);
 
-/* With that secret, which is copied.  -ENOMEM. */
+/* With that secret, which is copied.  From the first one on, the process leaves
+ * no core.  -ENOMEM.
+ */
 int keyring_new (const struct crypt_secret *secret, struct keyring **out,
                  struct err *err);
 
@@ -41,13 +43,16 @@ bool keyring_is_ready (struct keyring *keys);
 /* The master key with that id, which is in one of these slots; may run
  * Argon2id for each of them.  keys: NULL: there is no key.  -EACCES: NBI-41,
  * or it is another passphrase or key file, also for more than
- * KEYRING_MAX different keys; those of ask.
+ * KEYRING_MAX different keys, or once it did not open KEYRING_TRIES slots;
+ * -ENOMEM: a slot needs more than there is, and no other was opened; those of
+ * ask.
  */
 int keyring_open (struct keyring *keys, const uint8_t id[NBI_KEY_ID_SIZE],
                   const uint8_t *slots, unsigned nr_slots,
                   uint8_t master[CRYPT_KEY_SIZE], struct err *err);
 
 #define KEYRING_MAX 8
+#define KEYRING_TRIES 16        /* two headers' */
 
 /* The same, by what a header says. */
 int keyring_open_header (struct keyring *keys, const struct nbi_header *h,

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include <cmocka.h>
 
@@ -731,6 +732,68 @@ any_slot_opens (void **state)
   }
 }
 
+/* 16 slots that a passphrase does not open, of two headers, and no more; what
+ * is open stays so, and a key file costs nothing to try.
+ */
+static void
+tries_have_an_end (void **state)
+{
+  const struct crypt_secret pass = { NBI_SLOT_PASSPHRASE, "one", 3 };
+  const struct crypt_secret other = { NBI_SLOT_PASSPHRASE, "two", 3 };
+  struct encrypted *e = *state;
+  struct nbi_slot slot = { .passes = 1, .memory = 8, .lanes = 1 };
+  struct nbi_header right = e->model, wrong = e->model;
+  uint8_t master[CRYPT_KEY_SIZE];
+  struct keyring *keys, *by_file;
+  struct err err = ERR_INIT;
+
+  assert_int_equal (crypt_wrap (e->master, &pass, &slot, NULL), 0);
+  nbi_slot_encode (&slot, right.slots);
+  assert_int_equal (crypt_wrap (e->master, &other, &slot, NULL), 0);
+  wrong.nr_slots = NBI_MAX_SLOTS;
+  for (unsigned i = 0; i < NBI_MAX_SLOTS; ++i)
+    nbi_slot_encode (&slot, wrong.slots + (size_t) i * NBI_SLOT_SIZE);
+  assert_int_equal (keyring_new (&pass, &keys, NULL), 0);
+  assert_int_equal (keyring_open_header (keys, &right, master, NULL), 0);
+  for (int i = 0; i < 2; ++i) {
+    wrong.key_id[0]++;
+    assert_int_equal (keyring_open_header (keys, &wrong, master, &err),
+                      -EACCES);
+    assert_non_null (strstr (err.msg, "this passphrase does not open it"));
+  }
+  wrong.key_id[0]++;
+  memcpy (wrong.slots, right.slots, NBI_SLOT_SIZE);
+  assert_int_equal (keyring_open_header (keys, &wrong, master, &err),
+                    -EACCES);
+  assert_non_null (strstr (err.msg, "did not open 16 key slots"));
+  assert_int_equal (keyring_open_header (keys, &right, master, NULL), 0);
+  keyring_free (keys);
+
+  assert_int_equal (keyring_new (&secret, &by_file, NULL), 0);
+  assert_int_equal (keyring_open_header (by_file, &wrong, master, NULL),
+                    -EACCES);
+  assert_int_equal (keyring_open_header (by_file, &e->model, master, NULL), 0);
+  keyring_free (by_file);
+}
+
+static void
+keys_leave_no_core (void **state)
+{
+  struct rlimit limit;
+  struct keyring *keys;
+
+  (void) state;
+  assert_int_equal (getrlimit (RLIMIT_CORE, &limit), 0);
+  if (limit.rlim_max == 0)
+    skip ();
+  limit.rlim_cur = limit.rlim_max;
+  assert_int_equal (setrlimit (RLIMIT_CORE, &limit), 0);
+  assert_int_equal (keyring_new (&secret, &keys, NULL), 0);
+  assert_int_equal (getrlimit (RLIMIT_CORE, &limit), 0);
+  assert_int_equal (limit.rlim_cur, 0);
+  keyring_free (keys);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown (name, setup, teardown)
 
 int
@@ -752,6 +815,8 @@ main (void)
     TEST (who_is_asked_is_asked_once),
     TEST (what_was_asked_for_counts_as_given),
     TEST (any_slot_opens),
+    TEST (tries_have_an_end),
+    TEST (keys_leave_no_core),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
