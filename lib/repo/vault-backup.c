@@ -391,6 +391,8 @@ set_vault (struct vault_run_writer *w, struct vault_view *view,
   /* For its key slots, if those in vault/ are lost. */
   if (about != NULL && about->encryption != 0 && base->gen != NULL)
     take_encryption (h, generation_header (base->gen));
+  if (r == 0 && about != NULL && about->encryption == 0)
+    r = vault_check_plain (w->vault, view, err);
   if (r == 0)
     r = vault_set_encryption (w->vault, h, w->report, err);
   return r < 0 ? r : set_key (w, base, err);

@@ -3,6 +3,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "lib/base/kdf.h"
@@ -62,5 +63,48 @@ vault_set_encryption (struct vault *vault, struct nbi_header *h,
   }
   return h->nr_slots > 0 ? 0
     : err_set (err, -EACCES, "%s: the vault's key slots are lost",
+               store_name (vault_store (vault)));
+}
+
+/*--- NBI-125 ----------------------------------------------------------------*/
+
+/* *encrypted: what the header of its root's file says; false: none opens. */
+static bool
+has_root (struct vault *vault, struct vault_view *view,
+          const struct vault_run *run, bool *encrypted)
+{
+  CLEANUP_VAULT_FOLDER struct vault_folder names = { .dropped = false };
+  char path[STORE_PATH_SIZE];
+
+  snprintf (path, sizeof path, "files/%s", run->folder);
+  if (vault_look_in (vault, path, 0, &names, NULL) < 0)
+    return false;
+  for (size_t i = 0; i < names.files.len; ++i) {
+    struct file_reader *file;
+
+    if (!names.files.ptr[i].root ||
+        vault_view_open_file (view, run, &names.files.ptr[i], &file, NULL,
+                              NULL) < 0)
+      continue;
+    *encrypted = nbi_encrypted (file_reader_header (file));
+    file_reader_unref (file);
+    return true;
+  }
+  return false;
+}
+
+int
+vault_check_plain (struct vault *vault, struct vault_view *view,
+                   struct err *err)
+{
+  const struct vault_runs *runs = vault_view_runs (view);
+  bool encrypted = false;
+
+  for (size_t n = runs->len; n-- > 0;)
+    if (has_root (vault, view, &runs->ptr[n], &encrypted))
+      break;
+  return !encrypted ? 0
+    : err_set (err, -EACCES, "%s: its newest generation is encrypted, and the "
+               "vault says that it is not (NBI-125)",
                store_name (vault_store (vault)));
 }

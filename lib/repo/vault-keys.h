@@ -8,7 +8,7 @@
 #define NBDIMAGE_REPO_VAULT_KEYS_H
 
 #include "lib/repo/keyring.h"
-#include "lib/repo/vault.h"
+#include "lib/repo/vault-read.h"
 
 /* Before files of the vault are opened with keys (NULL: there is no key): try
  * them on its key slots, and ask if nobody was asked yet.  Once this is done,
@@ -25,5 +25,12 @@ int vault_unlock (struct vault *vault, struct keyring *keys,
  */
 int vault_set_encryption (struct vault *vault, struct nbi_header *h,
                           struct report *report, struct err *err);
+
+/* NBI-125, before a run without a key writes to a vault of which vault.json
+ * says that it is not encrypted, as anybody who can write may have made it say:
+ * is the newest generation that opens, of whatever disk?  -EACCES.
+ */
+int vault_check_plain (struct vault *vault, struct vault_view *view,
+                       struct err *err);
 
 #endif /* NBDIMAGE_REPO_VAULT_KEYS_H */

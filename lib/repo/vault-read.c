@@ -308,6 +308,27 @@ check_folders (struct vault_view *view, struct file_reader *last,
   return 0;
 }
 
+/* Where vault/ is lost it is the first file that says that there is something
+ * to ask for.
+ */
+static int
+open_root (struct vault_view *view, const char *folder,
+           const struct vault_file *file, struct file_reader **out,
+           struct report *report, struct err *err)
+{
+  struct keyring *keys = view->caches->keys;
+  int r = open_file (view, folder, file, out, report, err);
+
+  if (r < 0 || keys == NULL)
+    return r;
+  r = file_reader_unlock (*out, keys, err);
+  if (r < 0) {
+    file_reader_unref (*out);
+    err_in (err, "files/%s", folder);
+  }
+  return r;
+}
+
 /* The file with a root whose header has the folder's RUN. */
 static int
 open_last (struct vault_view *view, const struct vault_run *run,
@@ -322,7 +343,7 @@ open_last (struct vault_view *view, const struct vault_run *run,
     const struct vault_file *file = &names->files.ptr[i];
     struct file_reader *reader;
 
-    if (!file->root || open_file (view, run->folder, file, &reader, report,
+    if (!file->root || open_root (view, run->folder, file, &reader, report,
                                   &why) < 0)
       continue;
     if (memcmp (file_reader_header (reader)->run, run->run, UUID_SIZE) == 0 &&

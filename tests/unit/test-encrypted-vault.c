@@ -227,6 +227,91 @@ lost_vault_json_does_not_open_it (void **state)
   vault_trial_free (t);
 }
 
+static void
+write_all (struct store *store, const char *name, const char *text)
+{
+  struct store_file *file;
+
+  assert_int_equal (store_make (store, name, &file, NULL), 0);
+  assert_int_equal (store_write (file, text, strlen (text), NULL), 0);
+  assert_int_equal (store_end (file, NULL), 0);
+}
+
+/* vault.json is protected by nothing: whoever can write to the vault could make
+ * all that follows readable, if it alone was asked.
+ */
+static void
+vault_json_that_says_plain_is_not_believed (void **state)
+{
+  struct vault_trial *t = trial_with_rest (70);
+  struct store *store = vault_trial_store (t, 0);
+  struct keyring *right = t->keys;
+  uint64_t before = vault_trial_bytes (t, "files/");
+  struct vault_about about;
+  struct err err = ERR_INIT;
+  char *json;
+  size_t len;
+
+  (void) state;
+  assert_int_equal (store_read_all (store, "vault/vault.json", 65536, &json,
+                                    &len, NULL), 0);
+  assert_int_equal (vault_about_decode (json, len, &about, NULL), 0);
+  free (json);
+  about.encryption = 0;
+  memset (about.key_id, 0, sizeof about.key_id);
+  assert_int_equal (vault_about_encode (&about, &json, &len, NULL), 0);
+  assert_int_equal (store_delete (store, "vault/vault.json", NULL), 0);
+  write_all (store, "vault/vault.json", json);
+  free (json);
+  t->keys = NULL;
+  assert_int_equal (try_to_back_up (t, 0, &err), -EACCES);
+  /* Of a disk that has no generation that says it. */
+  assert_int_equal (try_to_back_up (t, 2, &err), -EACCES);
+  assert_non_null (strstr (err.msg, "NBI-125"));
+  assert_int_equal (vault_trial_bytes (t, "files/"), before);
+  t->keys = right;
+  assert_int_equal (try_to_back_up (t, 0, &err), -EACCES);
+  store_close (store);
+  vault_trial_free (t);
+}
+
+static int
+say_it (void *opaque, char **passphrase, size_t *len, struct err *err)
+{
+  unsigned *nr = opaque;
+
+  ++*nr;
+  *passphrase = strdup ("not that of the vault");
+  *len = strlen (*passphrase);
+  return *passphrase != NULL ? 0 : err_set (err, -ENOMEM, "no memory");
+}
+
+/* Where vault/ is lost it is the first root that says that there is something
+ * to ask for; and it is asked for once, not for each file.
+ */
+static void
+lost_vault_json_is_asked_for_all_the_same (void **state)
+{
+  struct vault_trial *t = trial_with_rest (80);
+  struct store *store = vault_trial_store (t, 0);
+  struct keyring *right = t->keys, *asking;
+  struct err err = ERR_INIT;
+  unsigned nr = 0;
+
+  (void) state;
+  assert_int_equal (store_delete (store, "vault/vault.json", NULL), 0);
+  store_close (store);
+  assert_int_equal (keyring_new_asking (say_it, &nr, &asking, NULL), 0);
+  t->keys = asking;
+  assert_int_equal (try_to_back_up (t, 0, &err), -EACCES);
+  assert_non_null (strstr (err.msg, "not for a passphrase"));
+  assert_int_equal (try_to_prune (t, &err), -EACCES);
+  assert_int_equal (nr, 1);
+  t->keys = right;
+  keyring_free (asking);
+  vault_trial_free (t);
+}
+
 int
 main (void)
 {
@@ -237,6 +322,8 @@ main (void)
     cmocka_unit_test (nothing_is_done_without_the_key),
     cmocka_unit_test (vault_without_encryption_takes_no_key),
     cmocka_unit_test (lost_vault_json_does_not_open_it),
+    cmocka_unit_test (vault_json_that_says_plain_is_not_believed),
+    cmocka_unit_test (lost_vault_json_is_asked_for_all_the_same),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
