@@ -7,13 +7,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <termios.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "lib/base/cleanup.h"
 #include "lib/base/kdf.h"
 #include "lib/repo/image-nbi.h"
+#include "tools/ask.h"
 #include "tools/keys.h"
+#include "tools/report.h"
 
 /* Bytes of a passphrase; that of a key file is CRYPT_KEY_FILE_MAX. */
 #define PASSPHRASE_MAX 4096
@@ -76,6 +78,20 @@ use_descriptor (int fd, enum nbi_slot_kind kind, struct err *err)
   return r;
 }
 
+/* What everybody may read opens what nobody else was to read.  It is told, not
+ * refused: a stick with FAT has no other permissions.
+ */
+static void
+look_at_permissions (int fd, const char *path)
+{
+  struct stat st;
+
+  if (fstat (fd, &st) == 0 && S_ISREG (st.st_mode) &&
+      (st.st_mode & (S_IROTH | S_IWOTH)) != 0)
+    tool_warning ("%s: everybody on this machine can %s it", path,
+                  (st.st_mode & S_IROTH) != 0 ? "read" : "change");
+}
+
 static int
 use_file (const char *path, enum nbi_slot_kind kind, struct err *err)
 {
@@ -83,6 +99,7 @@ use_file (const char *path, enum nbi_slot_kind kind, struct err *err)
 
   if (fd < 0)
     return err_sys (err, "%s", path);
+  look_at_permissions (fd, path);
   r = use_descriptor (fd, kind, err);
   close (fd);
   return r < 0 ? err_in (err, "%s", path) : 0;
@@ -102,59 +119,25 @@ use_number (const char *number, struct err *err)
     return err_set (err, -EINVAL, "--passphrase-fd: ‘%s’ is no descriptor",
                     number);
   r = use_descriptor ((int) fd, NBI_SLOT_PASSPHRASE, err);
+  /* Programs that are started have no need of it. */
+  if (fd > STDERR_FILENO)
+    close ((int) fd);
   return r < 0 ? err_in (err, "--passphrase-fd=%s", number) : 0;
 }
 
 /*--- From a terminal --------------------------------------------------------*/
 
-/* One line, which is not shown.  -ECANCELED: nothing came. */
+/* buf has PASSPHRASE_MAX + 1 bytes. */
 static int
-read_line (int tty, const char *prompt, char *buf, size_t *len,
-           struct err *err)
-{
-  struct termios shown, hidden;
-  int r = 0;
-
-  if (tcgetattr (tty, &shown) < 0)
-    return err_sys (err, "the terminal");
-  hidden = shown;
-  hidden.c_lflag &= ~(tcflag_t) (ECHO | ECHONL);
-  /* What was typed before is not meant; what is typed from here on is. */
-  if (tcsetattr (tty, TCSAFLUSH, &hidden) < 0)
-    return err_sys (err, "the terminal");
-  dprintf (tty, "%s: ", prompt);
-  for (*len = 0; ; ++*len) {
-    ssize_t n = read (tty, buf + *len, 1);
-
-    if (n < 0 && errno == EINTR) {
-      --*len;
-      continue;
-    }
-    if (n != 1 || buf[*len] == '\n')
-      break;
-    if (*len == PASSPHRASE_MAX) {
-      r = err_set (err, -EFBIG, "a passphrase has at most %d bytes",
-                   PASSPHRASE_MAX);
-      break;
-    }
-  }
-  (void) tcsetattr (tty, TCSADRAIN, &shown);
-  dprintf (tty, "\n");
-  if (r == 0 && *len == 0)
-    r = err_set (err, -ECANCELED, "no passphrase");
-  return r;
-}
-
-static int
-ask_again (int tty, const char *buf, size_t len, struct err *err)
+ask_for_new (const char *buf, size_t len, struct err *err)
 {
   CLEANUP_FREE char *again = malloc (PASSPHRASE_MAX + 1);
-  size_t n;
+  size_t n = 0;
   int r;
 
   if (again == NULL)
     return err_nomem (err);
-  r = read_line (tty, "Passphrase again", again, &n, err);
+  r = ask_secret ("Passphrase again: ", again, PASSPHRASE_MAX + 1, &n, err);
   if (r == 0 && (n != len || memcmp (again, buf, len) != 0))
     r = err_set (err, -EINVAL, "these were two different passphrases");
   kdf_forget (again, PASSPHRASE_MAX + 1);
@@ -165,23 +148,20 @@ static int
 ask (void *opaque, char **passphrase, size_t *len, struct err *err)
 {
   CLEANUP_FREE char *buf = malloc (PASSPHRASE_MAX + 1);
-  int tty = open ("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY), r;
+  int r;
 
   (void) opaque;
   if (buf == NULL)
-    r = err_nomem (err);
-  else if (tty < 0)
-    r = err_sys (err, "/dev/tty");
-  else
-    r = read_line (tty, "Passphrase", buf, len, err);
+    return err_nomem (err);
+  r = ask_secret ("Passphrase: ", buf, PASSPHRASE_MAX + 1, len, err);
+  if (r == 0 && *len == 0)
+    r = err_set (err, -ECANCELED, "no passphrase");
   if (r == 0 && is_new)
-    r = ask_again (tty, buf, *len, err);
-  if (tty >= 0)
-    close (tty);
-  if (r == 0)
-    *passphrase = steal_ptr (&buf);
-  else if (buf != NULL)
+    r = ask_for_new (buf, *len, err);
+  if (r < 0)
     kdf_forget (buf, PASSPHRASE_MAX + 1);
+  else
+    *passphrase = steal_ptr (&buf);
   return r;
 }
 

@@ -21,6 +21,7 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/size.h"
+#include "tools/ask.h"
 #include "tools/output.h"
 #include "tools/progress.h"
 #include "tools/signals.h"
@@ -241,6 +242,7 @@ take_signal (struct progress *p)
   if (read (p->signals, &info, sizeof info) != sizeof info)
     return;
   job_cancel (p->job);
+  ask_give_up ();
   if (p->asked) {
     /* Who asks twice does not want to wait. */
     ending_signals_restore ();
@@ -269,7 +271,7 @@ watch (void *opaque)
       return NULL;
     if (r > 0 && fds[0].revents)
       take_signal (p);
-    else if (r == 0)
+    else if (r == 0 && !ask_is_open ())
       draw (p);
   }
 }

@@ -21,6 +21,7 @@ printf 'two\nlines\n' >lines
 head -c 64 /dev/urandom >key
 head -c 64 /dev/urandom >otherkey
 head -c 31 /dev/urandom >short
+chmod 600 pass wrong lines key otherkey short
 
 mark='Attack-at-dawn-and-bring-the-cat'
 "$support/make-disk.sh" mbr-ext4 disk.img
@@ -93,9 +94,19 @@ for options in --passphrase-file=lines --passphrase-file=/dev/null \
     [ ! -s out ]
 done
 
+# What everybody may read is told, and taken.
+cp key open-key
+chmod 644 open-key
+nbdimage info --passphrase-file=pass one.nbi 2>err
+[ ! -s err ]
+nbdimage info --key-file=open-key one.nbi 2>err || true
+contains err 'open-key: everybody on this machine can read it'
+
 # By a terminal: asked once, not shown.
-timeout 60 python3 - <<'PYTHON'
-import os, pty, sys
+nbdimage backup --init --encrypt --passphrase-file=pass --name=a disk.img \
+         with-pass
+timeout 120 python3 - <<'PYTHON'
+import os, pty, signal, sys, termios
 
 def talk (command, lines):
     """What it says, and its status."""
@@ -115,6 +126,35 @@ def talk (command, lines):
         pass
     return said, os.waitstatus_to_exitcode (os.waitpid (pid, 0)[1])
 
+def shows (tty):
+    return termios.tcgetattr (tty)[3] & termios.ECHO != 0
+
+def ask_and (command, act):
+    """Acts when it asks; what it said, its status, and that the terminal is as
+    it was."""
+    fd, tty = pty.openpty ()
+    pid = os.fork ()
+    if pid == 0:
+        os.login_tty (tty)
+        os.execvp (command[0], command)
+    said = b""
+    while b"assphrase" not in said:
+        said += os.read (fd, 4096)
+    while shows (tty):
+        pass
+    act (pid, fd)
+    status = os.waitstatus_to_exitcode (os.waitpid (pid, 0)[1])
+    os.set_blocking (fd, False)
+    try:
+        while True:
+            said += os.read (fd, 4096)
+    except BlockingIOError:
+        pass
+    assert shows (tty), command
+    os.close (tty)
+    os.close (fd)
+    return said, status
+
 right = b"correct horse battery staple\n"
 said, status = talk (["nbdimage", "info", "one.nbi"], [right])
 assert status == 0 and b"a-name" in said, said
@@ -127,6 +167,32 @@ assert status == 1 and b"two different passphrases" in said, said
 assert not os.path.exists ("tty.nbi")
 said, status = talk (make, [right, right])
 assert status == 0, said
+
+# Whatever ends it, the terminal shows again what is typed.
+info = ["nbdimage", "info", "one.nbi"]
+verify = ["nbdimage", "verify", "with-pass"]    # with a thread for signals
+_, status = ask_and (info, lambda pid, fd: os.write (fd, b"half\x03"))
+assert status == -signal.SIGINT, status
+for sig in signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT:
+    _, status = ask_and (info, lambda pid, fd: os.kill (pid, sig))
+    assert status == -sig, status
+for i in range (5):
+    said, status = ask_and (verify, lambda pid, fd: os.write (fd, b"\x03"))
+    assert status in (1, -signal.SIGINT), (said, status)
+    said, status = ask_and (verify, lambda pid, fd: os.kill (pid,
+                                                             signal.SIGTERM))
+    assert status in (1, -signal.SIGTERM), (said, status)
+
+def stop (pid, fd):
+    """Without a shell, which could let it go on, it is not stopped by that."""
+    os.write (fd, b"\x1a")
+    said = b""
+    while b"assphrase" not in said:
+        said += os.read (fd, 4096)
+    os.write (fd, right)
+said, status = ask_and (info, stop)
+assert status == 0 and b"a-name" in said, (said, status)
+
 # Nobody is asked for what is not encrypted.
 said, status = talk (["nbdimage", "info", "disk.img"], [])
 assert status == 0 and b"assphrase" not in said, said
