@@ -50,8 +50,6 @@ static const struct {
   SIGNATURE (0, "WithouFreSpacExt", "Parallels", CONVERT),
   SIGNATURE (0, "EVF\t\r\n\xFF\0", "EWF (E01)",
              "convert it (ewfexport -f raw)"),
-  SIGNATURE (0, "partclone-image\0", "partclone",
-             "restore it (partclone.restore)"),
   SIGNATURE (0, "MSWIM\0\0\0", "WIM", "unpack it (wimapply)"),
   SIGNATURE (0, "\x02\x21\x4C\x18", "lz4-compressed (in the legacy format)",
              "unpack it (lz4 -d)"),

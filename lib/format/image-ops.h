@@ -235,6 +235,7 @@ int image_open_file (const char *name, const struct image_options *options,
                      struct err *err);
 
 extern const struct image_ops iso_image_ops;
+extern const struct image_ops partclone_image_ops;
 extern const struct image_ops raw_image_ops;
 extern const struct image_ops vhd_image_ops;
 extern const struct image_ops vhdx_image_ops;

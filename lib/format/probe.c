@@ -23,6 +23,7 @@ const struct image_ops *image_formats[MAX_FORMATS + 1] = {
   &vhd_image_ops,
   &vhdx_image_ops,
   &iso_image_ops,
+  &partclone_image_ops,
   &raw_image_ops,
 };
 

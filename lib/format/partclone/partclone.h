@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* Images that partclone makes of one partition: which blocks the file system
+ * uses, and those blocks, one behind the other, with checksums between them.
+ *
+ *   header | bitmap | its checksum | blocks, checksum, blocks, checksum, …
+ *
+ * How they lie is told by partclone's IMAGE_FORMATS.md and by partclone.h of
+ * its source; "version" is that of the format.  Only lib/format/partclone
+ * includes this.
+ */
+
+#ifndef NBDIMAGE_FORMAT_PARTCLONE_PARTCLONE_H
+#define NBDIMAGE_FORMAT_PARTCLONE_PARTCLONE_H
+
+#include "lib/base/job.h"
+#include "lib/base/report.h"
+#include "lib/block/block.h"
+
+#define PARTCLONE_MAGIC "partclone-image"
+#define PARTCLONE_MAGIC_SIZE 15
+
+/* What one checksum covers has to be read as a whole: at most so much. */
+#define PARTCLONE_STRIP_MAX ((uint64_t) 16 * 1024 * 1024)
+
+enum partclone_map {
+  PARTCLONE_MAP_NONE,           /* there is none: all blocks are there */
+  PARTCLONE_MAP_BITS,           /* the lowest bit of a byte first */
+};
+
+enum partclone_sum {
+  PARTCLONE_SUM_NONE,
+  PARTCLONE_SUM_CRC32,          /* without the final inversion */
+  PARTCLONE_SUM_XXH64,
+};
+
+/* The header, and what follows from it. */
+struct partclone_header {
+  unsigned version;             /* 2 */
+  char creator[16];             /* version of partclone: "0.3.23"; or "" */
+  char fs[17];                  /* "EXTFS", "NTFS", "BTRFS", …; or "raw" */
+  uint64_t size;                /* bytes of the partition; what is behind the
+                                   last block is not in the image */
+  uint64_t nr_blocks;
+  uint64_t nr_used;             /* of them in the image */
+  uint32_t block_size;          /* bytes */
+
+  enum partclone_map map;
+  uint64_t map_off, map_len;    /* bytes in the file, without its checksum */
+
+  enum partclone_sum sum;
+  uint32_t sum_size;            /* bytes that it takes in the file */
+  uint32_t per_sum;             /* blocks that it covers, the last one less;
+                                   with none: 1 */
+  bool is_chained;              /* it goes on from the one before */
+  uint64_t data_off;            /* bytes, of the first block in the file */
+};
+
+/* Decode and check the header.  -EBADMSG: damaged, -ENOTSUP.  A checksum that
+ * is wrong is only a warning if ignore_checksums.
+ */
+int partclone_header_read (struct block *file, bool ignore_checksums,
+                           struct partclone_header *out,
+                           struct report *report, struct err *err);
+
+/* Where the block lies in the file that is the n-th of those there. */
+uint64_t partclone_offset (const struct partclone_header *h, uint64_t n);
+
+/* Where the last checksum ends, which is the end of the file. */
+uint64_t partclone_end (const struct partclone_header *h);
+
+/* "CRC-32", "XXH64", "none" */
+const char *partclone_sum_name (enum partclone_sum sum);
+
+/*--- Which blocks are there -------------------------------------------------*/
+
+/* Looking a block up costs the same however many there are: of each page of
+ * 2^18 blocks is known how many come before it, and in a page the same of each
+ * 4096 blocks.  Pages are read when they are needed, and kept in a cache.
+ */
+struct partclone_map_index;
+
+/* Reads the whole map once: -EBADMSG if its checksum is wrong (unless
+ * ignore_checksums), or if it has other than h->nr_used blocks.  h and file
+ * stay as long as it.
+ */
+int partclone_map_open (struct block *file, const struct partclone_header *h,
+                        bool ignore_checksums, struct job *job,
+                        struct partclone_map_index **out,
+                        struct report *report, struct err *err);
+void partclone_map_free (struct partclone_map_index *map);  /* or NULL */
+
+/* Some blocks that are all there, or all not. */
+struct partclone_span {
+  bool is_used;
+  uint64_t nr;                  /* blocks, not 0 */
+  uint64_t ordinal;             /* of the first, of those there */
+};
+
+/* What begins at the block, which there is, of at most max blocks; the next
+ * span may be of the same kind.  From any thread.
+ */
+int partclone_map_find (struct partclone_map_index *map, uint64_t block,
+                        uint64_t max, struct partclone_span *span,
+                        struct err *err);
+
+/*--- The blocks -------------------------------------------------------------*/
+
+/* Reads them, and verifies the checksum of everything that is given out. */
+struct partclone_data;
+
+/* h and file stay as long as it. */
+int partclone_data_new (struct block *file, const struct partclone_header *h,
+                        struct partclone_data **out, struct err *err);
+void partclone_data_free (struct partclone_data *data);     /* or NULL */
+
+/* len bytes that begin at byte in_block of the block with that ordinal, and go
+ * on in those with the next ones.  -EIO if a checksum is wrong.  From any
+ * thread.
+ */
+int partclone_data_read (struct partclone_data *data, void *buf, size_t len,
+                         uint64_t ordinal, uint64_t in_block,
+                         struct err *err);
+
+#endif /* NBDIMAGE_FORMAT_PARTCLONE_PARTCLONE_H */
