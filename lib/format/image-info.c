@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/block/split.h"
 #include "lib/format/compressed/compressed.h"
 #include "lib/format/image-ops.h"
 
@@ -33,15 +34,19 @@ add_own_layer (struct image *img, struct image_info *info, struct err *err)
   return err_nomem (err);
 }
 
+/* How the image is kept: in pieces, compressed. */
 static int
-add_compression (struct image *img, struct image_info *info, struct err *err)
+add_file (struct image *img, struct image_info *info, struct err *err)
 {
   const struct codec *codec;
   struct block *file = compressed_file (img->block, &codec);
-  int r;
+  int r = 0;
 
-  if (file == NULL)
-    return 0;
+  if (block_split_nr (file ? file : img->block) > 0)
+    r = image_info_add (info, "pieces", "Pieces", err, "%zu",
+                        block_split_nr (file ? file : img->block));
+  if (r < 0 || file == NULL)
+    return r;
   info->file_size = block_size (file);
   r = image_info_add (info, "compression", "Compression", err, "%s",
                       compressed_codec_name (codec));
@@ -64,7 +69,7 @@ image_get_info (struct image *img, struct image_info *info, struct err *err)
   if (img->ops->info)
     r = img->ops->info (img, &found, err);
   if (r == 0)
-    r = add_compression (img, &found, err);
+    r = add_file (img, &found, err);
   if (r == 0 && found.layers.len == 0)
     r = add_own_layer (img, &found, err);
   if (r < 0) {

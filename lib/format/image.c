@@ -18,6 +18,7 @@
 #include "lib/base/uri.h"
 #include "lib/block/file.h"
 #include "lib/block/nbd.h"
+#include "lib/block/split.h"
 #include "lib/format/backup-folder.h"
 #include "lib/format/compressed/compressed.h"
 #include "lib/format/overlay.h"
@@ -55,6 +56,19 @@ image_size_rule_parse (const char *str, enum image_size_rule *rule,
                   "auto, current or chs", str);
 }
 
+/* A file, or the pieces that one was cut into, by the name of the first. */
+static int
+open_path (const char *name, unsigned flags, struct block **out,
+           struct report *report, struct err *err)
+{
+  if (!block_split_is_first (name))
+    return block_file_open (name, flags, out, report, err);
+  if (flags & BLOCK_FILE_WRITE)
+    return err_set (err, -EROFS, "can't be opened for writing: it is cut into "
+                    "pieces");
+  return block_split_open (name, flags, out, report, err);
+}
+
 int
 image_open_file (const char *name, const struct image_options *options,
                  struct block **out, struct report *report, struct err *err)
@@ -71,7 +85,7 @@ image_open_file (const char *name, const struct image_options *options,
     flags |= BLOCK_FILE_WRITE;
   if (options->lock)
     flags |= BLOCK_FILE_LOCK;
-  r = block_file_open (name, flags, out, report, err);
+  r = open_path (name, flags, out, report, err);
   if (r == -ENOENT && uri_has_scheme (name))
     return err_set (err, r, "there is no such file, and of URIs only those "
                     "of NBD servers are understood: nbd://, nbds://, "
@@ -147,7 +161,7 @@ image_takes_long (const char *name, const struct image_options *options)
   struct stat st;
 
   return stat (name, &st) == 0 && S_ISREG (st.st_mode) &&
-    block_file_open (name, 0, &file, NULL, NULL) == 0 &&
+    open_path (name, 0, &file, NULL, NULL) == 0 &&
     image_is_compressed (file, options) && !compressed_is_indexed (file);
 }
 
@@ -238,6 +252,11 @@ image_open_block (struct block *block, const struct image_options *options,
   r = ops->open (img, options, report, err);
   if (r < 0)
     return r;
+  if (img->readonly_reason == NULL && block_split_nr (block) > 0) {
+    img->readonly_reason = strdup ("it is cut into pieces");
+    if (img->readonly_reason == NULL)
+      return err_nomem (err);
+  }
   *out = steal_ptr (&img);
   return 0;
 }
@@ -309,7 +328,7 @@ int
 image_check_recognised (const struct image *img, struct err *err)
 {
   if (img->ops != &raw_image_ops || img->readonly_reason == NULL ||
-      compressed_file (img->block, NULL))
+      compressed_file (img->block, NULL) || block_split_nr (img->block) > 0)
     return 0;
   return err_set (err, -EBADMSG, "%s", img->readonly_reason);
 }

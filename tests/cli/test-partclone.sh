@@ -155,6 +155,67 @@ for len in 15 100 115 $((size / 2)) $((size - 1)); do
     contains out "the file is cut off: it ends at $len"
 done
 
+# Compressed, and cut into pieces as Clonezilla does.
+nbdimage convert --format=raw ext4.pcl plain.img
+for command in 'bzip2 -1' 'gzip -1' 'lz4 -1' 'xz -0' 'zstd -1'; do
+    program=${command%% *}
+    command -v "$program" || continue
+    $command -c ext4.pcl >"ext4.pcl.$program"
+    mkdir pieces
+    split -b 300K "ext4.pcl.$program" "pieces/sda1.ext4-ptcl-img.$program."
+    first=pieces/sda1.ext4-ptcl-img.$program.aa
+    for image in "ext4.pcl.$program" "$first"; do
+        nbdimage info --json "$image" >json
+        same format "$(jq -r .format json)" partclone
+        same compression "$(jq -r .properties.compression json)" "$program"
+        nbdimage convert --format=raw "$image" back.img
+        same_bytes plain.img back.img
+        rm back.img
+    done
+    same pieces "$(jq -r .properties.pieces json)" "$(ls pieces | wc -l)"
+
+    # What was learnt of the pieces is kept.
+    indexes=$(ls "$XDG_CACHE_HOME/nbdimage" | wc -l)
+    nbdimage info "$first"
+    same indexes "$(ls "$XDG_CACHE_HOME/nbdimage" | wc -l)" "$indexes"
+
+    # One that is damaged, missing, or cut off.
+    cp -r pieces whole
+    second=${first%a}b
+    printf 'XXXX' | dd of="$second" bs=1 seek=150000 conv=notrunc status=none
+    refuses nbdimage check --data "$first"
+    cp whole/* pieces
+    rm "$second"
+    refuses nbdimage info "$first"
+    contains refused 'a piece is missing'
+    cp whole/* pieces
+    truncate -s -1 "$second"
+    refuses nbdimage info "$first"
+    contains refused "$second has"
+    cp whole/* pieces
+    rm "pieces/$(ls pieces | tail -n 1)"
+    refuses nbdimage info "$first"
+    rm -r pieces whole
+done
+split -b 300K ext4.pcl ext4.pcl.
+nbdimage convert --format=raw ext4.pcl.aa back.img
+same_bytes plain.img back.img
+start_nbdkit image ext4.pcl.aa
+nbdcopy --connections=4 --requests=16 "$uri" copy.img
+stop_nbdkit
+same_bytes plain.img copy.img
+refuses nbdimage serve --write ext4.pcl.aa
+rm "$(ls ext4.pcl.a? | tail -n 1)"
+refuses nbdimage info ext4.pcl.aa
+contains refused 'the file is cut off'
+
+# Raw disks, too.
+split -b 7M plain.img plain.img.
+nbdimage convert --format=raw plain.img.aa raw.img
+same_bytes plain.img raw.img
+same 'can be written' "$(nbdimage info --json plain.img.aa |
+                             jq '."can-be-written"')" false
+
 # Not to be written.
 refuses nbdimage serve --write ext4.pcl
 contains refused 'read-only'
