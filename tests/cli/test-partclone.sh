@@ -123,6 +123,26 @@ for arguments in -a0 -k1 -k7 '-K -k7' '-K -k1' '-k4096'; do
     rm back.img
 done
 
+# Version 1, that partclone itself restores, and one that it refuses.
+python3 "$support/partclone-v1.py" ext2.pcl v1.pcl 4
+partclone.restore -q -L partclone.log -W -s v1.pcl -O theirs.img >restore.log 2>&1
+nbdimage convert --format=raw v1.pcl back.img 2>warnings
+contains warnings 'the first byte of each block only'
+truncate -s ">$(stat -c %s back.img)" theirs.img
+same_bytes theirs.img back.img
+used_is ext2.fs v1.pcl back.img
+python3 "$support/partclone-v1.py" ext2.pcl v1-long.pcl 8
+nbdimage convert --format=raw v1-long.pcl long.img
+same_bytes back.img long.img
+gzip -1 v1.pcl
+nbdimage convert --format=raw v1.pcl.gz gz.img 2>warnings
+same_bytes back.img gz.img
+[ ! -s warnings ]
+python3 "$support/partclone-v1.py" ext2.pcl each.pcl 4 each
+refuses partclone.restore -q -L partclone.log -W -s each.pcl -O no.img
+refuses nbdimage convert --format=raw each.pcl never.img
+rm back.img theirs.img long.img gz.img
+
 # Served, by many connections, to clients that see what is allocated.
 start_nbdkit image ext4.pcl
 nbdcopy --connections=4 --requests=16 "$uri" copy.img

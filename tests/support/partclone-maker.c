@@ -117,6 +117,45 @@ add_map (struct partclone_made *m, const struct partclone_shape *s)
 }
 
 static void
+add_v1 (struct partclone_made *m, const struct partclone_shape *s)
+{
+  uint8_t h[4160] = "partclone-imageEXTFS";
+  uint8_t byte;
+
+  memcpy (h + 30, "0001", 4);
+  put_le32 (h + 36, s->block_size);
+  put_le64 (h + 40, m->size);
+  put_le64 (h + 48, s->nr_blocks);
+  /* It is wrong where the super block was. */
+  put_le64 (h + 56, m->nr_used + 5);
+  append (m, h, sizeof h);
+  for (uint64_t i = 0; i < s->nr_blocks; ++i) {
+    byte = m->used[i] ? 1 : i % 9 == 0 ? 7 : 0;
+    append (m, &byte, 1);
+  }
+  append (m, "BiTmAgIc", 8);
+}
+
+static void
+add_v1_blocks (struct partclone_made *m, const struct partclone_shape *s)
+{
+  uint8_t sum[8] = { 0, 0, 0, 0, 'x', 'x', 'x', 'x' };
+  uint32_t c = UINT32_MAX;
+
+  for (uint64_t i = 0; i < s->nr_blocks; ++i) {
+    const uint8_t *block = m->disk + i * s->block_size;
+
+    if (!m->used[i])
+      continue;
+    append (m, block, s->block_size);
+    for (uint32_t j = 0; j < s->block_size; ++j)
+      c = crc (c, block, 1);
+    put_le32 (sum, c);
+    append (m, sum, s->v1);
+  }
+}
+
+static void
 add_sum (struct partclone_made *m, const struct partclone_shape *s,
          uint32_t *c, size_t from)
 {
@@ -159,11 +198,17 @@ partclone_make (const struct partclone_shape *shape, uint64_t seed,
   memset (out, 0, sizeof *out);
   choose_blocks (out, shape, &seed);
   fill_disk (out, shape, &seed);
-  add_header (out, shape);
-  if (!shape->no_map)
+  if (shape->v1 == 0)
+    add_header (out, shape);
+  else
+    add_v1 (out, shape);
+  if (shape->v1 == 0 && !shape->no_map)
     add_map (out, shape);
   out->data_off = out->len;
-  add_blocks (out, shape);
+  if (shape->v1 == 0)
+    add_blocks (out, shape);
+  else
+    add_v1_blocks (out, shape);
 }
 
 void

@@ -13,6 +13,8 @@
 #include <stdint.h>
 
 struct partclone_shape {
+  unsigned v1;                  /* version 1, with checksums of so many bytes:
+                                   4 or 8; 0: version 2 */
   uint64_t nr_blocks;
   uint32_t block_size;
   uint64_t tail;                /* bytes of the partition behind the blocks */

@@ -49,6 +49,9 @@ static const struct partclone_shape shapes[] = {
     .density = 4 },
   { .nr_blocks = 1, .block_size = 512, .sum = CRC32, .per_sum = 256,
     .density = 8 },
+  { .v1 = 4, .nr_blocks = 500, .block_size = 1024, .density = 4 },
+  { .v1 = 8, .nr_blocks = 500, .block_size = 4096, .density = 5 },
+  { .v1 = 4, .nr_blocks = 1, .block_size = 512, .density = 8 },
   /* More than a page of the bitmap, and pages that are full. */
   { .nr_blocks = 270001, .block_size = 512, .sum = CRC32, .per_sum = 2048,
     .density = 1 },
@@ -252,6 +255,101 @@ info_says_what_it_is (void **state)
   partclone_made_free (&m);
 }
 
+static const struct partclone_shape v1 = {
+  .v1 = 4, .nr_blocks = 500, .block_size = 1024, .density = 4
+};
+
+static const struct rule {
+  size_t off, len;
+  uint64_t value;
+  int code;
+  const char *says;
+} v1_rules[] = {
+  { 36, 4, 0, -EBADMSG, "block size of 0" },
+  { 36, 4, 2048, -EBADMSG, "is cut off, or its bitmap" },
+  { 48, 8, 0, -EBADMSG, "0 blocks" },
+  { 48, 8, UINT64_C (1) << 60, -EBADMSG, "more than there can be" },
+  { 48, 8, UINT64_C (1) << 40, -EBADMSG, "cut off" },
+  { 48, 8, 499, -EBADMSG, "no ‘BiTmAgIc’ at offset 4659" },
+  { 4160 + 500, 1, 'b', -EBADMSG, "no ‘BiTmAgIc’ at offset 4660" },
+};
+
+static void
+put (uint8_t *p, size_t len, uint64_t value)
+{
+  for (size_t i = 0; i < len; ++i)
+    p[i] = (uint8_t) (value >> 8 * i);
+}
+
+static void
+each_rule_of_version_1_is_asked (void **state)
+{
+  (void) state;
+  for (size_t i = 0; i < sizeof v1_rules / sizeof v1_rules[0]; ++i) {
+    const struct rule *rule = &v1_rules[i];
+    struct err err = ERR_INIT;
+    struct partclone_made m;
+    struct image *img;
+
+    partclone_make (&v1, 1, &m);
+    put (m.file + rule->off, rule->len, rule->value);
+    if (open_made (&m, &img, &err) != rule->code ||
+        strstr (err.msg, rule->says) == NULL)
+      fail_msg ("rule %zu: %d, %s", i, err.code, err.msg);
+    partclone_made_free (&m);
+  }
+}
+
+/* A map that says another number of blocks, and whatever the checksum covers:
+ * the first byte of each block, and itself.
+ */
+static void
+version_1_finds_what_it_can (void **state)
+{
+  struct err err = ERR_INIT;
+  struct partclone_made m;
+  uint64_t seed = 9;
+
+  (void) state;
+  partclone_make (&v1, 1, &m);
+  for (int i = 0; i < 200; ++i) {
+    CLEANUP_IMAGE struct image *img = NULL;
+    size_t in_map = 4160 + (size_t) draw (&seed, 500);
+    size_t at = i % 2 ? in_map : m.data_off +
+      (size_t) draw (&seed, m.nr_used) * (1024 + 4) +
+      (i % 4 ? 0 : 1024 + (size_t) draw (&seed, 4));
+    uint8_t was = m.file[at];
+
+    m.file[at] = i % 2 ? was != 1 : was ^ 0x20;
+    if (i % 2)
+      assert_int_equal (open_made (&m, &img, &err), -EBADMSG);
+    else {
+      assert_int_equal (open_made (&m, &img, &err), 0);
+      assert_int_equal (compare_all (img, &m, &err), -EIO);
+    }
+    m.file[at] = was;
+  }
+  partclone_made_free (&m);
+}
+
+/* It says of itself that it finds no more. */
+static void
+version_1_comes_with_a_warning (void **state)
+{
+  CLEANUP_REPORT struct report report = REPORT_INIT;
+  CLEANUP_IMAGE struct image *img = NULL;
+  CLEANUP_BLOCK struct block *file = NULL;
+  struct partclone_made m;
+
+  (void) state;
+  partclone_make (&v1, 1, &m);
+  assert_int_equal (block_memory_new ("x", m.file, m.len, &file, NULL), 0);
+  assert_int_equal (image_open_block (file, NULL, &img, &report, NULL), 0);
+  assert_int_equal (report.lines.len, 1);
+  assert_non_null (strstr (report.lines.ptr[0], "first byte of each block"));
+  partclone_made_free (&m);
+}
+
 static void
 it_is_not_opened_for_writing (void **state)
 {
@@ -269,13 +367,6 @@ it_is_not_opened_for_writing (void **state)
 }
 
 /*--- Rules ------------------------------------------------------------------*/
-
-struct rule {
-  size_t off, len;
-  uint64_t value;
-  int code;
-  const char *says;
-};
 
 static const struct rule rules[] = {
   { 0, 1, 'P', -EBADMSG, "no ‘partclone-image’ at offset 0" },
@@ -301,13 +392,6 @@ static const struct rule rules[] = {
   { 105, 1, 2, -ENOTSUP, "of kind 2" },
   { 105, 1, 0, -EBADMSG, "expected all" },
 };
-
-static void
-put (uint8_t *p, size_t len, uint64_t value)
-{
-  for (size_t i = 0; i < len; ++i)
-    p[i] = (uint8_t) (value >> 8 * i);
-}
 
 static void
 each_rule_of_the_header_is_asked (void **state)
@@ -419,7 +503,7 @@ flipped_bits_never_give_other_bytes (void **state)
     struct partclone_made m;
     uint64_t seed = i + 100;
 
-    if (shapes[i].sum == 0)
+    if (shapes[i].sum == 0)     /* nor does one cover all of version 1 */
       continue;
     partclone_make (&shapes[i], i, &m);
     for (int j = 0; j < tries; ++j) {
@@ -502,6 +586,9 @@ main (void)
     cmocka_unit_test (extents_are_the_bitmap),
     cmocka_unit_test (many_threads_read_the_same),
     cmocka_unit_test (info_says_what_it_is),
+    cmocka_unit_test (each_rule_of_version_1_is_asked),
+    cmocka_unit_test (version_1_finds_what_it_can),
+    cmocka_unit_test (version_1_comes_with_a_warning),
     cmocka_unit_test (it_is_not_opened_for_writing),
     cmocka_unit_test (each_rule_of_the_header_is_asked),
     cmocka_unit_test (hashes_that_go_on_are_refused),

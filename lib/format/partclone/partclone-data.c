@@ -69,6 +69,19 @@ partclone_data_free (struct partclone_data *data)
 
 /*--- Checksums --------------------------------------------------------------*/
 
+/* partclone 0.2 forgot to go on to the next byte. */
+static uint32_t
+crc_of_first_byte (uint32_t crc, uint8_t byte, size_t len)
+{
+  uint8_t same[512];
+
+  memset (same, byte, sizeof same);
+  for (size_t done = 0; done < len; done += sizeof same)
+    crc = crc32_update (crc, same, (size_t) min_u64 (sizeof same,
+                                                     len - done));
+  return crc;
+}
+
 /* before: the stored checksum of the strip before, NULL if this one does not
  * go on from that.
  */
@@ -76,10 +89,14 @@ static uint64_t
 sum_of (const struct partclone_header *h, const uint8_t *strip, size_t len,
         const uint8_t *before)
 {
+  uint32_t crc;
+
   if (h->sum == PARTCLONE_SUM_XXH64)
     return XXH64 (strip, len, 0);
-  return (uint32_t) ~crc32_update (before ? ~get_le32 (before) : 0, strip,
-                                   len);
+  crc = before ? ~get_le32 (before) : 0;
+  return (uint32_t) ~(h->sum == PARTCLONE_SUM_FIRST_BYTE
+                      ? crc_of_first_byte (crc, strip[0], len)
+                      : crc32_update (crc, strip, len));
 }
 
 static uint64_t

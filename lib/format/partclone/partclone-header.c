@@ -41,6 +41,7 @@ partclone_sum_name (enum partclone_sum sum)
   switch (sum) {
   case PARTCLONE_SUM_CRC32: return "CRC-32";
   case PARTCLONE_SUM_XXH64: return "XXH64";
+  case PARTCLONE_SUM_FIRST_BYTE: return "CRC-32 (of a block's first byte)";
   case PARTCLONE_SUM_NONE: break;
   }
   return "none";
@@ -59,9 +60,9 @@ partclone_end (const struct partclone_header *h)
     div_round_up (h->nr_used, h->per_sum) * h->sum_size;
 }
 
-/* Text that ends with a NUL or with its field. */
-static void
-get_text (char *out, size_t size, const uint8_t *field, size_t len)
+void
+partclone_get_text (char *out, size_t size, const uint8_t *field,
+                    size_t len)
 {
   char raw[32] = "";
 
@@ -160,8 +161,8 @@ decode_map (struct partclone_header *h, const uint8_t *p, struct err *err)
 
 /*--- Sizes ------------------------------------------------------------------*/
 
-static int
-check_blocks (const struct partclone_header *h, struct err *err)
+int
+partclone_check_blocks (const struct partclone_header *h, struct err *err)
 {
   uint64_t bytes;
 
@@ -225,8 +226,8 @@ decode_v2 (struct partclone_header *h, const uint8_t *p, struct err *err)
                     "of version 2", get_le32 (p + 88), get_le16 (p + 92),
                     OPTIONS_SIZE);
   h->version = 2;
-  get_text (h->creator, sizeof h->creator, p + 16, 14);
-  get_text (h->fs, sizeof h->fs, p + 36, 16);
+  partclone_get_text (h->creator, sizeof h->creator, p + 16, 14);
+  partclone_get_text (h->fs, sizeof h->fs, p + 36, 16);
   h->size = get_le64 (p + 52);
   h->nr_blocks = get_le64 (p + 60);
   h->nr_used = get_le64 (p + 76);
@@ -235,7 +236,7 @@ decode_v2 (struct partclone_header *h, const uint8_t *p, struct err *err)
   if (r == 0)
     r = decode_map (h, p, err);
   if (r == 0)
-    r = check_blocks (h, err);
+    r = partclone_check_blocks (h, err);
   return r == 0 ? check_strip (h, err) : r;
 }
 
@@ -272,8 +273,10 @@ partclone_header_read (struct block *file, bool ignore_checksums,
   if (memcmp (p, PARTCLONE_MAGIC, PARTCLONE_MAGIC_SIZE) != 0)
     return err_set (err, -EBADMSG, "there is no ‘" PARTCLONE_MAGIC "’ at "
                     "offset 0");
+  if (memcmp (p + 30, "0001", 4) == 0)
+    return partclone_v1_read (file, out, err);
   if (memcmp (p + 30, "0002", 4) != 0) {
-    get_text (version, sizeof version, p + 30, 4);
+    partclone_get_text (version, sizeof version, p + 30, 4);
     return err_set (err, -ENOTSUP, "it is a partclone image of version ‘%s’, "
                     "which is not known", version);
   }

@@ -60,6 +60,13 @@ blocks_in_page (const struct partclone_header *h, uint64_t n)
   return min_u64 (PAGE_BLOCKS, h->nr_blocks - n * PAGE_BLOCKS);
 }
 
+/* In the file. */
+static uint64_t
+page_len (const struct partclone_map_index *map)
+{
+  return map->h->map == PARTCLONE_MAP_BYTES ? PAGE_BLOCKS : PAGE_SIZE;
+}
+
 static unsigned
 count_bits (const uint8_t *p, size_t len)
 {
@@ -70,10 +77,33 @@ count_bits (const uint8_t *p, size_t len)
   return sum;
 }
 
+/* Bytes that become bits. */
+static int
+load_bytes (const struct partclone_map_index *map, uint64_t n,
+            struct page *page, struct err *err)
+{
+  uint64_t nr = blocks_in_page (map->h, n);
+  uint8_t bytes[4096];
+
+  memset (page->bits, 0, PAGE_SIZE);
+  for (uint64_t done = 0; done < nr; done += sizeof bytes) {
+    size_t len = (size_t) min_u64 (sizeof bytes, nr - done);
+    int r = block_pread (map->file, bytes, len,
+                         map->h->map_off + n * PAGE_BLOCKS + done, err);
+
+    if (r < 0)
+      return r;
+    for (size_t i = 0; i < len; ++i)
+      if (bytes[i] == 1)
+        page->bits[(done + i) / 8] |= (uint8_t) (1U << i % 8);
+  }
+  return 0;
+}
+
 /* The bits as they are in the file, continuing the CRC of those before. */
 static int
-load (const struct partclone_map_index *map, uint64_t n, struct page *page,
-      uint32_t *crc, struct err *err)
+load_bits (const struct partclone_map_index *map, uint64_t n,
+           struct page *page, uint32_t *crc, struct err *err)
 {
   uint64_t nr = blocks_in_page (map->h, n);
   size_t len = (size_t) div_round_up (nr, 8);
@@ -91,6 +121,14 @@ load (const struct partclone_map_index *map, uint64_t n, struct page *page,
 }
 
 static int
+load (const struct partclone_map_index *map, uint64_t n, struct page *page,
+      uint32_t *crc, struct err *err)
+{
+  return map->h->map == PARTCLONE_MAP_BYTES
+    ? load_bytes (map, n, page, err) : load_bits (map, n, page, crc, err);
+}
+
+static int
 make_page (void *opaque, const struct cache_key *key, void **value,
            size_t *size, struct err *err)
 {
@@ -105,7 +143,7 @@ make_page (void *opaque, const struct cache_key *key, void **value,
       map->pages.ptr[key->number].hash)
     return err_set (err, -EIO, "its bitmap changed since it was opened, at "
                     "offset %" PRIu64, map->h->map_off +
-                    key->number * PAGE_SIZE);
+                    key->number * page_len (map));
   for (size_t i = 0; i < GROUPS; ++i) {
     page->before[i] = sum;
     sum += count_bits (page->bits + i * (GROUP / 8), GROUP / 8);
@@ -134,8 +172,8 @@ read_all (struct partclone_map_index *map, struct job *job, uint32_t *crc,
       if (vector_append (&map->pages, &line) < 0)
         return err_nomem (err);
       line.before += count_bits (page->bits, PAGE_SIZE);
-      r = job_advance (job, min_u64 (PAGE_SIZE, map->h->map_len -
-                                     n * PAGE_SIZE), err);
+      r = job_advance (job, min_u64 (page_len (map), map->h->map_len -
+                                     n * page_len (map)), err);
     }
   }
   if (r == 0 && vector_append (&map->pages, &line) < 0)
@@ -167,7 +205,7 @@ check_sum (const struct partclone_map_index *map, uint32_t crc, bool ignore,
 static int
 check_count (const struct partclone_map_index *map, struct err *err)
 {
-  uint64_t found = map->pages.ptr[map->pages.len - 1].before;
+  uint64_t found = partclone_map_count (map);
 
   if (found == map->h->nr_used)
     return 0;
@@ -193,9 +231,9 @@ partclone_map_open (struct block *file, const struct partclone_header *h,
   r = cache_new (CACHE_SIZE, free, &map->cache, err);
   if (r == 0 && h->map != PARTCLONE_MAP_NONE) {
     r = read_all (map, job, &crc, err);
-    if (r == 0)
+    if (r == 0 && h->map == PARTCLONE_MAP_BITS)
       r = check_sum (map, crc, ignore_checksums, report, err);
-    if (r == 0)
+    if (r == 0 && h->version > 1)
       r = check_count (map, err);
   }
   if (r < 0)
@@ -203,6 +241,13 @@ partclone_map_open (struct block *file, const struct partclone_header *h,
   else
     *out = map;
   return r;
+}
+
+uint64_t
+partclone_map_count (const struct partclone_map_index *map)
+{
+  return map->h->map == PARTCLONE_MAP_NONE
+    ? map->h->nr_blocks : map->pages.ptr[map->pages.len - 1].before;
 }
 
 void

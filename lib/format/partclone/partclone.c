@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "lib/base/checked.h"
+#include "lib/format/compressed/compressed.h"
 #include "lib/format/image-ops.h"
 #include "lib/format/partclone/partclone.h"
 
@@ -40,6 +41,16 @@ partclone_close (struct image *img)
   partclone_data_free (pc->data);
 }
 
+/* Whoever compressed it has checksums of all bytes. */
+static void
+warn_of_v1 (struct block *block, struct report *report)
+{
+  if (compressed_file (block, NULL) == NULL)
+    report_warn (report, "%s: is a partclone image of version 1, whose "
+                 "checksums cover the first byte of each block only: other "
+                 "damage to its blocks can't be found", block_name (block));
+}
+
 static int
 partclone_open (struct image *img, const struct image_options *options,
                 struct report *report, struct err *err)
@@ -55,6 +66,11 @@ partclone_open (struct image *img, const struct image_options *options,
   if (r == 0)
     r = partclone_map_open (img->block, &pc->h, ignore, options->job,
                             &pc->map, report, err);
+  if (r == 0 && pc->h.version == 1) {
+    r = partclone_v1_finish (img->block, &pc->h,
+                             partclone_map_count (pc->map), err);
+    warn_of_v1 (img->block, report);
+  }
   if (r == 0)
     r = partclone_data_new (img->block, &pc->h, &pc->data, err);
   if (r < 0)
@@ -143,6 +159,10 @@ add_checksums (const struct partclone_header *h, struct image_info *info,
 {
   if (h->sum == PARTCLONE_SUM_NONE)
     return image_info_add (info, "checksums", "Checksums", err, "none");
+  if (h->version == 1)
+    return image_info_add (info, "checksums", "Checksums", err, "CRC-32 of "
+                           "the first byte of each block only, going on from "
+                           "one to the next");
   return image_info_add (info, "checksums", "Checksums", err, "%s of each %"
                          PRIu32 " blocks%s", partclone_sum_name (h->sum),
                          h->per_sum, h->is_chained

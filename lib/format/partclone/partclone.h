@@ -26,17 +26,20 @@
 enum partclone_map {
   PARTCLONE_MAP_NONE,           /* there is none: all blocks are there */
   PARTCLONE_MAP_BITS,           /* the lowest bit of a byte first */
+  PARTCLONE_MAP_BYTES,          /* 1: it is there; all others: it is not */
 };
 
 enum partclone_sum {
   PARTCLONE_SUM_NONE,
   PARTCLONE_SUM_CRC32,          /* without the final inversion */
   PARTCLONE_SUM_XXH64,
+  PARTCLONE_SUM_FIRST_BYTE,     /* CRC-32 of the block's first byte, as often as
+                                   the block has bytes */
 };
 
 /* The header, and what follows from it. */
 struct partclone_header {
-  unsigned version;             /* 2 */
+  unsigned version;             /* 1 or 2 */
   char creator[16];             /* version of partclone: "0.3.23"; or "" */
   char fs[17];                  /* "EXTFS", "NTFS", "BTRFS", …; or "raw" */
   uint64_t size;                /* bytes of the partition; what is behind the
@@ -63,13 +66,32 @@ int partclone_header_read (struct block *file, bool ignore_checksums,
                            struct partclone_header *out,
                            struct report *report, struct err *err);
 
+/* Of version 1, whose header does not say how many blocks there are, nor how
+ * long checksums are: those things, when the map was counted.  -EBADMSG if the
+ * file is not as long as it has to be.
+ */
+int partclone_v1_finish (struct block *file, struct partclone_header *h,
+                         uint64_t nr_used, struct err *err);
+
+/* Decode and check what version 1 has for a header; map and data follow. */
+int partclone_v1_read (struct block *file, struct partclone_header *h,
+                       struct err *err);
+
+/* The same for block size, number of blocks and of bytes in either version. */
+int partclone_check_blocks (const struct partclone_header *h,
+                            struct err *err);
+
+/* A text in a header, which ends with a NUL or its field of up to 31 bytes. */
+void partclone_get_text (char *out, size_t size, const uint8_t *field,
+                         size_t len);
+
 /* Where the block lies in the file that is the n-th of those there. */
 uint64_t partclone_offset (const struct partclone_header *h, uint64_t n);
 
 /* Where the last checksum ends, which is the end of the file. */
 uint64_t partclone_end (const struct partclone_header *h);
 
-/* "CRC-32", "XXH64", "none" */
+/* "CRC-32", "XXH64", "CRC-32 (of a block's first byte)", "none" */
 const char *partclone_sum_name (enum partclone_sum sum);
 
 /*--- Which blocks are there -------------------------------------------------*/
@@ -81,13 +103,15 @@ const char *partclone_sum_name (enum partclone_sum sum);
 struct partclone_map_index;
 
 /* Reads the whole map once: -EBADMSG if its checksum is wrong (unless
- * ignore_checksums), or if it has other than h->nr_used blocks.  h and file
- * stay as long as it.
+ * ignore_checksums), or if it has other than h->nr_used blocks, which version 1
+ * does not know.  h and file stay as long as it.
  */
 int partclone_map_open (struct block *file, const struct partclone_header *h,
                         bool ignore_checksums, struct job *job,
                         struct partclone_map_index **out,
                         struct report *report, struct err *err);
+/* How many blocks are there. */
+uint64_t partclone_map_count (const struct partclone_map_index *map);
 void partclone_map_free (struct partclone_map_index *map);  /* or NULL */
 
 /* Some blocks that are all there, or all not. */
