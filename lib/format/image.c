@@ -20,6 +20,7 @@
 #include "lib/block/nbd.h"
 #include "lib/block/split.h"
 #include "lib/format/backup-folder.h"
+#include "lib/format/clonezilla/clonezilla.h"
 #include "lib/format/compressed/compressed.h"
 #include "lib/format/overlay.h"
 #include "lib/format/probe.h"
@@ -132,6 +133,8 @@ image_open (const char *name, const struct image_options *options,
     return image_open_overlay (name, options, out, report, err);
   r = block_nbd_is_uri (name) ? 0
     : backup_folder_open_name (name, options, out, report, err);
+  if (r == 0 && !block_nbd_is_uri (name))
+    r = clonezilla_open_name (name, options, out, report, err);
   if (r == 0)
     r = image_open_other (name, options, out, report, err);
   if (r != 0)
@@ -160,6 +163,8 @@ image_takes_long (const char *name, const struct image_options *options)
   CLEANUP_BLOCK struct block *file = NULL;
   struct stat st;
 
+  if (clonezilla_is_one (name))
+    return true;
   return stat (name, &st) == 0 && S_ISREG (st.st_mode) &&
     open_path (name, 0, &file, NULL, NULL) == 0 &&
     image_is_compressed (file, options) && !compressed_is_indexed (file);
