@@ -136,6 +136,33 @@ for kind in gpt mbr; do
     contains refused 'read-only'
 done
 
+# By dd and by partclone.dd, compressed or not, in pieces or not; not compressed
+# by partclone; a disk whose name has a dash.
+same_parts ()
+{
+    nbdimage convert --format=raw other/cciss-c0d0 back.img 2>warnings
+    dd if=back.img bs=1M skip=1 count=20 status=none | cmp - p1
+    dd if=back.img of=part bs=1M skip=31 count=40 status=none
+    e2fsck -fn part
+    rm back.img part
+}
+save mbr.img other cciss-c0d0 p
+rm other/*-img*
+partclone.extfs -c -q -L partclone.log -s p3 \
+    -O other/cciss-c0d0p3.ext4-ptcl-img.uncomp 2>clone.log
+cp p1 other/cciss-c0d0p1.dd-img
+same_parts
+same format "$(nbdimage info --json other | jq -r .format)" clonezilla
+split -b 3M other/cciss-c0d0p1.dd-img other/cciss-c0d0p1.dd-img.
+rm other/cciss-c0d0p1.dd-img
+same_parts
+rm other/cciss-c0d0p1.*
+gzip -1 <p1 >other/cciss-c0d0p1.dd-ptcl-img.gz
+split -b 7M other/cciss-c0d0p3.*.uncomp \
+    other/cciss-c0d0p3.ext4-ptcl-img.uncomp.
+rm other/*.uncomp
+same_parts
+
 # It is served by those names.
 for name in gpt gpt/nvme0n1; do
     start_nbdkit image "$name"
@@ -198,13 +225,35 @@ bad 'there are two images of sda3'
 cp -r mbr bad
 rm bad/sda3.*
 : >bad/sda3.aa
-bad 'sda3.aa was made by another program'
+bad 'sda3.aa: was made by another program'
+cp -r mbr bad
+echo '/dev/sda2 11111111-2222-3333-4444-555555555555 ocs_luks_x' \
+    >bad/luks-dev.list
+bad 'sda2 is encrypted'
 # One that is larger than its place.
 cp -r mbr bad
 cp bad/sda3.ext4-ptcl-img.zst x
 rm bad/sda1.*
 cp x bad/sda1.ext4-ptcl-img.zst
 bad 'and the partition sda1 only 20971520'
+# Names that say something else than the file.
+cp -r mbr bad
+zstd -q -d bad/sda3.ext4-ptcl-img.zst -o bad/sda3.ext4-ptcl-img.uncomp
+rm bad/sda3.*.zst
+printf x | dd of=bad/sda3.ext4-ptcl-img.uncomp bs=1 conv=notrunc status=none
+bad 'sda3.ext4-ptcl-img.uncomp: there is no ‘partclone-image’ at offset 0'
+cp -r mbr bad
+mv bad/sda3.ext4-ptcl-img.zst bad/sda3.dd-img
+bad 'sda3.dd-img: has the name of a partition that was copied by dd'
+# What dd copied has to be all of it.
+cp -r mbr bad
+rm bad/sda3.*
+head -c -512 p3 >bad/sda3.dd-img
+bad 'has 41942528 bytes, and the partition sda3 41943040'
+# All files are encrypted.
+mkdir bad
+echo '# This image was saved with ecryptfs' >bad/ecryptfs.info
+bad 'the backup of Clonezilla is encrypted (ecryptfs.info)'
 # Two disks: which?
 cp -r mbr bad
 cp bad/sda-mbr bad/sdb-mbr

@@ -8,7 +8,8 @@
  * A partition that is in "parts" has to be there.  Others were not saved, and
  * are empty, which is said: so is swap space, that Clonezilla makes anew.
  * Refused are disks with partitions of LVM, which is saved volume by volume,
- * and with logical partitions, whose tables are saved only as text.
+ * with encrypted ones of which the contents are saved, and with logical ones,
+ * whose tables are saved only as text.
  */
 
 #include <config.h>
@@ -47,6 +48,7 @@ struct building {
   size_t head_len, tail_len;
   char *parts;                  /* " sda1 sda2 " */
   char *lvm;                    /* lvm_vg_dev.list; NULL: none */
+  char *luks;                   /* luks-dev.list; NULL: none */
   struct region_vector regions; /* with references */
 };
 
@@ -60,6 +62,7 @@ building_free (struct building *d)
   free (d->tail);
   free (d->parts);
   free (d->lvm);
+  free (d->luks);
 }
 
 /* Takes the reference over. */
@@ -251,6 +254,10 @@ check_absent (struct building *d, const char *part, struct err *err)
     return err_set (err, -ENOTSUP, "%s is of LVM (lvm_vg_dev.list), which "
                     "Clonezilla saves volume by volume, so that the disk can't "
                     "be put together", part);
+  if (d->luks && has_word (d->luks, part))
+    return err_set (err, -ENOTSUP, "%s is encrypted (luks-dev.list), of which "
+                    "Clonezilla saved what is in it, so that the disk can't be "
+                    "put together", part);
   if (has_word (d->parts, part))
     return err_set (err, -EBADMSG, "there is no image of %s, which is named in "
                     "‘parts’", part);
@@ -259,39 +266,49 @@ check_absent (struct building *d, const char *part, struct err *err)
   return 0;
 }
 
+/* partclone may leave out what is behind the last block; dd leaves out nothing
+ * that was there.
+ */
 static int
-open_part (struct building *d, const char *path, const char *part,
-           const struct partition *p, struct err *err)
+check_size (const struct image *img, const char *part,
+            const struct partition *p, struct err *err)
 {
-  struct image_options options = { .lock = d->options->lock,
-                                   .job = d->options->job };
-  CLEANUP_IMAGE struct image *img = NULL;
-  struct block *bytes;
-  int r = image_open (path, &options, &img, d->report, err);
+  bool is_whole = strcmp (image_format (img), "partclone") != 0;
+  uint64_t size = image_size (img);
 
-  if (r < 0)
-    return err_in (err, "%s", path);
-  if (image_size (img) > p->len)
+  if (size == 0)
+    return err_set (err, -EBADMSG, "%s: is empty", image_name (img));
+  if (size > p->len || (is_whole && size < p->len))
     return err_set (err, -EBADMSG, "%s: has %" PRIu64 " bytes, and the "
-                    "partition %s only %" PRIu64, path, image_size (img), part,
-                    p->len);
-  if (image_size (img) == 0)
-    return err_set (err, -EBADMSG, "%s: is empty", path);
-  r = image_to_block (img, &bytes, err);
+                    "partition %s %s%" PRIu64, image_name (img), size, part,
+                    size > p->len ? "only " : "", p->len);
+  return 0;
+}
+
+static int
+put_part (struct building *d, struct image *img, const char *part,
+          const struct partition *p, struct err *err)
+{
+  struct block *bytes;
+  int r = check_size (img, part, p, err);
+
+  if (r == 0)
+    r = image_to_block (img, &bytes, err);
   if (r < 0)
     return r;
   if (vector_append (d->images, &img) < 0) {
     block_unref (bytes);
     return err_nomem (err);
   }
-  steal_ptr (&img);
+  image_ref (img);
   return add_region (d, p->off, bytes, (unsigned) d->images->len, err);
 }
 
 static int
 add_part (struct building *d, const struct partition *p, struct err *err)
 {
-  CLEANUP_FREE char *path = NULL, *part = NULL;
+  CLEANUP_IMAGE struct image *img = NULL;
+  CLEANUP_FREE char *part = NULL;
   size_t len = strlen (d->disk);
   int r;
 
@@ -301,11 +318,10 @@ add_part (struct building *d, const struct partition *p, struct err *err)
     part = NULL;
     return err_nomem (err);
   }
-  r = clonezilla_find_image (d->folder, part, &path, err);
+  r = clonezilla_open_part (d->folder, part, d->options, &img, d->report, err);
   if (r < 0)
     return r;
-  return path ? open_part (d, path, part, p, err)
-              : check_absent (d, part, err);
+  return img ? put_part (d, img, part, p, err) : check_absent (d, part, err);
 }
 
 static int
@@ -341,21 +357,27 @@ add_parts (struct building *d, const struct part_table *table,
 /*--- All of it --------------------------------------------------------------*/
 
 static int
-read_lists (struct building *d, struct err *err)
+read_list (const struct building *d, const char *name, char **out,
+           struct err *err)
 {
   uint8_t *text;
   size_t len;
-  int r = clonezilla_read (d->folder, "parts", "", TEXT_MAX, &text, &len, err);
+  int r = clonezilla_read (d->folder, name, "", TEXT_MAX, &text, &len, err);
 
-  if (r < 0)
-    return r;
-  d->parts = (char *) text;
-  if (!clonezilla_has (d->folder, "lvm_vg_dev.list"))
-    return 0;
-  r = clonezilla_read (d->folder, "lvm_vg_dev.list", "", TEXT_MAX, &text,
-                       &len, err);
   if (r == 0)
-    d->lvm = (char *) text;
+    *out = (char *) text;
+  return r;
+}
+
+static int
+read_lists (struct building *d, struct err *err)
+{
+  int r = read_list (d, "parts", &d->parts, err);
+
+  if (r == 0 && clonezilla_has (d->folder, "lvm_vg_dev.list"))
+    r = read_list (d, "lvm_vg_dev.list", &d->lvm, err);
+  if (r == 0 && clonezilla_has (d->folder, "luks-dev.list"))
+    r = read_list (d, "luks-dev.list", &d->luks, err);
   return r;
 }
 

@@ -10,6 +10,8 @@
  *   sda1.ext4-ptcl-img.gz.aa …     a partition, by partclone or partclone.dd
  *   swappt-sda2.info               UUID and label of swap space
  *   lvm_vg_dev.list                which partitions are of LVM
+ *   luks-dev.list                  which were decrypted to be saved
+ *   ecryptfs.info                  all other files are encrypted
  */
 
 #include <config.h>
@@ -76,6 +78,10 @@ clonezilla_folder_read (const char *path, struct clonezilla_folder *out,
     r = list (dir, &folder, err);
   if (dir)
     closedir (dir);
+  if (r == 0 && clonezilla_has (&folder, "ecryptfs.info"))
+    r = err_set (err, -ENOTSUP, "the backup of Clonezilla is encrypted "
+                 "(ecryptfs.info): mount it with eCryptfs, and open what is "
+                 "mounted");
   if (r == 0 && clonezilla_has (&folder, "parts") &&
       (clonezilla_has (&folder, "disk") ||
        clonezilla_has (&folder, "clonezilla-img"))) {
@@ -113,65 +119,4 @@ clonezilla_read (const struct clonezilla_folder *folder, const char *disk,
   *bytes = steal_ptr (&buf);
   *len = n;
   return 0;
-}
-
-/* Is that how the name ends of a piece that is not the first one? */
-static bool
-is_later_piece (const char *name)
-{
-  const char *dot = strrchr (name, '.');
-  size_t len = dot ? strspn (dot + 1, "abcdefghijklmnopqrstuvwxyz") : 0;
-  static const char *const whole[] = { "gz", "xz", "zst", "lz", "lzo", "lzma",
-                                       NULL };
-
-  if (dot == NULL || len < 2 || dot[1 + len] != '\0' ||
-      strstr (dot, "-img") != NULL || strspn (dot + 1, "a") == len)
-    return false;
-  /* "sda1.ext4-ptcl-img.gz" is whole, "….gz.gz" a piece. */
-  for (size_t i = 0; whole[i] != NULL; ++i)
-    if (strcmp (dot + 1, whole[i]) == 0 && dot - name >= 4 &&
-        memcmp (dot - 4, "-img", 4) == 0)
-      return false;
-  return true;
-}
-
-/* What is behind "sda1." in the name. */
-static int
-check_kind (const char *name, const char *kind, struct err *err)
-{
-  if (strstr (kind, "-ptcl-img") || strncmp (kind, "dd-img", 6) == 0)
-    return 0;
-  return err_set (err, -ENOTSUP, "%s was made by another program than "
-                  "partclone or dd", name);
-}
-
-int
-clonezilla_find_image (const struct clonezilla_folder *folder,
-                       const char *part, char **path, struct err *err)
-{
-  size_t len = strlen (part);
-  const char *found = NULL;
-  int r;
-
-  *path = NULL;
-  for (size_t i = 0; i < folder->files.len; ++i) {
-    const char *name = folder->files.ptr[i];
-    const char *kind = name + len + 1;
-
-    if (strncmp (name, part, len) != 0 || name[len] != '.' ||
-        (strstr (kind, "-img") == NULL && strspn (kind, "a") < 2) ||
-        is_later_piece (name))
-      continue;
-    if (found)
-      return err_set (err, -EBADMSG, "there are two images of %s, %s and %s",
-                      part, found, name);
-    r = check_kind (name, kind, err);
-    if (r < 0)
-      return r;
-    found = name;
-  }
-  if (found == NULL || asprintf (path, "%s/%s", folder->path, found) >= 0)
-    return 0;
-  *path = NULL;
-  return err_nomem (err);
 }

@@ -127,6 +127,18 @@ is_disk (const struct clonezilla_folder *folder, const char *disk)
   return clonezilla_has (folder, file);
 }
 
+/* The name without that ending, for the caller to free; NULL: it has another
+ * one, or out of memory.
+ */
+static char *
+without_ending (const char *name, const char *ending)
+{
+  size_t len = strlen (name), end = strlen (ending);
+
+  return len > end && strcmp (name + len - end, ending) == 0
+    ? strndup (name, len - end) : NULL;
+}
+
 /* The disk of whose table that is the file, by which it is counted: "sda-mbr"
  * and not "sda-hidden-data-after-mbr", nor "sda-gpt-1st" if there is the former
  * too.  The caller frees it; NULL: none, or out of memory.
@@ -134,22 +146,19 @@ is_disk (const struct clonezilla_folder *folder, const char *disk)
 static char *
 disk_of_file (const struct clonezilla_folder *folder, const char *name)
 {
-  const char *dash = strchr (name, '-');
-  char *disk, *mbr;
+  CLEANUP_FREE char *hidden = without_ending (name, "-hidden-data-after-mbr");
+  CLEANUP_FREE char *gpt = without_ending (name, "-gpt-1st");
+  CLEANUP_FREE char *mbr = NULL;
 
-  if (dash == NULL || dash == name ||
-      (strcmp (dash, "-mbr") != 0 && strcmp (dash, "-gpt-1st") != 0))
+  if (hidden)
     return NULL;
-  disk = strndup (name, (size_t) (dash - name));
-  if (disk == NULL || strcmp (dash, "-mbr") == 0 ||
-      asprintf (&mbr, "%s-mbr", disk) < 0)
-    return disk;
-  if (clonezilla_has (folder, mbr)) {
-    free (disk);
-    disk = NULL;
+  if (gpt == NULL)
+    return without_ending (name, "-mbr");
+  if (asprintf (&mbr, "%s-mbr", gpt) < 0) {
+    mbr = NULL;
+    return NULL;
   }
-  free (mbr);
-  return disk;
+  return clonezilla_has (folder, mbr) ? NULL : steal_ptr (&gpt);
 }
 
 /* Disks of which there is a table; *last is one of them, the caller's to free,
@@ -197,22 +206,18 @@ open_member (const struct clonezilla_folder *folder, const char *member,
              struct image **out, struct report *report, struct err *err)
 {
   char clean[TEXT_NAME_SIZE];
-  CLEANUP_FREE char *path = NULL;
   int r;
 
   if (member == NULL)
     return open_only_disk (folder, name, options, out, report, err);
   if (is_disk (folder, member))
     return open_disk (folder, member, name, options, out, report, err);
-  r = clonezilla_find_image (folder, member, &path, err);
-  if (r < 0)
-    return r;
-  if (path == NULL)
+  r = clonezilla_open_part (folder, member, options, out, report, err);
+  if (r == 0 && *out == NULL)
     return err_set (err, -ENOENT, "the backup of Clonezilla has neither a disk "
                     "nor a partition ‘%s’", text_clean (member, clean,
                                                         sizeof clean));
-  r = image_open (path, options, out, report, err);
-  return r < 0 ? err_in (err, "%s", path) : r;
+  return r;
 }
 
 /* The folder of the name, and what is named in it, or NULL.  *out is NULL if

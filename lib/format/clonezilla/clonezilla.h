@@ -31,7 +31,7 @@ struct clonezilla_folder {
   struct clonezilla_names files;        /* all names in it */
 };
 
-/* 1: it is one, and *out is read; 0: it is none. */
+/* 1: it is one, and *out is read; 0: it is none.  -ENOTSUP: encrypted. */
 int clonezilla_folder_read (const char *path, struct clonezilla_folder *out,
                             struct err *err);
 void clonezilla_folder_free (struct clonezilla_folder *folder);
@@ -46,12 +46,16 @@ int clonezilla_read (const struct clonezilla_folder *folder,
                      const char *disk, const char *ending, size_t max,
                      uint8_t **bytes, size_t *len, struct err *err);
 
-/* The path of the file, or first piece, in which a partition ("sda1") was
- * saved; the caller frees it; NULL: it was not.  -ENOTSUP if not by partclone
- * or dd, -EBADMSG if in two.
+/* The image of a partition ("sda1"); *out is NULL if there is none.  Of options
+ * only lock and job count.  -ENOTSUP if it was not made by partclone or dd,
+ * -EBADMSG if there are two, or if it is not what its name says; the error
+ * names the file.
  */
-int clonezilla_find_image (const struct clonezilla_folder *folder,
-                           const char *part, char **path, struct err *err);
+int clonezilla_open_part (const struct clonezilla_folder *folder,
+                          const char *part,
+                          const struct image_options *options,
+                          struct image **out, struct report *report,
+                          struct err *err);
 
 /* Put a disk together.  The images of its partitions are appended to images,
  * with references.
