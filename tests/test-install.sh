@@ -30,6 +30,7 @@ make_in_root install
     for command in $(nbdimage --complete); do
         echo "nbdimage-$command.1"
     done
+    echo nbdimage-files         # finds files for salvage
     [ -n "${NBDIMAGE_ASAN:-}" ] || echo nbdkit-hangup.so
     echo nbdkit-image-plugin.1
     echo nbdkit-image-plugin.so

@@ -189,7 +189,9 @@ work (struct salvage_command *c, struct report *report, struct job *job,
   if (r == 0)
     r = c->dry_run ? read_all (c, job, err)
                    : write_it (c, report, job, err);
-  return r < 0 ? r : salvage_lost (c->salvage, &c->lost, err);
+  if (r == 0)
+    r = salvage_lost (c->salvage, &c->lost, err);
+  return r < 0 ? r : salvage_find_hits (c, job, err);
 }
 
 static int
@@ -211,6 +213,7 @@ salvage (struct salvage_command *c)
 static void
 close_all (struct salvage_command *c)
 {
+  salvage_free_hits (c);
   manifest_destroy (&c->manifest);
   vector_free (&c->lost);
   block_unref (c->disk);

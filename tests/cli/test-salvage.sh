@@ -11,6 +11,9 @@ set -x
 
 requires jq
 requires nbdcopy
+requires debugfs -V
+requires ntfscat --version
+requires mtype -V
 cd "$tmp"
 
 "$support/make-disk.sh" gpt-ntfs-fat win.img
@@ -100,6 +103,84 @@ status 1 nbdimage salvage --dry-run hurt.nbi
 contains out 'Partition 1:  vfat ‘EFI-FAT’, whole'
 contains out 'Lost:         bytes'
 contains err 'of the disk are lost; all else can be had'
+
+# --- which files are hit: those that are others when what is lost is garbage
+
+# garbled DISK REPORT PARTITION: a file with that partition, so garbled
+garbled ()
+{
+    python3 - "$@" <<'PYTHON'
+import json, random, sys
+with open (sys.argv[2]) as f:
+    report = json.load (f)
+with open (sys.argv[1], "rb") as f:
+    disk = bytearray (f.read ())
+for r in report["lost"]:
+    disk[r["offset"] : r["offset"] + r["length"]] = \
+        random.randbytes (r["length"])
+p, = [p for p in report["partitions"] if p["number"] == int (sys.argv[3])]
+with open ("garbled.img", "wb") as f:
+    f.write (disk[p["offset"] : p["offset"] + p["length"]])
+PYTHON
+}
+
+# read_file KIND NAME: its bytes, of garbled.img
+read_file ()
+{
+    case $1 in
+        vfat) mtype -i garbled.img "::$2" ;;
+        ntfs) ntfscat -f garbled.img "$2" ;;
+        ext4)
+            rm -f dumped
+            debugfs -R "dump \"/$2\" dumped" garbled.img >&2
+            cat dumped ;;
+    esac
+}
+
+# hit_are_those DISK REPORT PARTITION KIND
+hit_are_those ()
+{
+    local sum name
+    garbled "$1" "$2" "$3"
+    : >expected
+    while read -r sum name; do
+        name=${name#\*}
+        name=${name#./}
+        [ "$(read_file "$4" "$name" | sha256sum | cut -d' ' -f1)" = "$sum" ] ||
+            echo "/$name" >>expected
+    done <"$1.p$3.sha256"
+    jq -r --argjson n "$3" '.partitions[] | select (.number == $n) |
+        .["files-hit"][].path' "$2" | sort >found
+    sort expected | diff - found
+    [ -s expected ] || fail "no file is hit"
+    same "note" "$(jq -r --argjson n "$3" '.partitions[] |
+        select (.number == $n) | .["files-hit-note"]' "$2")" null
+}
+for what in '30 1 vfat' '80 2 ntfs'; do
+    read -r percent number kind <<<"$what"
+    cp win.nbi files.nbi
+    hurt files.nbi $((len * percent / 100)) 20000
+    status 1 nbdimage salvage --json --dry-run files.nbi
+    cp out report
+    hit_are_those win.img report "$number" "$kind"
+    name=$(head -1 expected)
+    status 1 nbdimage salvage --dry-run files.nbi
+    contains out "    $name: "
+done
+
+nbdimage backup --everything --single=ext4.nbi ext4.img
+len4=$(stat -c %s ext4.nbi)
+cp ext4.nbi hurt4.nbi
+hurt hurt4.nbi $((len4 / 2)) 20000
+status 1 nbdimage salvage --json --dry-run hurt4.nbi
+cp out report
+hit_are_those ext4.img report 1 ext4
+
+# Without the file system's beginning nobody can tell, and that is said.
+cp ext4.nbi hurt4.nbi
+hurt hurt4.nbi 4096 $((len4 / 2))
+status 1 nbdimage salvage --dry-run hurt4.nbi
+contains out 'not known: what the file system begins with is lost'
 
 # --- without header, trailer, or both; cut off
 

@@ -4,6 +4,7 @@
  *
  *   ../cmd-salvage.c   the command line, and the steps
  *   files.c            the files to look at, folders too
+ *   hits.c             which files are hit by what is lost
  *   show.c             what was had, and what is lost
  */
 
@@ -12,6 +13,7 @@
 
 #include <stdbool.h>
 
+#include "lib/fsmap/files-hit.h"
 #include "lib/repo/manifest.h"
 #include "lib/repo/salvage.h"
 #include "lib/repo/vault-backup.h"
@@ -31,6 +33,9 @@ struct salvage_command {
   struct block *disk;
   struct manifest manifest;     /* the one that was found; or made anew */
   struct salvage_ranges lost;
+  struct fs_hits *hits;         /* of each partition; of the disk if it has
+                                   none; NULL: nothing is lost */
+  size_t nr_hits;
   struct vault_backup_result result;
 };
 
@@ -41,6 +46,13 @@ struct salvage_command {
  */
 int salvage_open_files (struct salvage_command *c, struct report *report,
                         struct job *job, struct err *err);
+
+/*--- hits.c ----------------------------------------------------------------*/
+
+/* Once c->lost is known.  -ENOMEM, -ECANCELED. */
+int salvage_find_hits (struct salvage_command *c, struct job *job,
+                       struct err *err);
+void salvage_free_hits (struct salvage_command *c);
 
 /*--- show.c ----------------------------------------------------------------*/
 

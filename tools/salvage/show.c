@@ -14,6 +14,7 @@
 #include "tools/salvage/salvage-tool.h"
 
 #define SHOWN_RANGES 20         /* to people */
+#define SHOWN_FILES 20          /* of each partition */
 
 static uint64_t
 sum (const struct salvage_ranges *ranges)
@@ -55,6 +56,23 @@ partition_at (const struct salvage_command *c, uint64_t off)
 
 /*--- JSON -------------------------------------------------------------------*/
 
+static const struct fs_hits no_hits = FS_HITS_INIT;
+
+static json_t *
+json_of_files (const struct fs_hits *hits)
+{
+  json_t *list = json_array ();
+
+  for (size_t i = 0; i < hits->v.len; ++i) {
+    const struct fs_hit *hit = &hits->v.ptr[i];
+
+    json_array_append_new (list, json_pack ("{s:o,s:I,s:I}",
+      "path", output_json_text (hit->path), "size", (json_int_t) hit->size,
+      "lost", (json_int_t) hit->hit));
+  }
+  return list;
+}
+
 static json_t *
 json_of_partitions (const struct salvage_command *c)
 {
@@ -62,12 +80,16 @@ json_of_partitions (const struct salvage_command *c)
 
   for (size_t i = 0; i < c->manifest.partitions.len; ++i) {
     const struct manifest_partition *p = &c->manifest.partitions.ptr[i];
+    const struct fs_hits *hits = c->hits ? &c->hits[i] : &no_hits;
 
-    json_array_append_new (list, json_pack ("{s:I,s:I,s:I,s:o,s:o,s:I}",
+    json_array_append_new (list, json_pack (
+      "{s:I,s:I,s:I,s:o,s:o,s:I,s:o,s:o}",
       "number", (json_int_t) p->number, "offset", (json_int_t) p->off,
       "length", (json_int_t) p->len, "fs", output_json_text (p->fs.type),
       "label", output_json_text (p->fs.label),
-      "lost", (json_int_t) lost_in (&c->lost, p->off, p->len)));
+      "lost", (json_int_t) lost_in (&c->lost, p->off, p->len),
+      "files-hit", json_of_files (hits),
+      "files-hit-note", output_json_text (hits->note)));
   }
   return list;
 }
@@ -92,6 +114,8 @@ static int
 show_json (const struct salvage_command *c)
 {
   const struct nbi_header *h = salvage_header (c->salvage);
+  const struct fs_hits *whole =
+    c->hits && c->manifest.partitions.len == 0 ? &c->hits[0] : &no_hits;
   char id[UUID_STRING_SIZE];
   struct salvage_counts n;
 
@@ -99,7 +123,7 @@ show_json (const struct salvage_command *c)
   uuid_to_string (h->run, id);
   return output_json (json_pack (
     "{s:o,s:o,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:b,s:o,s:o,"
-    "s:o}",
+    "s:o,s:o,s:o}",
     "disk", output_json_text (h->name), "generation", output_json_text (id),
     "time", output_json_time ((int64_t) h->time),
     "size", (json_int_t) h->disk_size,
@@ -112,11 +136,43 @@ show_json (const struct salvage_command *c)
     "pages-unproven", (json_int_t) n.pages_unproven,
     "pages-lost", (json_int_t) n.pages_lost,
     "root", n.has_root, "manifest", n.has_manifest,
-    "partitions", json_of_partitions (c), "lost", json_of_lost (c),
+    "partitions", json_of_partitions (c),
+    "files-hit", json_of_files (whole),
+    "files-hit-note", output_json_text (whole->note),
+    "lost", json_of_lost (c),
     "output", output_json_text (c->output ? c->output : c->into)));
 }
 
 /*--- Text -------------------------------------------------------------------*/
+
+static void
+show_hit (const struct fs_hit *hit)
+{
+  char a[SIZE_STRING_SIZE], b[SIZE_STRING_SIZE];
+
+  printf ("    ");
+  output_text (hit->path);
+  printf (": %s of %s lost\n", size_to_string (hit->hit, a),
+          size_to_string (hit->size, b));
+}
+
+static void
+show_hits (const struct fs_hits *hits)
+{
+  size_t n = hits->v.len < SHOWN_FILES ? hits->v.len : SHOWN_FILES;
+
+  for (size_t i = 0; i < n; ++i)
+    show_hit (&hits->v.ptr[i]);
+  if (n < hits->v.len)
+    printf ("    and %zu files more; --json has all of them\n",
+            hits->v.len - n);
+  if (hits->note)
+    printf ("    %s not known: %s\n",
+            n > 0 ? "Which other files are hit is" : "Which files are hit is",
+            hits->note);
+  else if (n == 0)
+    printf ("    no file is hit\n");
+}
 
 static void
 show_partitions (const struct salvage_command *c)
@@ -136,11 +192,14 @@ show_partitions (const struct salvage_command *c)
       output_text (p->fs.label);
       printf ("’");
     }
-    if (lost > 0)
-      printf (", %s (%" PRIu64 " bytes) lost\n", size_to_string (lost, str),
-              lost);
-    else
+    if (lost == 0) {
       printf (", whole\n");
+      continue;
+    }
+    printf (", %s (%" PRIu64 " bytes) lost\n", size_to_string (lost, str),
+            lost);
+    if (p->fs.type && c->hits)
+      show_hits (&c->hits[i]);
   }
   lost = sum (&c->lost) > inside ? sum (&c->lost) - inside : 0;
   if (lost > 0 && c->manifest.partitions.len > 0)
@@ -187,6 +246,8 @@ show_text (const struct salvage_command *c)
   printf ("are lost\n");
   show_map (&n);
   show_partitions (c);
+  if (c->hits && c->manifest.partitions.len == 0)
+    show_hits (&c->hits[0]);
   show_ranges (c);
   if (c->output || c->into) {
     printf ("  Written to:   ");
