@@ -12,10 +12,10 @@
 #include <sys/stat.h>
 
 #include "lib/base/cleanup.h"
-#include "lib/base/kdf.h"
 #include "lib/base/size.h"
 #include "lib/repo/image-nbi.h"
 #include "tools/backup/backup-tool.h"
+#include "tools/backup/target-keys.h"
 #include "tools/commands.h"
 #include "tools/keys.h"
 #include "tools/output.h"
@@ -27,9 +27,9 @@ struct copy {
   unsigned threads;
   bool init, json;
   struct key_option_values keys;
+  struct target_keys to;
 
   const char *source, *target;
-  uint8_t master[CRYPT_KEY_SIZE];       /* if it is encrypted */
   bool to_file;                 /* not a vault */
   enum progress_mode mode;
   struct image *img;
@@ -51,6 +51,7 @@ static const struct option_spec copy_options[] = {
   { "json", 0, OPTION_FLAG, NULL,
     "print what was done as JSON", offsetof (struct copy, json) },
   KEY_OPTIONS (struct copy, keys),
+  TARGET_KEY_OPTIONS (struct copy, to),
   OPTION_END
 };
 
@@ -76,12 +77,14 @@ is_file_name (const char *path)
 static int
 choose_target (struct copy *c, struct err *err)
 {
-  if (c->init || is_folder (c->target))
-    return 0;
-  c->to_file = is_file_name (c->target);
-  return c->to_file ? 0
-    : err_set (err, -ENOENT, "there is no vault; --init makes one (and a file "
-               "is called NAME.nbi)");
+  bool is_vault = c->init || is_folder (c->target);
+
+  c->to_file = !is_vault && is_file_name (c->target);
+  if (!is_vault && !c->to_file)
+    return err_set (err, -ENOENT, "there is no vault; --init makes one (and a "
+                    "file is called NAME.nbi)");
+  return target_keys_check (&c->to, c->to_file ? NULL : c->target, c->init,
+                            err);
 }
 
 static int
@@ -99,27 +102,6 @@ fill_header (struct copy *c, struct generation *from, struct err *err)
     snprintf (h->name, sizeof h->name, "%s", was->name);
   snprintf (h->creator, sizeof h->creator, "nbdimage %s", PACKAGE_VERSION);
   return uuid_new (h->run, err);
-}
-
-/* What is encrypted stays so, with the same key and the same passphrases. */
-static int
-set_key (struct copy *c, const struct nbi_header *was, struct err *err)
-{
-  struct nbi_header *h = &c->options.header;
-  int r;
-
-  if (!nbi_encrypted (was))
-    return 0;
-  r = keyring_open_header (keys_get (), was, c->master, err);
-  if (r < 0)
-    return r;
-  c->options.master = c->master;
-  h->need = NBI_NEED_ENCRYPTED;
-  h->encryption = was->encryption;
-  h->nr_slots = was->nr_slots;
-  memcpy (h->key_id, was->key_id, sizeof h->key_id);
-  memcpy (h->slots, was->slots, sizeof h->slots);
-  return 0;
 }
 
 static int
@@ -145,7 +127,8 @@ open_source (struct copy *c, struct report *report, struct err *err)
   c->options.codec = NBI_STORED;
   c->options.threads = c->threads;
   r = fill_header (c, from, err);
-  return r < 0 ? r : set_key (c, generation_header (from), err);
+  return r < 0 ? r
+    : target_keys_choose (&c->to, generation_header (from), &c->options, err);
 }
 
 /*--- The result -------------------------------------------------------------*/
@@ -214,16 +197,17 @@ copy_it (struct copy *c, struct report *in_target, struct job *job,
 {
   CLEANUP_BLOCK struct block *disk = NULL;
   const struct backup_vault vault = {
-    .path = c->target, .init = c->init, .encrypt = c->options.master != NULL,
-    .keys = keys_get (), .like = &c->options.header,
+    .path = c->target, .init = c->init,
+    .encrypt = target_keys_do_encrypt (&c->to), .keys = c->to.ring,
+    .like = c->to.is_kept ? &c->options.header : NULL,
   };
   int r = image_to_block (c->img, &disk, err);
 
   if (r < 0)
     return r;
   return c->to_file
-    ? backup_to_file (disk, &c->options, c->target, NULL, &c->result.backup,
-                      job, err)
+    ? backup_to_file (disk, &c->options, c->target,
+                      target_keys_of_file (&c->to), &c->result.backup, job, err)
     : backup_to_vault (disk, &c->options, &vault, &c->result, in_target, job,
                        err);
 }
@@ -236,13 +220,14 @@ copy (struct copy *c)
   struct progress *progress = NULL;
   struct job job = JOB_INIT;
   struct err err = ERR_INIT;
-  int r = open_source (c, &report, &err);
+  int r;
 
+  if (choose_target (c, &err) < 0)
+    return tool_fail (c->target, &err);
+  r = open_source (c, &report, &err);
   tool_warnings (c->source, &report);
   if (r < 0)
     return tool_fail (c->source, &err);
-  if (choose_target (c, &err) < 0)
-    return tool_fail (c->target, &err);
   r = progress_start (&job, c->mode, c->source, &progress, &err);
   if (r == 0)
     r = copy_it (c, &in_target, &job, &err);
@@ -289,7 +274,7 @@ run (int argc, char *argv[])
   status = copy (&c);
   manifest_destroy (&c.manifest);
   image_unref (c.img);
-  kdf_forget (c.master, sizeof c.master);
+  target_keys_forget (&c.to);
   return status;
 }
 

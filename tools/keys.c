@@ -20,7 +20,20 @@
 /* Bytes of a passphrase; that of a key file is CRYPT_KEY_FILE_MAX. */
 #define PASSPHRASE_MAX 4096
 
-static struct keyring *keyring;
+/* A passphrase that nobody named. */
+struct question {
+  const char *text, *again;     /* again: NULL, or it is something new */
+};
+
+static const struct question for_source = { "Passphrase: ", NULL };
+static const struct question for_new = {
+  "New passphrase: ", "New passphrase again: ",
+};
+static const struct question for_target = {
+  "Passphrase of the target: ", NULL,
+};
+
+static struct keyring *keyring, *of_target;
 static bool is_used, is_new, never_ask;
 
 /*--- From a descriptor ------------------------------------------------------*/
@@ -49,7 +62,8 @@ read_all (int fd, char *buf, size_t max, size_t *len, struct err *err)
  * of docs/NBI.md).
  */
 static int
-use_descriptor (int fd, enum nbi_slot_kind kind, struct err *err)
+use_descriptor (int fd, enum nbi_slot_kind kind, struct keyring **out,
+                struct err *err)
 {
   size_t max = kind == NBI_SLOT_PASSPHRASE ? PASSPHRASE_MAX
     : CRYPT_KEY_FILE_MAX;
@@ -73,7 +87,7 @@ use_descriptor (int fd, enum nbi_slot_kind kind, struct err *err)
     r = err_set (err, -EINVAL, "a key file has %d to %d bytes, not %zu",
                  CRYPT_KEY_FILE_MIN, CRYPT_KEY_FILE_MAX, secret.len);
   if (r == 0)
-    r = keyring_new (&secret, &keyring, err);
+    r = keyring_new (&secret, out, err);
   kdf_forget (buf, max + 1);
   return r;
 }
@@ -93,20 +107,21 @@ look_at_permissions (int fd, const char *path)
 }
 
 static int
-use_file (const char *path, enum nbi_slot_kind kind, struct err *err)
+use_file (const char *path, enum nbi_slot_kind kind, struct keyring **out,
+          struct err *err)
 {
   int fd = open (path, O_RDONLY | O_CLOEXEC | O_NOCTTY), r;
 
   if (fd < 0)
     return err_sys (err, "%s", path);
   look_at_permissions (fd, path);
-  r = use_descriptor (fd, kind, err);
+  r = use_descriptor (fd, kind, out, err);
   close (fd);
   return r < 0 ? err_in (err, "%s", path) : 0;
 }
 
 static int
-use_number (const char *number, struct err *err)
+use_number (const char *number, struct keyring **out, struct err *err)
 {
   char *end;
   long fd;
@@ -116,20 +131,19 @@ use_number (const char *number, struct err *err)
   fd = strtol (number, &end, 10);
   if (*number < '0' || *number > '9' || *end != '\0' || errno != 0 ||
       fd > 1 << 20)
-    return err_set (err, -EINVAL, "--passphrase-fd: ‘%s’ is no descriptor",
-                    number);
-  r = use_descriptor ((int) fd, NBI_SLOT_PASSPHRASE, err);
+    return err_set (err, -EINVAL, "‘%s’ is no descriptor", number);
+  r = use_descriptor ((int) fd, NBI_SLOT_PASSPHRASE, out, err);
   /* Programs that are started have no need of it. */
   if (fd > STDERR_FILENO)
     close ((int) fd);
-  return r < 0 ? err_in (err, "--passphrase-fd=%s", number) : 0;
+  return r < 0 ? err_in (err, "%s", number) : 0;
 }
 
 /*--- From a terminal --------------------------------------------------------*/
 
 /* buf has PASSPHRASE_MAX + 1 bytes. */
 static int
-ask_for_new (const char *buf, size_t len, struct err *err)
+ask_again (const char *question, const char *buf, size_t len, struct err *err)
 {
   CLEANUP_FREE char *again = malloc (PASSPHRASE_MAX + 1);
   size_t n = 0;
@@ -137,7 +151,7 @@ ask_for_new (const char *buf, size_t len, struct err *err)
 
   if (again == NULL)
     return err_nomem (err);
-  r = ask_secret ("Passphrase again: ", again, PASSPHRASE_MAX + 1, &n, err);
+  r = ask_secret (question, again, PASSPHRASE_MAX + 1, &n, err);
   if (r == 0 && (n != len || memcmp (again, buf, len) != 0))
     r = err_set (err, -EINVAL, "these were two different passphrases");
   kdf_forget (again, PASSPHRASE_MAX + 1);
@@ -147,17 +161,19 @@ ask_for_new (const char *buf, size_t len, struct err *err)
 static int
 ask (void *opaque, char **passphrase, size_t *len, struct err *err)
 {
+  const struct question *question = opaque;
   CLEANUP_FREE char *buf = malloc (PASSPHRASE_MAX + 1);
   int r;
 
-  (void) opaque;
   if (buf == NULL)
     return err_nomem (err);
-  r = ask_secret ("Passphrase: ", buf, PASSPHRASE_MAX + 1, len, err);
+  if (question == &for_source && is_new)
+    question = &for_new;
+  r = ask_secret (question->text, buf, PASSPHRASE_MAX + 1, len, err);
   if (r == 0 && *len == 0)
     r = err_set (err, -ECANCELED, "no passphrase");
-  if (r == 0 && is_new)
-    r = ask_for_new (buf, *len, err);
+  if (r == 0 && question->again != NULL)
+    r = ask_again (question->again, buf, *len, err);
   if (r < 0)
     kdf_forget (buf, PASSPHRASE_MAX + 1);
   else
@@ -183,23 +199,37 @@ keys_are_named (const struct key_option_values *values)
   return values->passphrase_fd || values->passphrase_file || values->key_file;
 }
 
+/* prefix: in front of the options' names, behind the dashes.  *out: NULL if
+ * nothing is named and there is nobody to ask.
+ */
 static int
-take (const struct key_option_values *values, struct err *err)
+take (const struct key_option_values *values, const char *prefix,
+      const struct question *question, struct keyring **out, struct err *err)
 {
+  const char *name;
+  int r;
+
   if (!!values->passphrase_fd + !!values->passphrase_file +
       !!values->key_file > 1)
-    return err_set (err, -EINVAL, "expected one of --passphrase-fd, "
-                    "--passphrase-file and --key-file");
-  if (values->passphrase_fd)
-    return use_number (values->passphrase_fd, err);
-  if (values->passphrase_file)
-    return use_file (values->passphrase_file, NBI_SLOT_PASSPHRASE, err) < 0
-      ? err_in (err, "--passphrase-file") : 0;
-  if (values->key_file)
-    return use_file (values->key_file, NBI_SLOT_KEY_FILE, err) < 0
-      ? err_in (err, "--key-file") : 0;
-  return !never_ask && has_terminal ()
-    ? keyring_new_asking (ask, NULL, &keyring, err) : 0;
+    return err_set (err, -EINVAL, "expected one of --%spassphrase-fd, "
+                    "--%spassphrase-file and --%skey-file", prefix, prefix,
+                    prefix);
+  if (!keys_are_named (values))
+    return !never_ask && has_terminal ()
+      ? keyring_new_asking (ask, (void *) question, out, err) : 0;
+  if (values->passphrase_fd) {
+    name = "passphrase-fd";
+    r = use_number (values->passphrase_fd, out, err);
+  }
+  else if (values->passphrase_file) {
+    name = "passphrase-file";
+    r = use_file (values->passphrase_file, NBI_SLOT_PASSPHRASE, out, err);
+  }
+  else {
+    name = "key-file";
+    r = use_file (values->key_file, NBI_SLOT_KEY_FILE, out, err);
+  }
+  return r < 0 ? err_in (err, "--%s%s", prefix, name) : 0;
 }
 
 static void
@@ -207,7 +237,8 @@ forget (void)
 {
   nbi_use_keys (NULL);
   keyring_free (keyring);
-  keyring = NULL;
+  keyring_free (of_target);
+  keyring = of_target = NULL;
 }
 
 int
@@ -217,13 +248,27 @@ keys_use (const struct key_option_values *values, struct err *err)
 
   if (is_used)
     return 0;
-  r = take (values, err);
+  r = take (values, "", &for_source, &keyring, err);
   if (r < 0)
     return r;
   is_used = true;
   nbi_use_keys (keyring);
   atexit (forget);
   return 0;
+}
+
+int
+keys_use_for_target (const struct key_option_values *values, bool new_one,
+                     struct err *err)
+{
+  return take (values, "to-", new_one ? &for_new : &for_target, &of_target,
+               err);
+}
+
+struct keyring *
+keys_get_target (void)
+{
+  return of_target;
 }
 
 struct keyring *

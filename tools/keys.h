@@ -20,6 +20,13 @@ int keys_use (const struct key_option_values *values, struct err *err);
 /* What keys_use made; NULL: there is no key, and nobody to ask. */
 struct keyring *keys_get (void);
 
+/* The same for what is written, by options that begin with --to-; after
+ * keys_use.  new_one: it is made, so that a passphrase is asked for twice.
+ */
+int keys_use_for_target (const struct key_option_values *values, bool new_one,
+                         struct err *err);
+struct keyring *keys_get_target (void); /* NULL: there is none */
+
 /* As keys_use did, but for something new: what is asked for is asked for twice.
  * Before anything was asked for.
  */

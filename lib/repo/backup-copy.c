@@ -6,15 +6,18 @@
  * the hashes, which are made anew and compared with what the manifest says.
  *
  * Encrypted records are decrypted here, with the key of the file that they lie
- * in, and encrypted again under that of the file that is written.  What has
- * another master key, or none, has other identities, and would have to be
- * decoded: that is not there yet.
+ * in, and encrypted again under that of the file that is written.  Where the
+ * copy has another master key, or none, or what is copied has none, identities
+ * are others: each chunk is decoded, too, proven by the identity that it has
+ * (NBI-43) and given another one; its payload stays as it was compressed.  The
+ * hashes of the manifest can't be compared then.
  */
 
 #include <config.h>
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "lib/base/checked.h"
@@ -26,29 +29,14 @@ _Static_assert (COPY_PIECE >= NBI_CHUNK_MAX + NBI_TAG_SIZE,
 /*--- May it be copied? ------------------------------------------------------*/
 
 static int
-check_header (const struct backup *b, const struct nbi_header *h,
-              struct err *err)
+check_file (struct generation *from, uint32_t i, struct err *err)
 {
-  if (h->encryption != b->header.encryption ||
-      memcmp (h->key_id, b->header.key_id, NBI_KEY_ID_SIZE) != 0)
-    return err_set (err, -ENOTSUP, "%s, and the copy would be %s: that can't "
-                    "be copied yet", nbi_encrypted (h) ? "it is encrypted"
-                    : "it is not encrypted", !nbi_encrypted (&b->header)
-                    ? "not encrypted" : nbi_encrypted (h)
-                    ? "encrypted with another key" : "encrypted");
-  return nbi_header_may_rewrite (h, err);
-}
-
-static int
-check_file (const struct backup *b, uint32_t i, struct err *err)
-{
-  struct generation *from = b->options->from;
   struct file_reader *file;
   int r = generation_get_file (from, i, &file, err);
 
   if (r < 0)
     return r;
-  r = check_header (b, file_reader_header (file), err);
+  r = nbi_header_may_rewrite (file_reader_header (file), err);
   if (r < 0)
     r = err_in (err, "%s", file_reader_name (file));
   file_reader_unref (file);
@@ -60,16 +48,20 @@ backup_check_from (struct backup *b, struct err *err)
 {
   struct generation *from = b->options->from;
   const struct nbi_header *h = generation_header (from);
-  int r = check_header (b, h, err);
+  int r = nbi_header_may_rewrite (h, err);
 
   if (r < 0)
     return r;
+  if (nbi_encrypted (h) && !nbi_encrypted (&b->header) && !b->options->decrypt)
+    return err_set (err, -EACCES, "it is encrypted, and the copy would not be");
+  b->rekeyed = h->encryption != b->header.encryption ||
+    memcmp (h->key_id, b->header.key_id, NBI_KEY_ID_SIZE) != 0;
   if (h->chunk_size != b->header.chunk_size ||
       h->disk_size != b->header.disk_size)
     return err_set (err, -EINVAL, "a copy has the size and the chunks of what "
                     "is copied");
   for (uint32_t i = 0; r == 0 && i < generation_nr_files (from); ++i)
-    r = check_file (b, i, err);
+    r = check_file (from, i, err);
   return r;
 }
 
@@ -85,9 +77,10 @@ backup_check_hash (const uint8_t was[DIGEST_SIZE],
 
 /*--- Chunks -----------------------------------------------------------------*/
 
-/* Where a chunk goes, and room for it with its tag. */
+/* Where a chunk goes, room for it with its tag, and what decodes it. */
 struct desk {
   uint8_t *room, *sealed;
+  struct hand *hand;
 };
 
 /* The payload of a record, as it is stored, but without a tag. */
@@ -109,6 +102,33 @@ move_payload (struct file_reader *file, struct nbi_record *record,
   return r;
 }
 
+/* The identity of a payload that was moved, in the files that are written. */
+static int
+make_identity (struct backup *b, struct file_reader *file,
+               const struct nbi_record *record, const struct desk *desk,
+               uint8_t identity[DIGEST_SIZE], struct err *err)
+{
+  struct hand *hand = desk->hand;
+  int r;
+
+  if (hand->decoder == NULL) {
+    r = payload_decoder_new (&hand->decoder, err);
+    if (r < 0)
+      return r;
+    hand->plain = malloc (b->header.chunk_size);
+    if (hand->plain == NULL)
+      return err_nomem (err);
+  }
+  r = payload_decode (hand->decoder, record, desk->room, hand->plain, err);
+  if (r == 0)
+    r = file_reader_identity (file, hand->plain, record->plain, identity, err);
+  if (r == 0 && memcmp (identity, record->identity, DIGEST_SIZE) != 0)
+    r = nbi_refuse (err, 43, "the record at %" PRIu64 " has another identity "
+                    "than the table says", record->off);
+  return r < 0 ? r
+    : backup_identity (b, hand->plain, record->plain, identity, err);
+}
+
 static int
 take_data (struct backup *b, uint64_t c, const struct generation_chunk *place,
            const struct desk *desk, struct examined *e, struct err *err)
@@ -120,12 +140,21 @@ take_data (struct backup *b, uint64_t c, const struct generation_chunk *place,
   if (r < 0)
     return r;
   e->record.codec = record.codec;
-  memcpy (e->record.identity, record.identity, DIGEST_SIZE);
   e->payload = desk->room;
+  memcpy (e->record.identity, record.identity, DIGEST_SIZE);
+  if (b->rekeyed) {
+    r = move_payload (place->file, &record, desk, err);
+    if (r == 0)
+      r = make_identity (b, place->file, &record, desk, e->record.identity,
+                         err);
+    if (r < 0)
+      return r;
+    e->record.stored = record.stored;
+  }
   if (base != NULL && e->kind == NBI_DATA)
     backup_compare_to_base (base, c, e);
   backup_find_left (b, e);
-  if (e->known || e->whole)
+  if (e->known || e->whole || b->rekeyed)
     return 0;
   r = move_payload (place->file, &record, desk, err);
   e->record.stored = record.stored;
@@ -194,7 +223,7 @@ backup_take (struct backup *b, const struct crew_member *me,
   hand->nr = 0;
   hand->bad.len = 0;
   for (uint64_t in = 0; r == 0 && in < piece->len; in += size) {
-    const struct desk desk = { me->buffers[0] + in, me->buffers[1] };
+    const struct desk desk = { me->buffers[0] + in, me->buffers[1], hand };
 
     r = take_chunk (b, (piece->off + in) / size, &desk,
                     &hand->chunks[hand->nr++], err);

@@ -31,6 +31,8 @@ struct examined {
 /* What a thread has of its own. */
 struct hand {
   struct payload_encoder *encoder;
+  struct payload_decoder *decoder;      /* NULL until it is needed */
+  uint8_t *plain;               /* room for a chunk; the same */
   struct nbi_range_vector bad;  /* of the piece it is at */
   size_t nr;                    /* chunks in the piece */
   struct examined chunks[MAX_CELLS];
@@ -43,6 +45,7 @@ struct backup {
   struct nbi_header header;
   bool keyed;                   /* identities are, with the key: encrypted */
   uint8_t identity_key[CRYPT_KEY_SIZE];
+  bool rekeyed;                 /* what is copied has other identities */
   struct hand **hands;          /* by slot; NULL: not made yet */
 
   pthread_mutex_t lock;         /* guards what follows */
@@ -83,7 +86,7 @@ void backup_find_left (struct backup *b, struct examined *e);
 
 /*--- backup-copy.c: of a generation instead of a disk -----------------------*/
 
-/* NBI-13, NBI-131: may it be copied, and is all of it there? */
+/* NBI-13, NBI-131: may it be copied, and is all of it there?  Sets rekeyed. */
 int backup_check_from (struct backup *b, struct err *err);
 
 /* What backup_examine does. */

@@ -250,7 +250,7 @@ complete_manifest (const struct backup *b, struct manifest *m, struct err *err)
                    err);
   if (r == 0)
     r = map_writer_hash (b->map, hash, err);
-  if (r == 0 && b->options->from != NULL)
+  if (r == 0 && b->options->from != NULL && !b->rekeyed)
     r = backup_check_hash (m->hash, hash, err);
   if (r < 0)
     return r;
@@ -399,6 +399,8 @@ tear_down (struct backup *b)
   for (unsigned i = 0; b->hands != NULL && i < b->crew.ranges.nr_slots; ++i)
     if (b->hands[i] != NULL) {
       payload_encoder_free (b->hands[i]->encoder);
+      payload_decoder_free (b->hands[i]->decoder);
+      free (b->hands[i]->plain);
       vector_free (&b->hands[i]->bad);
       free (b->hands[i]);
     }

@@ -36,6 +36,9 @@ struct backup_options {
    */
   const uint8_t *master;
 
+  /* Of a copy: what is encrypted may be written without encryption. */
+  bool decrypt;
+
   enum nbi_codec codec;
   int level;                    /* of zstd; 0: the usual one */
   unsigned threads;             /* 0: as many as there are processors */

@@ -260,6 +260,72 @@ nbdimage convert --key-file=key v2/a-name got.img
 same got.img disk2.img
 refused 'not encrypted' nbdimage copy --key-file=key v/a-name plain
 
+# --- copied: another key, or none
+
+nbdimage copy --encrypt --to-key-file=otherkey --key-file=key v/a-name other.nbi
+nothing_plain other.nbi
+refused 'this key file does not open it' \
+        nbdimage convert --key-file=key other.nbi got.img
+nbdimage convert --key-file=otherkey other.nbi got.img
+same got.img disk2.img
+nbdimage check --data --key-file=otherkey other.nbi
+# Into a vault that has a key already, and one that gets one.
+nbdimage copy --init --encrypt --to-passphrase-file=pass --key-file=key \
+         v/a-name v3
+[ "$(jq -r .key v3/vault/vault.json)" != "$(jq -r .key v/vault/vault.json)" ]
+nbdimage copy --to-passphrase-file=pass --key-file=otherkey other.nbi v3
+nbdimage verify --passphrase-file=pass v3
+nbdimage convert --passphrase-file=pass v3/a-name got.img
+same got.img disk2.img
+nothing_plain v3
+# From what is not encrypted.
+nbdimage copy --to-key-file=key plain/plain v
+nbdimage convert --key-file=key v/plain got.img
+same got.img disk.img
+nbdimage copy --encrypt --to-passphrase-file=pass plain/plain plain.nbi
+nbdimage convert --passphrase-file=pass plain.nbi got.img
+same got.img disk.img
+refused 'the vault is encrypted, and there is no key' \
+        setsid -w nbdimage copy plain/plain v
+refused 'does not open it' \
+        nbdimage copy --to-key-file=otherkey plain/plain v
+# And to it, where that is said.
+nbdimage copy --decrypt --key-file=key v/a-name bare.nbi
+nbdimage convert bare.nbi got.img
+same got.img disk2.img
+nbdimage check --data bare.nbi
+nbdimage copy --decrypt --key-file=key --name=b-name v/a-name plain
+nbdimage verify plain
+nbdimage convert plain/b-name got.img
+same got.img disk2.img
+for options in '--encrypt v/a-name v' '--to-key-file=otherkey v/a-name x.nbi' \
+               '--init --to-key-file=otherkey v/a-name v4' \
+               '--decrypt --encrypt v/a-name x.nbi'; do
+    status=0
+    # shellcheck disable=SC2086
+    setsid -w nbdimage copy --key-file=key $options 2>/dev/null || status=$?
+    [ "$status" != 0 ] || fail "copy took $options"
+    [ ! -e x.nbi ] && [ ! -e v4 ]
+done
+refused 'there is no terminal to ask at' \
+        setsid -w nbdimage copy --encrypt --key-file=key v/a-name x.nbi
+[ ! -e x.nbi ]
+
+# --- what differs
+
+nbdimage diff --json --key-file=key v/a-name other-name.img 2>/dev/null &&
+    fail "there is no such image"
+first=$(nbdimage generations --json --key-file=key v a-name |
+        jq -r '.[0].time' | tr -d ':-')
+nbdimage diff --json --key-file=key "v/a-name@$first" v/a-name >by-maps
+[ "$(jq -r .compared by-maps)" = maps ]
+nbdimage diff --json disk.img disk2.img >by-bytes
+[ "$(jq .changed by-maps)" -ge "$(jq .changed by-bytes)" ]
+[ "$(jq .changed by-bytes)" -gt 100000 ]
+nbdimage diff --json --key-file=key v/a-name disk2.img >same
+[ "$(jq .changed same)" = 0 ]
+refused 'there is no key' setsid -w nbdimage diff v/a-name disk2.img
+
 # --- restored, pruned
 
 truncate -s "$(stat -c %s disk2.img)" target.img
@@ -267,7 +333,7 @@ nbdimage restore --yes --key-file=key v/a-name target.img
 same target.img disk2.img
 refused 'there is no key' setsid -w nbdimage prune --yes --keep-last=1 v
 nbdimage prune --yes --keep-last=1 --key-file=key v
-[ "$(nbdimage generations --json --key-file=key v | jq length)" = 1 ]
+[ "$(nbdimage generations --json --key-file=key v a-name | jq length)" = 1 ]
 nbdimage verify --key-file=key v
 nbdimage convert --key-file=key v/a-name got.img
 same got.img disk2.img
