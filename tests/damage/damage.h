@@ -51,8 +51,8 @@ struct damage_family {
   void (*make) (size_t i, struct damage_image *out);
 };
 
-extern const struct damage_family damage_iso, damage_part, damage_vhd,
-  damage_vhdx;
+extern const struct damage_family damage_iso, damage_part, damage_partclone,
+  damage_vhd, damage_vhdx;
 
 /* Copies; ends the program when out of memory. */
 struct damage_file damage_copy (const void *bytes, size_t len);

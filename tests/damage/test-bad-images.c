@@ -28,6 +28,7 @@
 
 static const struct damage_family *const families[] = {
   &damage_vhd, &damage_vhdx, &damage_part, &damage_iso,
+  &damage_partclone,
 };
 
 #define NR_FAMILIES (sizeof families / sizeof families[0])
@@ -60,6 +61,7 @@ open_in_other_ways (const char *path)
     { .size_rule = IMAGE_SIZE_CHS },
     { .size_rule = IMAGE_SIZE_CURRENT, .ignore_checksums = true },
     { .format = "vhd" }, { .format = "vhdx" }, { .format = "iso" },
+    { .format = "partclone" },
     { .format = "raw" },
     { .writable = true },
   };

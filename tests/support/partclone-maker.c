@@ -42,7 +42,10 @@ crc (uint32_t c, const uint8_t *p, size_t len)
 static void
 append (struct partclone_made *m, const void *p, size_t len)
 {
-  m->file = need (realloc (m->file, m->len + len));
+  if (m->len + len > m->room) {
+    m->room = 2 * (m->len + len);
+    m->file = need (realloc (m->file, m->room));
+  }
   memcpy (m->file + m->len, p, len);
   m->len += len;
 }

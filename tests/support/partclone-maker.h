@@ -28,7 +28,7 @@ struct partclone_shape {
 
 struct partclone_made {
   uint8_t *file;
-  size_t len;
+  size_t len, room;
   uint8_t *disk;                /* what has to be read */
   uint64_t size;
   bool *used;                   /* of each block */
