@@ -95,8 +95,10 @@ static const struct row rows[] = {
     "more than there can be", -EBADMSG },
   { "partclone-blocks-overflow", CRC, { { NR, 8, UINT64_C (1) << 55 } },
     "more than there can be", -EBADMSG },
-  { "partclone-blocks-terabytes", CRC, { { NR, 8, UINT64_C (1) << 53 } },
-    "in the bitmap from 110 to", -EBADMSG },
+  { "partclone-blocks-exbibytes", CRC, { { NR, 8, UINT64_C (1) << 53 } },
+    "9007199254740992 blocks, which are too many for a bitmap", -ENOTSUP },
+  { "partclone-blocks-terabytes", CRC, { { NR, 8, UINT64_C (1) << 36 } },
+    "in the bitmap from 110 to 8589934706", -EBADMSG },
   { "partclone-blocks-one-more-byte", CRC, { { NR, 8, 305 } }, CUT,
     -EBADMSG },
   { "partclone-used-0", CRC, { { USED, 8, 0 } }, "the header says 0",
@@ -172,7 +174,7 @@ static const struct row rows[] = {
     -EBADMSG },
   { "partclone-old-blocks-max", OLD, { { OLD_NR, 8, UINT64_MAX } },
     "more than there can be", -EBADMSG },
-  { "partclone-old-blocks-terabytes", OLD, { { OLD_NR, 8, UINT64_C (1) << 53
+  { "partclone-old-blocks-terabytes", OLD, { { OLD_NR, 8, UINT64_C (1) << 36
     } }, "in the bitmap from 4160 to", -EBADMSG },
   { "partclone-old-blocks-less", OLD, { { OLD_NR, 8, 299 } },
     "no ‘BiTmAgIc’ at offset 4459", -EBADMSG },

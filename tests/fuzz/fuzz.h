@@ -48,6 +48,11 @@ void fuzz_check_err (int r, const struct err *err);
 void fuzz_image (const struct sparse *s, const char *format,
                  const char *parent_path);
 
+/* The target's format has checksums of data, which are verified by reads: those
+ * may fail with -EIO.  false unless the target sets it.
+ */
+extern bool fuzz_reads_verify;
+
 /* Just the second half, with a disk that is there already. */
 void fuzz_disk (struct block *disk);
 

@@ -12,7 +12,7 @@ tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 export PATH=$PATH:/usr/sbin:/sbin
 encode=tests/fuzz/encode
-mkdir -p "$to"/{asr,compressed,iso,part,vhd,vhdx,locator,used}
+mkdir -p "$to"/{asr,compressed,iso,part,partclone,vhd,vhdx,locator,used}
 
 # ------------------------------------------------------------------ VHD
 
@@ -55,6 +55,16 @@ $encode "$tmp/vhdx/dynamic" >"$to/vhdx/region"
 printf x | dd of="$tmp/vhdx/fixed" bs=1 seek=200000 conv=notrunc status=none
 printf x | dd of="$tmp/vhdx/fixed" bs=1 seek=265000 conv=notrunc status=none
 $encode -o 2 "$tmp/vhdx/fixed" >"$to/vhdx/ignored"
+
+# ------------------------------------------------------------ partclone
+
+mkdir "$tmp/partclone"
+tests/fuzz/seeds partclone "$tmp/partclone"
+for f in "$tmp"/partclone/*; do
+    $encode "$f" >"$to/partclone/$(basename "$f")"
+done
+printf x | dd of="$tmp/partclone/crc" bs=1 seek=111 conv=notrunc status=none
+$encode -o 2 "$tmp/partclone/crc" >"$to/partclone/ignored"
 
 # ------------------------------------------------------------------ ISO
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* seeds vhd|vhdx FOLDER: small images of every kind, for the corpus. */
+/* seeds vhd|vhdx|partclone FOLDER: small images of every kind, for the corpus. */
 
 #include <config.h>
 
@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "tests/fuzz/parents.h"
+#include "tests/support/partclone-maker.h"
 #include "tests/support/vhd-maker.h"
 #include "tests/support/vhdx-maker.h"
 
@@ -123,16 +124,56 @@ make_vhdx (const char *folder, const char *name,
   free (data);
 }
 
+/*--- partclone --------------------------------------------------------------*/
+
+#define SHAPE .nr_blocks = 14, .block_size = 512, .density = 4
+
+static const struct {
+  const char *name;
+  struct partclone_shape shape;
+} partclone_seeds[] = {
+  { "crc", { SHAPE, .sum = 0x20, .per_sum = 3 } },
+  { "tail", { SHAPE, .sum = 0x20, .per_sum = 256, .tail = 1000 } },
+  { "chained", { SHAPE, .sum = 0x20, .per_sum = 2, .chained = true } },
+  { "hash", { SHAPE, .sum = 0x30, .per_sum = 4 } },
+  { "bare", { SHAPE } },
+  { "full", { .nr_blocks = 5, .block_size = 1024, .density = 8, .no_map = true,
+              .sum = 0x20, .per_sum = 2 } },
+  { "old", { SHAPE, .v1 = 4 } },
+  { "old-long", { SHAPE, .v1 = 8 } },
+};
+
+static void
+make_partclone (const char *folder, const char *name,
+                const struct partclone_shape *shape)
+{
+  struct partclone_made m;
+  char path[4096];
+  FILE *f;
+
+  partclone_make (shape, 1, &m);
+  snprintf (path, sizeof path, "%s/%s", folder, name);
+  f = fopen (path, "we");
+  if (f == NULL || fwrite (m.file, 1, m.len, f) != m.len || fclose (f) != 0)
+    abort ();
+  partclone_made_free (&m);
+}
+
 int
 main (int argc, char *argv[])
 {
   if (argc != 3) {
-    fprintf (stderr, "usage: %s vhd|vhdx FOLDER\n", argv[0]);
+    fprintf (stderr, "usage: %s vhd|vhdx|partclone FOLDER\n", argv[0]);
     return 2;
   }
   if (strcmp (argv[1], "vhd") == 0)
     for (size_t i = 0; i < sizeof vhd_seeds / sizeof vhd_seeds[0]; ++i)
       make_vhd (argv[2], vhd_seeds[i].name, &vhd_seeds[i].spec);
+  else if (strcmp (argv[1], "partclone") == 0)
+    for (size_t i = 0; i < sizeof partclone_seeds / sizeof partclone_seeds[0];
+         ++i)
+      make_partclone (argv[2], partclone_seeds[i].name,
+                      &partclone_seeds[i].shape);
   else
     for (size_t i = 0; i < sizeof vhdx_seeds / sizeof vhdx_seeds[0]; ++i)
       make_vhdx (argv[2], vhdx_seeds[i].name, &vhdx_seeds[i].spec,

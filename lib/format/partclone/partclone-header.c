@@ -34,6 +34,10 @@
 #define ENDIAN_OTHER 0xDEC0
 #define MAP_SUM_SIZE 4
 #define BLOCK_SIZE_MAX (16 * 1024 * 1024)
+/* What is kept of the bitmap of so many is 4 MiB; partclone itself, which keeps
+ * all of it, takes 8 GiB.
+ */
+#define MAPPED_BLOCKS_MAX (UINT64_C (1) << 36)
 
 const char *
 partclone_sum_name (enum partclone_sum sum)
@@ -179,6 +183,10 @@ partclone_check_blocks (const struct partclone_header *h, struct err *err)
                     PRIu32 " bytes, and a partition of %" PRIu64
                     ", which is more than there can be", h->nr_blocks,
                     h->block_size, h->size);
+  if (h->map != PARTCLONE_MAP_NONE && h->nr_blocks > MAPPED_BLOCKS_MAX)
+    return err_set (err, -ENOTSUP, "the header has %" PRIu64 " blocks, which "
+                    "are too many for a bitmap; %" PRIu64 " are the most",
+                    h->nr_blocks, MAPPED_BLOCKS_MAX);
   if (h->nr_used > h->nr_blocks)
     return err_set (err, -EBADMSG, "the header says that %" PRIu64 " blocks "
                     "are in the image, of %" PRIu64, h->nr_used,
