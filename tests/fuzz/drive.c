@@ -238,7 +238,7 @@ fuzz_partitions (struct block *disk, uint32_t sector_size)
   int r = part_read (disk, sector_size, &table, &report, &err);
 
   if (r < 0) {
-    fuzz_check_err (r, &err);
+    check_read_err (r, &err);
     return;
   }
   must (table.sector_size >= 512);

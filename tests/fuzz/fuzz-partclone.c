@@ -19,8 +19,8 @@
 #define MAP_V1 4160
 #define MAX_BLOCKS 100000       /* whose checksums are made right, and whose map
                                    is read */
-#define MAX_STRIP (256 * 1024)  /* bytes */
-#define MAX_DATA (1024 * 1024)  /* bytes that get right checksums */
+#define MAX_STRIP (1024 * 1024) /* bytes */
+#define MAX_DATA (2048 * 1024)  /* bytes that get right checksums */
 
 struct fields {
   bool is_v1;
