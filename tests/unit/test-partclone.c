@@ -52,6 +52,16 @@ static const struct partclone_shape shapes[] = {
   { .v1 = 4, .nr_blocks = 500, .block_size = 1024, .density = 4 },
   { .v1 = 8, .nr_blocks = 500, .block_size = 4096, .density = 5 },
   { .v1 = 4, .nr_blocks = 1, .block_size = 512, .density = 8 },
+  /* Strips that are longer than what is read at once. */
+  { .nr_blocks = 1000, .block_size = 4096, .sum = CRC32, .per_sum = 200,
+    .density = 6 },
+  { .nr_blocks = 1500, .block_size = 1024, .sum = CRC32, .per_sum = 300,
+    .density = 6, .chained = true },
+  { .nr_blocks = 200, .block_size = 4096, .sum = XXH64, .per_sum = 65,
+    .density = 7 },
+  { .nr_blocks = 8, .block_size = 300 * 1024, .sum = CRC32, .per_sum = 2,
+    .density = 6 },
+  { .v1 = 4, .nr_blocks = 4, .block_size = 300 * 1024, .density = 7 },
   /* More than a page of the bitmap, and pages that are full. */
   { .nr_blocks = 270001, .block_size = 512, .sum = CRC32, .per_sum = 2048,
     .density = 1 },
@@ -209,15 +219,14 @@ read_at_random (void *opaque)
 }
 
 static void
-many_threads_read_the_same (void **state)
+read_with_threads (const struct partclone_shape *shape)
 {
   CLEANUP_IMAGE struct image *img = NULL;
   struct reader readers[4];
   pthread_t threads[4];
   struct partclone_made m;
 
-  (void) state;
-  partclone_make (&shapes[0], 1, &m);
+  partclone_make (shape, 1, &m);
   assert_int_equal (open_made (&m, &img, NULL), 0);
   for (unsigned i = 0; i < 4; ++i) {
     readers[i] = (struct reader) { img, &m, i, false };
@@ -229,6 +238,16 @@ many_threads_read_the_same (void **state)
     assert_false (readers[i].wrong);
   }
   partclone_made_free (&m);
+}
+
+static void
+many_threads_read_the_same (void **state)
+{
+  (void) state;
+  read_with_threads (&shapes[0]);       /* long strips */
+  read_with_threads (&shapes[3]);       /* runs of short ones */
+  read_with_threads (&shapes[7]);       /* no checksums */
+  read_with_threads (&shapes[NR_SHAPES - 1]);
 }
 
 static void
@@ -390,7 +409,7 @@ static const struct rule rules[] = {
   { 96, 2, 0x21, -ENOTSUP, "of kind 0x21" },
   { 98, 2, 8, -EBADMSG, "a checksum has 8 bytes, expected 4" },
   { 100, 4, 0, -EBADMSG, "covers 0 blocks" },
-  { 100, 4, 5000, -ENOTSUP, "too many to be read" },
+  { 100, 4, 65537, -ENOTSUP, "too many to be read" },
   { 105, 1, 2, -ENOTSUP, "of kind 2" },
   { 105, 1, 0, -EBADMSG, "expected all" },
 };

@@ -2,9 +2,10 @@
 
 /* The blocks of the image, and the checksums between them.
  *
- * A strip is what one checksum covers, a run some strips of together 256 KiB,
- * or one that is longer.  Runs are read and verified as a whole, and kept in a
- * cache without their checksums.  Where there are none, nothing is kept.
+ * A strip is what one checksum covers, a run some strips of together 256 KiB.
+ * Runs are read and verified as a whole, and kept in a cache without their
+ * checksums.  Where there are none, nothing is kept.  Strips that are longer
+ * are read by partclone-strip.c, but for those of version 1: they are blocks.
  *
  * A CRC that goes on from strip to strip needs no reading from the start: the
  * one that is stored before a strip is what its own goes on from.  If that one
@@ -13,18 +14,12 @@
 
 #include <config.h>
 
-#include <errno.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <xxhash.h>
-
-#include "lib/base/bytes.h"
 #include "lib/base/cache.h"
 #include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
-#include "lib/base/crc32.h"
 #include "lib/format/partclone/partclone.h"
 
 #define RUN_SIZE ((uint64_t) 256 * 1024)
@@ -34,7 +29,8 @@ struct partclone_data {
   struct block *file;
   const struct partclone_header *h;
   uint64_t per_run;             /* blocks: whole strips */
-  struct cache *cache;
+  struct cache *cache;          /* of runs; or: */
+  struct partclone_strips *strips;
 };
 
 int
@@ -50,7 +46,11 @@ partclone_data_new (struct block *file, const struct partclone_header *h,
   data->file = file;
   data->h = h;
   data->per_run = max_u64 (RUN_SIZE / strip, 1) * h->per_sum;
-  r = cache_new (CACHE_SIZE, free, &data->cache, err);
+  if (strip > RUN_SIZE && (h->sum == PARTCLONE_SUM_CRC32 ||
+                           h->sum == PARTCLONE_SUM_XXH64))
+    r = partclone_strips_new (file, h, &data->strips, err);
+  else
+    r = cache_new (CACHE_SIZE, free, &data->cache, err);
   if (r < 0)
     partclone_data_free (data);
   else
@@ -64,65 +64,26 @@ partclone_data_free (struct partclone_data *data)
   if (data == NULL)
     return;
   cache_free (data->cache);
+  partclone_strips_free (data->strips);
   free (data);
 }
 
-/*--- Checksums --------------------------------------------------------------*/
-
-/* partclone 0.2 forgot to go on to the next byte. */
-static uint32_t
-crc_of_first_byte (uint32_t crc, uint8_t byte, size_t len)
-{
-  uint8_t same[512];
-
-  memset (same, byte, sizeof same);
-  for (size_t done = 0; done < len; done += sizeof same)
-    crc = crc32_update (crc, same, (size_t) min_u64 (sizeof same,
-                                                     len - done));
-  return crc;
-}
-
-/* before: the stored checksum of the strip before, NULL if this one does not
- * go on from that.
- */
-static uint64_t
-sum_of (const struct partclone_header *h, const uint8_t *strip, size_t len,
-        const uint8_t *before)
-{
-  uint32_t crc;
-
-  if (h->sum == PARTCLONE_SUM_XXH64)
-    return XXH64 (strip, len, 0);
-  crc = before ? ~get_le32 (before) : 0;
-  return (uint32_t) ~(h->sum == PARTCLONE_SUM_FIRST_BYTE
-                      ? crc_of_first_byte (crc, strip[0], len)
-                      : crc32_update (crc, strip, len));
-}
-
-static uint64_t
-stored_sum (const struct partclone_header *h, const uint8_t *p)
-{
-  return h->sum == PARTCLONE_SUM_XXH64 ? get_le64 (p) : get_le32 (p);
-}
+/*--- Runs -------------------------------------------------------------------*/
 
 static int
 check_strip (const struct partclone_header *h, const uint8_t *strip,
              size_t len, const uint8_t *before, uint64_t off,
              struct err *err)
 {
-  uint64_t stored = stored_sum (h, strip + len);
-  uint64_t sum = sum_of (h, strip, len, before);
-  int digits = h->sum == PARTCLONE_SUM_XXH64 ? 16 : 8;
+  struct partclone_summing summing;
+  int r = partclone_sum_begin (&summing, h, before, err);
 
-  if (stored == sum)
-    return 0;
-  return err_set (err, -EIO, "the %s of the %zu bytes of blocks at offset %"
-                  PRIu64 " is %0*" PRIx64 ", expected %0*" PRIx64,
-                  partclone_sum_name (h->sum), len, off, digits, sum, digits,
-                  stored);
+  if (r < 0)
+    return r;
+  partclone_sum_add (&summing, strip, len);
+  return partclone_sum_check (h, partclone_sum_end (&summing), strip + len,
+                              len, off, err);
 }
-
-/*--- Runs -------------------------------------------------------------------*/
 
 /* Verify nr blocks at raw, which lie at off in the file, and put them
  * together.  If they are chained and not the first, the checksum before them
@@ -209,6 +170,8 @@ partclone_data_read (struct partclone_data *data, void *buf, size_t len,
 
   if (h->sum == PARTCLONE_SUM_NONE)
     return block_pread (data->file, buf, len, h->data_off + pos, err);
+  if (data->strips)
+    return partclone_strips_read (data->strips, buf, len, pos, err);
   while (r == 0 && len > 0) {
     uint64_t in_run = pos % run_size;
     size_t now = (size_t) min_u64 (run_size - in_run, len);

@@ -20,8 +20,10 @@
 #define PARTCLONE_MAGIC "partclone-image"
 #define PARTCLONE_MAGIC_SIZE 15
 
-/* What one checksum covers has to be read as a whole: at most so much. */
-#define PARTCLONE_STRIP_MAX ((uint64_t) 16 * 1024 * 1024)
+/* What one checksum covers is read as a whole before any of it is given out:
+ * at most so much.
+ */
+#define PARTCLONE_STRIP_MAX ((uint64_t) 256 * 1024 * 1024)
 
 enum partclone_map {
   PARTCLONE_MAP_NONE,           /* there is none: all blocks are there */
@@ -128,7 +130,46 @@ int partclone_map_find (struct partclone_map_index *map, uint64_t block,
                         uint64_t max, struct partclone_span *span,
                         struct err *err);
 
+/*--- Checksums --------------------------------------------------------------*/
+
+/* A checksum of blocks that is being computed. */
+struct partclone_summing {
+  enum partclone_sum kind;
+  uint32_t crc;                 /* as zlib has it */
+  void *hash;                   /* of libxxhash, until it ends; or NULL */
+};
+
+/* before: the stored checksum that it goes on from; NULL: it begins anew.
+ * -ENOMEM, and then it need not be ended.
+ */
+int partclone_sum_begin (struct partclone_summing *s,
+                         const struct partclone_header *h,
+                         const uint8_t *before, struct err *err);
+/* Of version 1: a whole block. */
+void partclone_sum_add (struct partclone_summing *s, const uint8_t *p,
+                        size_t len);
+uint64_t partclone_sum_end (struct partclone_summing *s);
+
+/* Is that the one stored for len bytes at off in the file?  -EIO. */
+int partclone_sum_check (const struct partclone_header *h, uint64_t sum,
+                         const uint8_t *stored, uint64_t len, uint64_t off,
+                         struct err *err);
+
 /*--- The blocks -------------------------------------------------------------*/
+
+/* Strips that are longer than what is read at once; of CRC-32 or XXH64. */
+struct partclone_strips;
+
+/* h and file stay as long as it. */
+int partclone_strips_new (struct block *file, const struct partclone_header *h,
+                          struct partclone_strips **out, struct err *err);
+void partclone_strips_free (struct partclone_strips *s);    /* or NULL */
+
+/* len bytes from pos on, counted as if there were nothing but blocks that are
+ * there, without checksums.  -EIO if one is wrong.  From any thread.
+ */
+int partclone_strips_read (struct partclone_strips *s, void *buf, size_t len,
+                           uint64_t pos, struct err *err);
 
 /* Reads them, and verifies the checksum of everything that is given out. */
 struct partclone_data;
