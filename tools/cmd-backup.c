@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* nbdimage backup: a disk, what is used of it, compressed, in a file or as one
- * more generation in a vault.
+/* nbdimage backup: disks, what is used of them, compressed, in a file or as one
+ * more generation each in a vault.
  */
 
 #include <config.h>
 
 #include <errno.h>
-#include <inttypes.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,32 +15,11 @@
 #include <time.h>
 
 #include "lib/base/cleanup.h"
-#include "lib/base/size.h"
-#include "lib/repo/survey.h"
-#include "tools/backup/backup-tool.h"
+#include "tools/backup/backup-command.h"
 #include "tools/commands.h"
-#include "tools/image-options.h"
 #include "tools/keys.h"
 #include "tools/output.h"
-#include "tools/progress.h"
 #include "tools/report.h"
-
-struct backup_command {
-  struct image_option_values image;
-  const char *single, *name, *codec, *progress;
-  uint64_t chunk_size;
-  unsigned threads;
-  bool init, encrypt, everything, live, json;
-
-  const char *source, *vault;   /* vault: NULL with --single */
-  enum progress_mode mode;
-  struct image_options from;
-  struct backup_options options;
-  struct manifest manifest;
-  struct used_map used;
-  struct backup_source disk;
-  struct vault_backup_result result;    /* of a file: its first member */
-};
 
 static const struct option_spec backup_options[] = {
   { "single", 0, OPTION_STRING, "FILE",
@@ -61,6 +40,9 @@ static const struct option_spec backup_options[] = {
   { "chunk-size", 0, OPTION_SIZE, "16K|32K|…|1M",
     "the unit of comparing and compressing; 64K unless said",
     offsetof (struct backup_command, chunk_size) },
+  { "partition", 0, OPTION_LIST, "N[,N…]",
+    "only these partitions, with the table and what lies between; repeatable",
+    offsetof (struct backup_command, partition) },
   { "everything", 0, OPTION_FLAG, NULL,
     "also what no file system uses",
     offsetof (struct backup_command, everything) },
@@ -124,6 +106,48 @@ check_name (struct backup_command *b)
                          "characters, and not . or ..", b->name);
 }
 
+/* "1,3", each time. */
+static void
+parse_partitions (struct backup_command *b)
+{
+  size_t room = 0;
+
+  for (size_t i = 0; i < b->partition.nr; ++i)
+    room += strlen (b->partition.values[i]);
+  if (room == 0 && b->partition.nr > 0)
+    command_usage_error (&command_backup, "--partition: expected numbers");
+  b->partitions = room > 0 ? calloc (room, sizeof *b->partitions) : NULL;
+  for (size_t i = 0; b->partitions != NULL && i < b->partition.nr; ++i)
+    for (const char *p = b->partition.values[i]; ; ) {
+      unsigned long n;
+      char *end;
+
+      errno = 0;
+      n = strtoul (p, &end, 10);
+      if (*p < '1' || *p > '9' || errno != 0 || n > UINT_MAX ||
+          (*end != ',' && *end != '\0'))
+        command_usage_error (&command_backup, "--partition: ‘%s’ are no "
+                             "numbers of partitions; expected 1 or 1,3",
+                             b->partition.values[i]);
+      b->partitions[b->nr_partitions++] = (unsigned) n;
+      if (*end == '\0')
+        break;
+      p = end + 1;
+    }
+}
+
+/* What is about one disk can't be said of several. */
+static void
+check_several (const struct backup_command *b, int nr)
+{
+  const char *option = b->single != NULL ? "--single"
+    : b->name != NULL ? "--name" : b->partition.nr > 0 ? "--partition" : NULL;
+
+  if (nr > 1 && option != NULL)
+    command_usage_error (&command_backup, "%s is for one disk at a time",
+                         option);
+}
+
 static void
 check (struct backup_command *b)
 {
@@ -131,9 +155,6 @@ check (struct backup_command *b)
   struct nbi_header *h = &b->options.header;
   uint64_t size = b->chunk_size;
 
-  if (b->single != NULL && b->vault != NULL)
-    command_usage_error (&command_backup, "expected a vault or --single, not "
-                         "both");
   if (b->single == NULL && b->vault == NULL)
     command_usage_error (&command_backup, "expected a vault, or --single");
   if (b->init && b->vault == NULL)
@@ -153,6 +174,7 @@ check (struct backup_command *b)
                          "256K, 512K or 1M");
   h->chunk_size = (uint32_t) size;
   parse_codec (b);
+  parse_partitions (b);
   if (progress_mode_parse (b->progress, &b->mode, &err) < 0 ||
       image_options_from_values (&b->image, &b->from, &err) < 0)
     command_usage_error (&command_backup, "%s", err.msg);
@@ -166,143 +188,52 @@ check (struct backup_command *b)
 /*--- What the header says ---------------------------------------------------*/
 
 static int
-fill_header (struct backup_command *b, struct err *err)
+fill_header (struct backup_work *w, struct err *err)
 {
-  struct nbi_header *h = &b->options.header;
+  struct nbi_header *h = &w->options.header;
+  const char *given = w->command->name;
   CLEANUP_FREE char *name = NULL;
   struct block_sizes sizes;
   int r = 0;
 
-  image_get_sizes (b->disk.img, &sizes);
-  h->disk_size = block_size (b->disk.disk);
+  image_get_sizes (w->disk.img, &sizes);
+  h->disk_size = block_size (w->disk.disk);
   h->logical = sizes.logical != 0 ? sizes.logical : 512;
   h->physical = h->logical > 4096 ? h->logical : 4096;
   h->time = (uint64_t) time (NULL);
   if (h->disk_size == 0)
     return err_set (err, -EINVAL, "the disk has 0 bytes: there is nothing to "
                     "back up");
-  if (b->name == NULL)
-    r = backup_source_disk_name (b->source, &b->disk, &b->manifest, &name,
+  if (given == NULL)
+    r = backup_source_disk_name (w->source, &w->disk, &w->manifest, &name,
                                  err);
   if (r < 0)
     return r;
-  snprintf (h->name, sizeof h->name, "%s", b->name ? b->name : name);
+  snprintf (h->name, sizeof h->name, "%s", given ? given : name);
   snprintf (h->creator, sizeof h->creator, "nbdimage %s", PACKAGE_VERSION);
   if (!nbi_name_is_right (h->name))
     return err_set (err, -EINVAL, "‘%s’ can't be the name of a disk; give it "
                     "one with --name", h->name);
+  if (json_object_get (w->command->names, h->name) != NULL)
+    return err_set (err, -EINVAL, "it is called ‘%s’ like the disk before, and "
+                    "would be the next generation of it; back it up alone, "
+                    "with --name", h->name);
+  if (w->command->names != NULL)
+    json_object_set_new (w->command->names, h->name, json_true ());
   return uuid_new (h->run, err);
-}
-
-/*--- The result -------------------------------------------------------------*/
-
-static uint64_t
-bytes_of (const struct backup_command *b, uint64_t chunks)
-{
-  uint64_t bytes = chunks * b->options.header.chunk_size;
-
-  return bytes < b->options.header.disk_size ? bytes
-    : b->options.header.disk_size;
-}
-
-static int
-show_json (const struct backup_command *b, int status)
-{
-  const struct manifest_counts *c = &b->result.backup.counts;
-  char id[UUID_STRING_SIZE];
-  int r;
-
-  uuid_to_string (b->options.header.run, id);
-  r = output_json (json_pack (
-    "{s:o,s:o,s:o,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}",
-    "source", output_json_text (b->source),
-    "target", output_json_text (b->vault ? b->vault : b->single),
-    "disk", output_json_text (b->options.header.name),
-    "generation", id,
-    "size", json_integer ((json_int_t) b->options.header.disk_size),
-    "chunk-size", json_integer (b->options.header.chunk_size),
-    "data", json_integer ((json_int_t) bytes_of (b, c->data)),
-    "new", json_integer ((json_int_t) bytes_of (b, c->fresh)),
-    "adopted", json_integer (
-      (json_int_t) bytes_of (b, b->result.backup.adopted)),
-    "zero", json_integer ((json_int_t) bytes_of (b, c->zero)),
-    "unallocated", json_integer ((json_int_t) bytes_of (b, c->unallocated)),
-    "unreadable", json_integer ((json_int_t) c->unreadable_bytes),
-    "file-size", json_integer ((json_int_t) b->result.backup.bytes)));
-  return r == STATUS_DONE ? status : r;
-}
-
-/* What an interrupted backup had written of it. */
-static void
-show_adopted (const struct backup_command *b)
-{
-  char adopted[SIZE_STRING_SIZE];
-
-  if (b->result.backup.adopted > 0)
-    printf (", %s of that adopted from a backup that was interrupted",
-            size_to_string (bytes_of (b, b->result.backup.adopted), adopted));
-}
-
-static void
-show_text (const struct backup_command *b)
-{
-  const struct manifest_counts *c = &b->result.backup.counts;
-  char size[SIZE_STRING_SIZE], data[SIZE_STRING_SIZE], file[SIZE_STRING_SIZE];
-  char fresh[SIZE_STRING_SIZE], time[VAULT_TIME_SIZE];
-
-  if (b->vault != NULL) {
-    vault_time_to_string (b->result.time, time);
-    output_text (b->vault);
-    putchar ('/');
-    output_text (b->options.header.name);
-    printf ("@%s: %s, of which %s hold data, %s of it new", time,
-            size_to_string (b->options.header.disk_size, size),
-            size_to_string (bytes_of (b, c->data), data),
-            size_to_string (bytes_of (b, c->fresh), fresh));
-    show_adopted (b);
-    printf (", in %s\n", size_to_string (b->result.backup.bytes, file));
-    return;
-  }
-  if (strcmp (b->single, "-") == 0)
-    return;
-  output_text (b->source);
-  printf (": %s, of which %s hold data, in %s: ",
-          size_to_string (b->options.header.disk_size, size),
-          size_to_string (bytes_of (b, c->data), data),
-          size_to_string (b->result.backup.bytes, file));
-  output_text (b->single);
-  putchar ('\n');
-}
-
-/* What could not be read is in the backup as that, and no success. */
-static int
-show_result (const struct backup_command *b)
-{
-  const struct manifest_counts *c = &b->result.backup.counts;
-  char bad[SIZE_STRING_SIZE];
-  int status = c->unreadable_bytes > 0 ? STATUS_FAILED : STATUS_DONE;
-
-  if (b->json)
-    status = show_json (b, status);
-  else
-    show_text (b);
-  if (c->unreadable_bytes > 0)
-    tool_error ("%s: %s (%" PRIu64 " bytes) of the disk could not be read; all "
-                "else is in the backup, which gives an error for these",
-                b->source, size_to_string (c->unreadable_bytes, bad),
-                c->unreadable_bytes);
-  return status;
 }
 
 /*--- The work ---------------------------------------------------------------*/
 
 /* in_vault: what is said of the vault, not of the disk. */
 static int
-back_up (struct backup_command *b, struct report *report,
+back_up (struct backup_work *w, struct report *report,
          struct report *in_vault, struct job *job, struct err *err)
 {
+  const struct backup_command *b = w->command;
   const struct survey_options survey = {
-    .sector_size = b->options.header.logical, .everything = b->everything,
+    .sector_size = w->options.header.logical, .everything = b->everything,
+    .partitions = b->partitions, .nr_partitions = b->nr_partitions,
   };
   const struct backup_vault vault = {
     .path = b->vault, .init = b->init, .encrypt = b->encrypt,
@@ -310,23 +241,33 @@ back_up (struct backup_command *b, struct report *report,
   };
   int r;
 
-  r = survey_disk (b->disk.disk, &survey, &b->manifest, &b->used, report, job,
+  r = survey_disk (w->disk.disk, &survey, &w->manifest, &w->used, report, job,
                    err);
   if (r < 0)
-    return r;
-  b->options.used = &b->used;
-  b->options.manifest = &b->manifest;
+    return err_in (err, "%s", w->source);
+  w->options.used = &w->used;
+  w->options.manifest = &w->manifest;
   return b->vault != NULL
-    ? backup_to_vault (b->disk.disk, &b->options, &vault, &b->result, in_vault,
+    ? backup_to_vault (w->disk.disk, &w->options, &vault, &w->result, in_vault,
                        job, err)
-    : backup_to_file (b->disk.disk, &b->options, b->single,
-                      b->encrypt ? keys_get () : NULL, &b->result.backup, job,
+    : backup_to_file (w->disk.disk, &w->options, b->single,
+                      b->encrypt ? keys_get () : NULL, &w->result.backup, job,
                       err);
 }
 
+/* subject: NULL where the message has its own. */
 static int
-backup (struct backup_command *b)
+fail (struct backup_work *w, const char *subject, const struct err *err)
 {
+  w->canceled = err->code == -ECANCELED;
+  backup_show_failure (w, err);
+  return tool_fail (subject, err);
+}
+
+static int
+backup (struct backup_work *w)
+{
+  const struct backup_command *b = w->command;
   CLEANUP_REPORT struct report report = REPORT_INIT;
   CLEANUP_REPORT struct report in_vault = REPORT_INIT;
   struct err err = ERR_INIT;
@@ -336,45 +277,91 @@ backup (struct backup_command *b)
 
   r = image_options_check_folders (&b->image, &err);
   if (r == 0)
-    r = backup_source_open (b->source, &b->from, b->live, &b->disk,
-                            &b->manifest, &report, &err);
+    r = backup_source_open (w->source, &b->from, b->live, &w->disk,
+                            &w->manifest, &report, &err);
   if (r == 0)
-    r = fill_header (b, &err);
-  tool_warnings (b->source, &report);
+    r = fill_header (w, &err);
+  tool_warnings (w->source, &report);
   if (r < 0)
-    return tool_fail (b->source, &err);
-  r = progress_start (&job, b->mode, b->source, &progress, &err);
+    return fail (w, w->source, &err);
+  r = progress_start (&job, b->mode, w->source, &progress, &err);
   if (r == 0)
-    r = back_up (b, &report, &in_vault, &job, &err);
+    r = back_up (w, &report, &in_vault, &job, &err);
   progress_stop (progress);
-  tool_warnings (b->source, &report);
+  tool_warnings (w->source, &report);
   tool_warnings (b->vault, &in_vault);
-  return r < 0 ? tool_fail (NULL, &err) : show_result (b);
+  return r < 0 ? fail (w, NULL, &err) : backup_show_result (w);
+}
+
+static int
+backup_one (const struct backup_command *b, const char *source,
+            bool *canceled)
+{
+  struct backup_work w = {
+    .command = b, .source = source, .options = b->options,
+  };
+  int status = backup (&w);
+
+  *canceled = w.canceled;
+  backup_source_close (&w.disk);
+  used_map_free (&w.used);
+  manifest_destroy (&w.manifest);
+  return status;
+}
+
+/* One that fails is no reason not to save the others. */
+static int
+backup_all (struct backup_command *b, char *sources[], int nr)
+{
+  int worst = STATUS_DONE;
+  bool canceled = false;
+
+  if (nr == 1)
+    return backup_one (b, sources[0], &canceled);
+  b->list = b->json ? json_array () : NULL;
+  b->names = json_object ();
+  for (int i = 0; i < nr && !canceled; ++i) {
+    int status = backup_one (b, sources[i], &canceled);
+
+    if (status > worst)         /* damaged is more than failed */
+      worst = status;
+  }
+  json_decref (b->names);
+  if (b->json && output_json (b->list) != STATUS_DONE)
+    worst = STATUS_FAILED;
+  return worst;
 }
 
 static int
 run (int argc, char *argv[])
 {
   struct backup_command b = { .mode = PROGRESS_AUTO };
-  int first, status;
+  int first, nr, status;
 
   command_parse (&command_backup, argc, argv, &b, &first);
-  if (argc - first < 1 || argc - first > 2)
+  nr = argc - first;
+  if (b.single == NULL && nr > 1) {
+    b.vault = argv[argc - 1];
+    --nr;
+  }
+  /* A vault that is called like that is ./-. */
+  if (b.vault != NULL && strcmp (b.vault, "-") == 0) {
+    b.single = b.vault;
+    b.vault = NULL;
+  }
+  if (nr < 1)
     command_usage_error (&command_backup, "expected a disk and a vault");
-  b.source = argv[first];
-  b.vault = argc - first == 2 ? argv[first + 1] : NULL;
+  check_several (&b, nr);
   check (&b);
-  status = backup (&b);
-  backup_source_close (&b.disk);
-  used_map_free (&b.used);
-  manifest_destroy (&b.manifest);
+  status = backup_all (&b, argv + first, nr);
+  free (b.partitions);
   return status;
 }
 
 const struct command command_backup = {
   .name = "backup",
-  .operands = "SOURCE [VAULT]",
-  .summary = "Save a disk, compressed",
+  .operands = "SOURCE… [VAULT]",
+  .summary = "Save disks, compressed",
   .options = backup_options,
   .run = run,
 };

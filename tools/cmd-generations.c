@@ -11,7 +11,9 @@
 #include <string.h>
 #include <time.h>
 
+#include "lib/base/cleanup.h"
 #include "lib/base/size.h"
+#include "lib/repo/absent.h"
 #include "lib/repo/manifest.h"
 #include "lib/repo/store-local.h"
 #include "lib/repo/vault-keys.h"
@@ -50,6 +52,7 @@ struct entry {
   const struct vault_run *run;
   const struct nbi_header *h;
   struct manifest m;
+  struct absent_vector absent;  /* of m */
 };
 
 static uint64_t
@@ -60,6 +63,18 @@ data_of (const struct entry *e, uint64_t chunks)
   return bytes < e->h->disk_size ? bytes : e->h->disk_size;
 }
 
+/* The numbers of the partitions that were left out. */
+static json_t *
+json_of_absent (const struct entry *e)
+{
+  json_t *list = json_array ();
+
+  for (size_t i = 0; i < e->absent.len; ++i)
+    json_array_append_new (list, json_integer (
+      (json_int_t) e->absent.ptr[i].number));
+  return list;
+}
+
 static int
 add_json (struct generations *g, const struct entry *e, struct err *err)
 {
@@ -68,7 +83,7 @@ add_json (struct generations *g, const struct entry *e, struct err *err)
 
   uuid_to_string (e->h->run, id);
   vault_time_to_string (e->h->time, time);
-  object = json_pack ("{s:o,s:s,s:s,s:o,s:o,s:o,s:o,s:o,s:o}",
+  object = json_pack ("{s:o,s:s,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o}",
     "disk", output_json_text (e->h->name),
     "generation", time,
     "id", id,
@@ -77,7 +92,8 @@ add_json (struct generations *g, const struct entry *e, struct err *err)
     "data", json_integer ((json_int_t) data_of (e, e->m.counts.data)),
     "new", json_integer ((json_int_t) data_of (e, e->m.counts.fresh)),
     "stored", json_integer ((json_int_t) e->m.counts.stored),
-    "unreadable", json_integer ((json_int_t) e->m.counts.unreadable_bytes));
+    "unreadable", json_integer ((json_int_t) e->m.counts.unreadable_bytes),
+    "absent", json_of_absent (e));
   return object == NULL || json_array_append_new (g->list, object) < 0
     ? err_nomem (err) : 0;
 }
@@ -87,6 +103,8 @@ print (const struct entry *e)
 {
   char time[VAULT_TIME_SIZE], size[SIZE_STRING_SIZE], data[SIZE_STRING_SIZE];
   char fresh[SIZE_STRING_SIZE], stored[SIZE_STRING_SIZE];
+  CLEANUP_FREE char *absent = e->absent.len > 0 ? absent_to_text (&e->absent)
+    : NULL;
 
   vault_time_to_string (e->h->time, time);
   printf ("%s  %10s  %10s  %10s  %10s  ", time,
@@ -98,6 +116,8 @@ print (const struct entry *e)
   if (e->m.counts.unreadable_bytes > 0)
     printf ("  (%" PRIu64 " bytes could not be read)",
             e->m.counts.unreadable_bytes);
+  if (absent != NULL)
+    printf ("  (without %s)", absent);
   putchar ('\n');
 }
 
@@ -116,10 +136,12 @@ show (struct generations *g, const struct vault_run *run,
   r = manifest_read (json, len, e.h, &e.m, err);
   if (r < 0)
     return err_in (err, "%s: manifest", run->folder);
-  if (g->json)
+  r = absent_list (&e.m, &e.absent, err);
+  if (r == 0 && g->json)
     r = add_json (g, &e, err);
-  else
+  else if (r == 0)
     print (&e);
+  vector_free (&e.absent);
   manifest_destroy (&e.m);
   if (r == 0 && json_object_set_new (g->newest, e.h->name,
                                      json_integer ((json_int_t) e.h->time)) < 0)

@@ -40,6 +40,9 @@ static const struct option_spec restore_options[] = {
   { "allow-unreadable", 0, OPTION_FLAG, NULL,
     "zeros instead of what can't be read of the image, listed at the end",
     offsetof (struct restore_command, allow_unreadable) },
+  { "allow-absent", 0, OPTION_FLAG, NULL,
+    "all of the disk, although partitions were left out of the backup",
+    offsetof (struct restore_command, allow_absent) },
   { "no-verify", 0, OPTION_FLAG, NULL,
     "do not read the target afterwards, to compare",
     offsetof (struct restore_command, no_verify) },
@@ -118,6 +121,38 @@ open_files (struct restore_command *c, struct err *err)
     : err_set (err, r, "%s", why.msg);
 }
 
+/* Partitions that were left out of the backup are none of what is restored,
+ * unless whoever asks knows.
+ */
+static int
+look_for_absent (struct restore_command *c, struct err *err)
+{
+  const struct absent_vector *absent = nbi_image_absent (c->img);
+  CLEANUP_FREE char *text = NULL;
+
+  for (size_t i = 0; i < absent->len; ++i)
+    if (vector_append (&c->absent, &absent->ptr[i]) < 0)
+      return err_nomem (err);
+  if (absent->len == 0)
+    return 0;
+  for (size_t i = 0; i < c->choices.len; ++i)
+    if (absent_has (absent, c->choices.ptr[i].from))
+      return err_set (err, -EINVAL, "partition %u was left out of this backup",
+                      c->choices.ptr[i].from);
+  if (c->choices.len > 0)
+    return 0;
+  if (c->allow_absent) {
+    nbi_image_allow_absent (c->img);
+    return 0;
+  }
+  text = absent_to_text (absent);
+  return text == NULL ? err_nomem (err)
+    : err_set (err, -EINVAL, "%s %s left out of this backup: --partition "
+               "restores those that it has, --allow-absent all of the disk "
+               "without %s", text, absent->len == 1 ? "was" : "were",
+               absent->len == 1 ? "it" : "them");
+}
+
 /* A disk that lost what made it a VHD is not restored as if that were nothing.
  */
 static int
@@ -130,6 +165,8 @@ open_source (struct restore_command *c, struct report *report,
     r = image_open (c->source, &c->source_options, &c->img, report, err);
   if (r == 0)
     r = image_check_recognised (c->img, err);
+  if (r == 0)
+    r = look_for_absent (c, err);
   if (r == 0)
     r = open_files (c, err);
   if (r == 0)
@@ -288,6 +325,7 @@ close_all (struct restore_command *c)
   if (c->planned)
     restore_plan_free (&c->plan);
   vector_free (&c->lost);
+  vector_free (&c->absent);
   vector_free (&c->choices);
   if (c->looked)
     restore_contents_free (&c->contents);

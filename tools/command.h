@@ -26,9 +26,17 @@ enum {
 enum option_kind {
   OPTION_FLAG,                  /* bool: set to true */
   OPTION_STRING,                /* const char *: points into argv */
+  OPTION_LIST,                  /* struct option_list: each time it is given */
   OPTION_UNSIGNED,              /* unsigned */
   OPTION_SIZE,                  /* uint64_t bytes, "4K" */
   OPTION_SECONDS,               /* unsigned; "30" or "30s" */
+};
+
+#define OPTION_LIST_MAX 32      /* times that an option may be given */
+
+struct option_list {
+  size_t nr;
+  const char *values[OPTION_LIST_MAX];  /* point into argv */
 };
 
 struct option_spec {

@@ -114,6 +114,18 @@ set_unsigned (const struct parse *p, const struct option_spec *o,
 }
 
 static void
+add_to_list (const struct parse *p, const struct option_spec *o,
+             const char *argument)
+{
+  struct option_list *list = (void *) (p->values + o->offset);
+
+  if (list->nr == OPTION_LIST_MAX)
+    command_usage_error (p->command, "--%s: given more than %d times", o->name,
+                         OPTION_LIST_MAX);
+  list->values[list->nr++] = argument;
+}
+
+static void
 set_value (const struct parse *p, const struct option_spec *o,
            const char *argument)
 {
@@ -126,6 +138,9 @@ set_value (const struct parse *p, const struct option_spec *o,
     break;
   case OPTION_STRING:
     *(const char **) (void *) to = argument;
+    break;
+  case OPTION_LIST:
+    add_to_list (p, o, argument);
     break;
   case OPTION_UNSIGNED:
   case OPTION_SECONDS:

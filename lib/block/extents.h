@@ -24,7 +24,8 @@ enum extent_kind {
   EXTENT_HOLE,          /* no space taken, reads as zeros */
   EXTENT_UNALLOCATED,   /* not used by the file system in it; reads as
                            whatever the image has there, usually zeros */
-  EXTENT_UNREADABLE,    /* could not be read when it was saved: EIO */
+  EXTENT_UNREADABLE,    /* could not be read when it was saved, or was left out
+                           then: EIO */
 };
 
 const char *extent_kind_to_string (enum extent_kind kind);

@@ -19,6 +19,8 @@ add_partition (struct used_map *map, const struct used_partition *p,
   uint64_t ends = min_u64 (p->len, USED_DISK_ENDS);
   int r;
 
+  if (p->is_left_out)
+    return 0;
   if (p->map == NULL)
     return used_map_add (map, p->off, p->len, err);
   r = used_map_add (map, p->off, ends, err);

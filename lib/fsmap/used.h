@@ -86,6 +86,8 @@ struct used_partition {
   uint64_t off, len;            /* bytes; may overlap others */
   const struct used_map *map;   /* of the partition, finished; NULL: all of it
                                    is used */
+  bool is_left_out;             /* nothing of it is wanted, not its ends
+                                   either; map is NULL */
 };
 
 /* What is used of a disk: all that no partition has (tables, boot code, gaps),

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "lib/base/checked.h"
+#include "lib/repo/absent.h"
 #include "lib/repo/generation-diff.h"
 #include "lib/repo/generation-private.h"
 
@@ -15,6 +16,26 @@ struct pair {
   const struct nbi_header *h;   /* of after */
   uint64_t before_size;         /* bytes */
 };
+
+/* Where one has a partition that was left out of the other, nothing tells how
+ * it changed.
+ */
+static int
+check_absent (struct generation *before, struct generation *after,
+              struct err *err)
+{
+  struct absent_vector a = VECTOR_INIT, b = VECTOR_INIT;
+  int r = absent_list_generation (before, &a, err);
+
+  if (r == 0)
+    r = absent_list_generation (after, &b, err);
+  if (r == 0 && !absent_same (&a, &b))
+    r = err_set (err, -EINVAL, "other partitions were left out of one than of "
+                 "the other");
+  vector_free (&a);
+  vector_free (&b);
+  return r;
+}
 
 int
 generation_diff_check (struct generation *before, struct generation *after,
@@ -31,7 +52,7 @@ generation_diff_check (struct generation *before, struct generation *after,
       memcmp (a->key_id, b->key_id, sizeof a->key_id) != 0)
     return err_set (err, -EACCES, "the identities of their chunks were made "
                     "with different keys");
-  return 0;
+  return check_absent (before, after, err);
 }
 
 /*--- Whole pages ------------------------------------------------------------*/

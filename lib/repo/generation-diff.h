@@ -11,8 +11,9 @@
 
 #include "lib/repo/generation.h"
 
-/* Can the two be compared so?  -EINVAL: their chunks have different sizes;
- * -EACCES: their identities have different keys.
+/* Can the two be compared so?  -EINVAL: their chunks have different sizes, or
+ * other partitions were left out of one than of the other; -EACCES: their
+ * identities have different keys; -EBADMSG: a manifest is damaged.
  */
 int generation_diff_check (struct generation *before,
                            struct generation *after, struct err *err);

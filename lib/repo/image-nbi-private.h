@@ -6,6 +6,7 @@
 #define NBDIMAGE_REPO_IMAGE_NBI_PRIVATE_H
 
 #include "lib/format/image-ops.h"
+#include "lib/repo/absent.h"
 #include "lib/repo/generation.h"
 #include "lib/repo/image-nbi.h"
 #include "lib/repo/image-vault.h"
@@ -33,6 +34,7 @@ struct nbi_image {
   struct vault_opened before;   /* the extents tell what changed since; NULLs:
                                    they tell what it is */
   struct manifest manifest;
+  struct absent_vector absent;  /* of the manifest */
   unsigned held;                /* files, of what the vault may hold */
 };
 

@@ -73,13 +73,13 @@ read_manifest (struct nbi_image *nbi, struct err *err)
   if (manifest_read (json, len, generation_header (nbi->gen), &nbi->manifest,
                      err) < 0)
     return err_in (err, "manifest");
-  return 0;
+  return absent_list (&nbi->manifest, &nbi->absent, err);
 }
-
 
 void
 nbi_image_destroy (struct nbi_image *nbi)
 {
+  vector_free (&nbi->absent);
   manifest_destroy (&nbi->manifest);
   generation_unref (nbi->gen);
   file_reader_unref (nbi->file);
@@ -161,9 +161,12 @@ nbi_pread (struct image *img, void *buf, size_t len, uint64_t off,
            struct err *err)
 {
   struct nbi_image *nbi = img->state;
+  int r = 0;
 
   protect (nbi);
-  return generation_pread (nbi->gen, buf, len, off, err);
+  if (nbi->absent.len > 0)
+    r = absent_check (nbi->gen, &nbi->absent, len, off, err);
+  return r < 0 ? r : generation_pread (nbi->gen, buf, len, off, err);
 }
 
 static int
@@ -177,11 +180,15 @@ nbi_extents (struct image *img, uint64_t len, uint64_t off,
                                     err);
 
   CLEANUP_EXTENT_LIST struct extent_list inner = { .limit = list->limit };
+  CLEANUP_EXTENT_LIST struct extent_list known = EXTENT_LIST_INIT;
   int r = generation_extents (nbi->gen, len, off, &inner, err);
 
-  /* What was not saved reads as zeros, and nothing of it is known. */
-  for (size_t i = 0; r == 0 && i < inner.v.len; ++i) {
-    const struct extent *e = &inner.v.ptr[i];
+  for (size_t i = 0; r == 0 && i < inner.v.len; ++i)
+    r = absent_add_extent (&nbi->absent, &inner.v.ptr[i], &known, err);
+
+  /* What nobody uses reads as zeros, and nothing of it is known. */
+  for (size_t i = 0; r == 0 && i < known.v.len; ++i) {
+    const struct extent *e = &known.v.ptr[i];
     bool hole = e->kind == EXTENT_UNALLOCATED && !list->unallocated;
 
     r = extent_list_add (list, e->off, e->len, hole ? EXTENT_HOLE : e->kind,
@@ -206,6 +213,19 @@ add_text (struct image_info *info, const char *key, const char *label,
           const char *text, struct err *err)
 {
   return text == NULL ? 0 : image_info_add (info, key, label, err, "%s", text);
+}
+
+static int
+add_absent (struct image_info *info, const struct nbi_image *nbi,
+            struct err *err)
+{
+  CLEANUP_FREE char *text = NULL;
+
+  if (nbi->absent.len == 0)
+    return 0;
+  text = absent_to_text (&nbi->absent);
+  return text == NULL ? err_nomem (err)
+    : image_info_add (info, "absent", "Left out", err, "%s", text);
 }
 
 static int
@@ -273,6 +293,8 @@ nbi_info (struct image *img, struct image_info *info, struct err *err)
     r = image_info_add (info, "unreadable", "Unreadable", err, "%" PRIu64
                         " bytes of the disk could not be read",
                         m->counts.unreadable_bytes);
+  if (r == 0)
+    r = add_absent (info, nbi, err);
   if (r == 0)
     r = add_hash (info, m->hash, err);
   return r < 0 ? r : add_disc (img, info, err);
@@ -377,6 +399,22 @@ nbi_image_generation (struct image *img)
 {
   return img->ops == &nbi_image_ops
     ? ((struct nbi_image *) img->state)->gen : NULL;
+}
+
+const struct absent_vector *
+nbi_image_absent (struct image *img)
+{
+  static const struct absent_vector none = VECTOR_INIT;
+
+  return img->ops == &nbi_image_ops
+    ? &((struct nbi_image *) img->state)->absent : &none;
+}
+
+void
+nbi_image_allow_absent (struct image *img)
+{
+  if (img->ops == &nbi_image_ops)
+    vector_free (&((struct nbi_image *) img->state)->absent);
 }
 
 int

@@ -4,6 +4,7 @@
 #define NBDIMAGE_REPO_IMAGE_NBI_H
 
 #include "lib/format/image.h"
+#include "lib/repo/absent.h"
 #include "lib/repo/generation.h"
 
 #define NBI_IMAGE_CACHE ((size_t) 64 * 1024 * 1024)     /* decoded; bytes */
@@ -20,6 +21,16 @@ void nbi_use_keys (struct keyring *keys);
  * as an overlay over one.
  */
 struct generation *nbi_image_generation (struct image *img);
+
+/* The partitions that were left out of it, which can't be read: -EIO, and
+ * EXTENT_UNREADABLE.  Lives as long as the image.  Empty for any other image.
+ */
+const struct absent_vector *nbi_image_absent (struct image *img);
+
+/* For whoever knows of them, and was told to go on: from now on they are like
+ * what no file system uses.  Before the first read; the list is empty then.
+ */
+void nbi_image_allow_absent (struct image *img);
 
 /* For whoever is going to write by what it reads (NBI-131), before the first
  * read: open all files that the generation needs.  Unless there are very many

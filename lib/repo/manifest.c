@@ -20,6 +20,12 @@ manifest_chunks (uint64_t off, uint64_t len, uint32_t chunk_size,
   *nr = last > *first ? last - *first : 0;
 }
 
+bool
+manifest_partition_is_absent (const struct manifest_partition *p)
+{
+  return p->saved != NULL && strcmp (p->saved, MANIFEST_SAVED_NONE) == 0;
+}
+
 static void
 destroy_partition (struct manifest_partition *p)
 {

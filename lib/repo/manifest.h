@@ -7,6 +7,8 @@
 #ifndef NBDIMAGE_REPO_MANIFEST_H
 #define NBDIMAGE_REPO_MANIFEST_H
 
+#include <stdbool.h>
+
 #include "lib/base/vector.h"
 #include "lib/repo/nbi-header.h"
 #include "lib/base/digest.h"
@@ -33,6 +35,11 @@ struct manifest_partition {
   char *saved;                  /* "used", "all", "none" */
 };
 
+/* It was not chosen: nothing of it is in the backup, but what shares a chunk
+ * with something that is.
+ */
+#define MANIFEST_SAVED_NONE "none"
+
 DEFINE_VECTOR (manifest_partitions, struct manifest_partition);
 DEFINE_VECTOR (manifest_warnings, char *);
 
@@ -58,6 +65,8 @@ struct manifest {
 
 /* Frees what is in it; everything is from malloc. */
 void manifest_destroy (struct manifest *m);
+
+bool manifest_partition_is_absent (const struct manifest_partition *p);
 
 /* Which chunks lie in the partition as a whole; may be none. */
 void manifest_chunks (uint64_t off, uint64_t len, uint32_t chunk_size,

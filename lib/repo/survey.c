@@ -82,6 +82,32 @@ identify (struct block *part, struct manifest_fs *fs, struct err *err)
   return r < 0 ? r : copy_text (&fs->label, id.label, err);
 }
 
+static bool
+is_among (const unsigned *numbers, size_t nr, uint64_t n)
+{
+  for (size_t i = 0; i < nr; ++i)
+    if (numbers[i] == n)
+      return true;
+  return false;
+}
+
+static bool
+is_chosen (const struct survey *s, uint64_t number)
+{
+  return s->options->partitions == NULL ||
+    is_among (s->options->partitions, s->options->nr_partitions, number);
+}
+
+/* What is in it is told all the same: people see what they left out. */
+static int
+leave_out (struct survey *s, struct manifest_partition *p, struct err *err)
+{
+  s->parts[s->nr++] = (struct used_partition) {
+    .off = p->off, .len = p->len, .is_left_out = true,
+  };
+  return copy_text (&p->saved, MANIFEST_SAVED_NONE, err);
+}
+
 /* Used bytes of what lies there; p is NULL for a disk without a table. */
 static int
 look (struct survey *s, struct manifest_partition *p, const char *what,
@@ -95,14 +121,18 @@ look (struct survey *s, struct manifest_partition *p, const char *what,
     r = identify (part, &p->fs, err);
   if (r < 0)
     return r;
+  if (p != NULL && !is_chosen (s, p->number))
+    return leave_out (s, p, err);
   if (s->options->everything) {
-    s->parts[s->nr++] = (struct used_partition) { off, len, NULL };
+    s->parts[s->nr++] = (struct used_partition) { .off = off, .len = len };
     return p != NULL ? copy_text (&p->saved, "all", err) : 0;
   }
   r = fs_used (part, used, s->job, err);
   if (r < 0)
     return r;
-  s->parts[s->nr++] = (struct used_partition) { off, len, &used->map };
+  s->parts[s->nr++] = (struct used_partition) {
+    .off = off, .len = len, .map = &used->map,
+  };
   if (used->verdict == FS_USED_WHOLE)
     r = warn (s, err, "%s is backed up as a whole: %s", what, used->reason);
   if (p == NULL || r < 0)
@@ -255,6 +285,62 @@ take_table (struct survey *s, struct err *err)
                      &s->m->table_first_len, err);
 }
 
+/*--- Chosen partitions ------------------------------------------------------*/
+
+static int
+check_one (const struct survey *s, unsigned n, struct err *err)
+{
+  for (size_t i = 0; i < s->table.parts.len; ++i) {
+    const struct partition *p = &s->table.parts.ptr[i];
+
+    if (p->number == n && p->is_extended)
+      return err_set (err, -EINVAL, "partition %u is an extended one: name "
+                      "those in it", n);
+    if (p->number == n)
+      return 0;
+  }
+  return err_set (err, -EINVAL, "there is no partition %u", n);
+}
+
+/* What two partitions have in common would be there or not by which of them is
+ * asked.
+ */
+static int
+check_overlap (const struct survey *s, const struct partition *a,
+               const struct partition *b, struct err *err)
+{
+  if (a->is_extended || b->is_extended || !is_chosen (s, a->number) ||
+      is_chosen (s, b->number) || a->off >= b->off + b->len ||
+      b->off >= a->off + a->len)
+    return 0;
+  return err_set (err, -EINVAL, "partitions %u and %u overlap: neither can be "
+                  "left out without the other", a->number, b->number);
+}
+
+/* Nobody gets another choice than the one that was made: where partitions can't
+ * be told, it is not the whole disk that is backed up.
+ */
+static int
+check_choice (const struct survey *s, bool lost, struct err *err)
+{
+  const struct part_table *t = &s->table;
+  int r = 0;
+
+  if (s->options->partitions == NULL)
+    return 0;
+  if (lost)
+    return err_set (err, -EINVAL, "its partition table can't be read, so that "
+                    "no partition can be chosen: back up all of it");
+  if (t->scheme == PART_NONE)
+    return err_set (err, -EINVAL, "it has no partitions to choose from");
+  for (size_t i = 0; r == 0 && i < s->options->nr_partitions; ++i)
+    r = check_one (s, s->options->partitions[i], err);
+  for (size_t i = 0; r == 0 && i < t->parts.len; ++i)
+    for (size_t k = 0; r == 0 && k < t->parts.len; ++k)
+      r = check_overlap (s, &t->parts.ptr[i], &t->parts.ptr[k], err);
+  return r;
+}
+
 /*----------------------------------------------------------------------------*/
 
 /* *lost: it can't be had, so that nobody knows what is where; least of all what
@@ -290,6 +376,8 @@ survey (struct survey *s, struct used_map *used, struct err *err)
   int r;
 
   r = find_partitions (s, &lost, err);
+  if (r == 0)
+    r = check_choice (s, lost, err);
   if (r < 0)
     return r;
   n = s->table.parts.len;
@@ -298,7 +386,7 @@ survey (struct survey *s, struct used_map *used, struct err *err)
   if (s->used == NULL || s->parts == NULL)
     return err_nomem (err);
   if (lost)
-    s->parts[s->nr++] = (struct used_partition) { 0, size, NULL };
+    s->parts[s->nr++] = (struct used_partition) { .len = size };
   else if (s->table.scheme == PART_NONE)
     r = look (s, NULL, "the disk", 0, size, err);
   for (size_t i = 0; r == 0 && i < n; ++i)

@@ -161,8 +161,8 @@ gaps_and_ends_of_partitions_are_used (void **state)
 {
   CLEANUP_USED_MAP struct used_map fs, disk;
   struct used_partition parts[] = {
-    { 20 * MiB, 10 * MiB, NULL },       /* not known */
-    { 1 * MiB, 10 * MiB, &fs },
+    { .off = 20 * MiB, .len = 10 * MiB },       /* not known */
+    { .off = 1 * MiB, .len = 10 * MiB, .map = &fs },
   };
   static const uint64_t expected[] = {
     0, MiB + 65536,
@@ -184,8 +184,8 @@ overlapping_partitions_use_what_one_of_them_uses (void **state)
 {
   CLEANUP_USED_MAP struct used_map one, two, disk;
   struct used_partition parts[] = {
-    { 0, 10 * MiB, &one },
-    { 4 * MiB, 12 * MiB, &two },
+    { .off = 0, .len = 10 * MiB, .map = &one },
+    { .off = 4 * MiB, .len = 12 * MiB, .map = &two },
   };
   struct err err = ERR_INIT;
 
@@ -204,6 +204,22 @@ overlapping_partitions_use_what_one_of_them_uses (void **state)
 }
 
 static void
+of_a_partition_that_is_left_out_nothing_is_used (void **state)
+{
+  CLEANUP_USED_MAP struct used_map disk;
+  struct used_partition parts[] = {
+    { .off = MiB, .len = 4 * MiB, .is_left_out = true },
+    { .off = 8 * MiB, .len = 4 * MiB },
+  };
+  static const uint64_t expected[] = { 0, MiB, 5 * MiB, 11 * MiB };
+  struct err err = ERR_INIT;
+
+  (void) state;
+  assert_int_equal (used_disk_map (16 * MiB, parts, 2, &disk, &err), 0);
+  assert_runs (&disk, 2, expected);
+}
+
+static void
 a_disk_without_partitions_is_used (void **state)
 {
   CLEANUP_USED_MAP struct used_map disk;
@@ -218,7 +234,9 @@ static void
 partitions_that_do_not_fit_are_refused (void **state)
 {
   CLEANUP_USED_MAP struct used_map fs;
-  struct used_partition parts[] = { { 15 * MiB, 2 * MiB, NULL } };
+  struct used_partition parts[] = {
+    { .off = 15 * MiB, .len = 2 * MiB },
+  };
   struct used_map disk;
   struct err err = ERR_INIT;
 
@@ -591,6 +609,7 @@ main (void)
     cmocka_unit_test (a_long_list_is_made_short_and_loses_nothing),
     cmocka_unit_test (gaps_and_ends_of_partitions_are_used),
     cmocka_unit_test (overlapping_partitions_use_what_one_of_them_uses),
+    cmocka_unit_test (of_a_partition_that_is_left_out_nothing_is_used),
     cmocka_unit_test (a_disk_without_partitions_is_used),
     cmocka_unit_test (partitions_that_do_not_fit_are_refused),
     cmocka_unit_test (a_tree_of_two_levels_is_read),

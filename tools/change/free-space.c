@@ -44,7 +44,9 @@ look (struct disk *d, const char *what, uint64_t off, uint64_t len,
     return r;
   if (used->verdict == FS_USED_WHOLE)
     report_warn (report, "%s is kept as a whole: %s", what, used->reason);
-  d->parts[d->nr++] = (struct used_partition) { off, len, &used->map };
+  d->parts[d->nr++] = (struct used_partition) {
+    .off = off, .len = len, .map = &used->map,
+  };
   return 0;
 }
 

@@ -12,6 +12,7 @@
 #include "lib/base/checked.h"
 #include "lib/block/window.h"
 #include "lib/fsmap/efi.h"
+#include "lib/repo/image-nbi.h"
 #include "tools/info/info.h"
 #include "tools/info/walk.h"
 
@@ -34,7 +35,7 @@ identify_partition (struct info *info, size_t i, struct err *err)
   CLEANUP_BLOCK struct block *window = NULL;
   int r;
 
-  if (p->is_extended)
+  if (p->is_extended || absent_has (nbi_image_absent (info->img), p->number))
     return 0;
   r = block_window_new (info->disk, p->off, p->len, &window, err);
   if (r == 0)

@@ -22,6 +22,7 @@
 #include "lib/base/newfile.h"
 #include "lib/format/create.h"
 #include "lib/format/image.h"
+#include "lib/repo/absent.h"
 #include "lib/restore/device.h"
 #include "lib/restore/plan.h"
 #include "lib/restore/carry-out.h"
@@ -57,6 +58,7 @@ struct restore_command {
   const char *target_format, *partition, *confirm, *progress;
   unsigned threads;
   bool dry_run, yes, json, no_verify, allow_unreadable;
+  bool allow_absent;
 
   const char *source, *name;    /* name: the target's */
   struct image_options source_options;
@@ -65,6 +67,7 @@ struct restore_command {
 
   struct image *img;            /* the source */
   struct block *disk;
+  struct absent_vector absent;  /* partitions that the image has not */
   struct restore_contents contents;
   bool looked;
   struct restore_target to;

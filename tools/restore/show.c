@@ -102,7 +102,8 @@ put_whole (const struct restore_command *c)
 
     if (p->is_extended)
       continue;
-    fs = restore_fs_to_text (&from->fs[i]);
+    fs = absent_has (&c->absent, p->number) ? strdup ("not in the image")
+      : restore_fs_to_text (&from->fs[i]);
     if (fs == NULL || asprintf (&what, "  %u  %s", p->number, fs) < 0) {
       what = NULL;
       continue;
@@ -180,6 +181,22 @@ behind (const struct restore_command *c)
   return n;
 }
 
+/* They count as unused too: nothing of them is written. */
+static void
+say_absent (const struct restore_command *c, const struct change_options *o)
+{
+  CLEANUP_FREE char *text = NULL;
+
+  if (c->absent.len == 0 || c->choices.len > 0)
+    return;
+  text = absent_to_text (&c->absent);
+  change_say (o, "Left out", "%s %s not in the image: what the table says of "
+              "%s is restored, and nothing in %s", text ? text : "",
+              c->absent.len == 1 ? "is" : "are",
+              c->absent.len == 1 ? "it" : "them",
+              c->absent.len == 1 ? "it" : "them");
+}
+
 static void
 say_rest (const struct restore_command *c, const struct change_options *o)
 {
@@ -188,6 +205,7 @@ say_rest (const struct restore_command *c, const struct change_options *o)
 
   change_say (o, "Written", "%s of data; %s of zeros",
               size_to_string (t->data, a), size_to_string (t->zero, b));
+  say_absent (c, o);
   if (t->unallocated > 0)
     change_say (o, "Unused", "%s that no file system uses: %s",
                 size_to_string (t->unallocated, a), fate_of_unused (c));
