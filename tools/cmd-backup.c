@@ -15,6 +15,7 @@
 #include <time.h>
 
 #include "lib/base/cleanup.h"
+#include "lib/block/nbd.h"
 #include "tools/backup/backup-command.h"
 #include "tools/commands.h"
 #include "tools/keys.h"
@@ -46,6 +47,12 @@ static const struct option_spec backup_options[] = {
   { "everything", 0, OPTION_FLAG, NULL,
     "also what no file system uses",
     offsetof (struct backup_command, everything) },
+  { "bitmap", 0, OPTION_STRING, "NAME",
+    "of a running VM's export: read only what this bitmap has, if it is safe",
+    offsetof (struct backup_command, bitmap) },
+  { "checkpoint", 0, OPTION_STRING, "NAME",
+    "the bitmap that began at the moment of this backup, with a UUID in it",
+    offsetof (struct backup_command, checkpoint) },
   { "live", 0, OPTION_FLAG, NULL,
     "also a disk that is mounted for writing, or an image that is written",
     offsetof (struct backup_command, live) },
@@ -141,11 +148,35 @@ static void
 check_several (const struct backup_command *b, int nr)
 {
   const char *option = b->single != NULL ? "--single"
-    : b->name != NULL ? "--name" : b->partition.nr > 0 ? "--partition" : NULL;
+    : b->name != NULL ? "--name" : b->partition.nr > 0 ? "--partition"
+    : b->bitmap != NULL ? "--bitmap"
+    : b->checkpoint != NULL ? "--checkpoint" : NULL;
 
   if (nr > 1 && option != NULL)
     command_usage_error (&command_backup, "%s is for one disk at a time",
                          option);
+}
+
+static void
+check_bitmaps (const struct backup_command *b, const char *source)
+{
+  const char *option = b->bitmap != NULL ? "--bitmap" : "--checkpoint";
+
+  if (b->bitmap == NULL && b->checkpoint == NULL)
+    return;
+  if (b->vault == NULL)
+    command_usage_error (&command_backup, "%s is for vaults", option);
+  if (!block_nbd_is_uri (source))
+    command_usage_error (&command_backup, "%s is for exports of QEMU: expected "
+                         "an NBD URI", option);
+  if (b->checkpoint != NULL && !changes_name_has_uuid (b->checkpoint))
+    command_usage_error (&command_backup, "--checkpoint: the name ‘%s’ has no "
+                         "UUID in it, and might have been used before",
+                         b->checkpoint);
+  if (b->checkpoint != NULL && b->bitmap != NULL &&
+      strcmp (b->checkpoint, b->bitmap) == 0)
+    command_usage_error (&command_backup, "--checkpoint and --bitmap are the "
+                         "same, but one begins now and the other did before");
 }
 
 static void
@@ -247,6 +278,8 @@ back_up (struct backup_work *w, struct report *report,
     return err_in (err, "%s", w->source);
   w->options.used = &w->used;
   w->options.manifest = &w->manifest;
+  w->options.changes = w->changes.bitmap != NULL ? &w->changes : NULL;
+  w->options.report = report;
   return b->vault != NULL
     ? backup_to_vault (w->disk.disk, &w->options, &vault, &w->result, in_vault,
                        job, err)
@@ -276,11 +309,17 @@ backup (struct backup_work *w)
   int r;
 
   r = image_options_check_folders (&b->image, &err);
+  if (r == 0 && b->bitmap != NULL)
+    r = backup_source_changes (w->source, b->bitmap, &w->changes, &report,
+                               &err);
   if (r == 0)
     r = backup_source_open (w->source, &b->from, b->live, &w->disk,
                             &w->manifest, &report, &err);
   if (r == 0)
     r = fill_header (w, &err);
+  if (r == 0 && b->checkpoint != NULL &&
+      (w->manifest.checkpoint = strdup (b->checkpoint)) == NULL)
+    r = err_nomem (&err);
   tool_warnings (w->source, &report);
   if (r < 0)
     return fail (w, w->source, &err);
@@ -305,6 +344,7 @@ backup_one (const struct backup_command *b, const char *source,
   *canceled = w.canceled;
   backup_source_close (&w.disk);
   used_map_free (&w.used);
+  used_map_free (&w.changes.written);
   manifest_destroy (&w.manifest);
   return status;
 }
@@ -352,6 +392,7 @@ run (int argc, char *argv[])
   if (nr < 1)
     command_usage_error (&command_backup, "expected a disk and a vault");
   check_several (&b, nr);
+  check_bitmaps (&b, argv[first]);
   check (&b);
   status = backup_all (&b, argv + first, nr);
   free (b.partitions);

@@ -44,6 +44,30 @@ backup_compare_to_base (struct generation *base, uint64_t c,
   file_reader_unref (before.file);
 }
 
+/* What the base has not (not allocated then, unreadable) is read, whether it
+ * was written or not.
+ */
+bool
+backup_take_unwritten (const struct backup *b, uint64_t c, struct examined *e)
+{
+  struct generation *base = b->options->base;
+  uint32_t len = nbi_chunk_len (&b->header, c);
+  struct generation_chunk before;
+
+  if (b->written == NULL ||
+      used_map_touches (b->written, c * b->header.chunk_size, len) ||
+      generation_find (base, c, &before, NULL) < 0)
+    return false;
+  *e = (struct examined) { .kind = before.kind };
+  e->known = before.kind == NBI_DATA &&
+    generation_record (base, c, &before, &e->record, NULL) == 0 &&
+    e->record.plain == len &&
+    generation_file (base, before.index, &e->file, NULL) == 0;
+  e->record.ordinal = before.ordinal;
+  file_reader_unref (before.file);
+  return e->known || before.kind == NBI_ZERO;
+}
+
 void
 backup_find_left (struct backup *b, struct examined *e)
 {
@@ -99,6 +123,7 @@ read_chunks (struct backup *b, struct hand *hand, uint8_t *buf, size_t len,
   struct err why = ERR_INIT;
   int r = block_pread (b->source, buf, len, off, &why);
 
+  hand->read += len;
   if (r < 0 && bad_sectors_may_be (r))
     return bad_sectors_read (b->source, buf, len, off, &hand->bad, err);
   if (r == 0)
@@ -124,44 +149,76 @@ bad_bytes (const struct hand *hand, uint64_t off, uint64_t len)
   return n;
 }
 
-/* One extent of the piece: chunks with data, or with zeros. */
+/* A chunk that is zeros, or at `in' in the buffer. */
+static int
+examine_chunk (struct backup *b, const struct crew_member *me,
+               struct hand *hand, uint64_t off, bool zero, struct err *err)
+{
+  const struct nbi_header *h = &b->header;
+  size_t in = (size_t) (off - me->range.off);
+  struct examined *e = &hand->chunks[hand->nr++];
+  uint64_t c = off / h->chunk_size, bad;
+
+  *e = (struct examined) {
+    .kind = zero ? NBI_ZERO : NBI_DATA,
+    .record = {
+      .kind = NBI_CHUNK,
+      .number = (uint32_t) c,
+      .plain = nbi_chunk_len (h, c),
+    },
+  };
+  if (zero)
+    return 0;
+  bad = bad_bytes (hand, off, e->record.plain);
+  if (bad > 0)
+    e->kind = bad == e->record.plain ? NBI_UNREADABLE : NBI_DATA_IN_PART;
+  return e->kind == NBI_UNREADABLE ? 0
+    : examine_data (b, hand, c, me->buffers[0] + in, me->buffers[1] + in, e,
+                    err);
+}
+
+/* Chunks side by side, all of them zeros or read in one go. */
+static int
+examine_row (struct backup *b, const struct crew_member *me,
+             struct hand *hand, uint64_t off, uint64_t end, bool zero,
+             struct err *err)
+{
+  size_t in = (size_t) (off - me->range.off);
+  int r = 0;
+
+  if (!zero && off < end)
+    r = read_chunks (b, hand, me->buffers[0] + in, (size_t) (end - off), off,
+                     err);
+  for (; r == 0 && off < end; off += b->header.chunk_size)
+    r = examine_chunk (b, me, hand, off, zero, err);
+  return r;
+}
+
+/* One extent of the piece: chunks with zeros, or with data, of which those are
+ * read that were written.
+ */
 static int
 examine_extent (struct backup *b, const struct crew_member *me,
                 struct hand *hand, const struct extent *extent,
                 struct err *err)
 {
-  const struct nbi_header *h = &b->header;
+  const uint32_t chunk_size = b->header.chunk_size;
   bool zero = copy_kind_is_zero (extent->kind);
-  size_t in = (size_t) (extent->off - me->range.off);
-  uint64_t end = extent->off + extent->len;
+  uint64_t start = extent->off, end = extent->off + extent->len;
   int r = 0;
 
-  if (!zero)
-    r = read_chunks (b, hand, me->buffers[0] + in, (size_t) extent->len,
-                     extent->off, err);
-  for (uint64_t off = extent->off; r == 0 && off < end;
-       off += h->chunk_size, in += h->chunk_size) {
-    uint64_t c = off / h->chunk_size, bad;
-    struct examined *e = &hand->chunks[hand->nr++];
+  for (uint64_t off = start; !zero && r == 0 && off < end; off += chunk_size) {
+    struct examined known;
 
-    *e = (struct examined) {
-      .kind = zero ? NBI_ZERO : NBI_DATA,
-      .record = {
-        .kind = NBI_CHUNK,
-        .number = (uint32_t) c,
-        .plain = nbi_chunk_len (h, c),
-      },
-    };
-    if (zero)
+    if (!backup_take_unwritten (b, off / chunk_size, &known))
       continue;
-    bad = bad_bytes (hand, off, e->record.plain);
-    if (bad > 0)
-      e->kind = bad == e->record.plain ? NBI_UNREADABLE : NBI_DATA_IN_PART;
-    if (e->kind != NBI_UNREADABLE)
-      r = examine_data (b, hand, c, me->buffers[0] + in, me->buffers[1] + in,
-                        e, err);
+    r = examine_row (b, me, hand, start, off, false, err);
+    if (r == 0)
+      hand->chunks[hand->nr++] = known;
+    start = off + chunk_size;
   }
-  return r;
+  return r < 0 || start >= end ? r
+    : examine_row (b, me, hand, start, end, zero, err);
 }
 
 int

@@ -34,6 +34,7 @@ struct hand {
   struct payload_decoder *decoder;      /* NULL until it is needed */
   uint8_t *plain;               /* room for a chunk; the same */
   struct nbi_range_vector bad;  /* of the piece it is at */
+  uint64_t read;                /* bytes of the disk, so far */
   size_t nr;                    /* chunks in the piece */
   struct examined chunks[MAX_CELLS];
 };
@@ -46,6 +47,7 @@ struct backup {
   bool keyed;                   /* identities are, with the key: encrypted */
   uint8_t identity_key[CRYPT_KEY_SIZE];
   bool rekeyed;                 /* what is copied has other identities */
+  const struct used_map *written;       /* since the base; NULL: unknown */
   struct hand **hands;          /* by slot; NULL: not made yet */
 
   pthread_mutex_t lock;         /* guards what follows */
@@ -78,6 +80,12 @@ int backup_examine (struct backup *b, const struct crew_member *me,
  */
 void backup_compare_to_base (struct generation *base, uint64_t c,
                              struct examined *e);
+
+/* Nothing of the chunk was written since the base, which has it: then e is what
+ * it was.  False where it has to be read.
+ */
+bool backup_take_unwritten (const struct backup *b, uint64_t c,
+                            struct examined *e);
 
 /* Unless it is known: has an interrupted run written these bytes, for the same
  * place, in a whole file?  e->whole, and the file; the record is that one.

@@ -246,8 +246,8 @@ complete_manifest (const struct backup *b, struct manifest *m, struct err *err)
   if (r == 0)
     r = copy_text (&m->creator, h->creator, err);
   if (r == 0)
-    r = copy_text (&m->changes, b->options->base != NULL ? "identity" : "none",
-                   err);
+    r = copy_text (&m->changes, b->written != NULL ? "bitmap"
+                   : b->options->base != NULL ? "identity" : "none", err);
   if (r == 0)
     r = map_writer_hash (b->map, hash, err);
   if (r == 0 && b->options->from != NULL && !b->rekeyed)
@@ -393,6 +393,16 @@ set_up (struct backup *b, struct block *disk,
   return r < 0 ? r : watch_partitions (b, err);
 }
 
+static uint64_t
+bytes_read (const struct backup *b)
+{
+  uint64_t n = 0;
+
+  for (unsigned i = 0; i < b->crew.ranges.nr_slots; ++i)
+    n += b->hands[i] != NULL ? b->hands[i]->read : 0;
+  return n;
+}
+
 static void
 tear_down (struct backup *b)
 {
@@ -453,6 +463,32 @@ set_up_keys (struct backup *b, struct err *err)
   return r;
 }
 
+/* May what was not written be taken from the base?  Where that is not certain
+ * all is read: that takes time, and loses nothing.
+ */
+static int
+look_at_changes (struct backup *b, struct block *disk, struct err *err)
+{
+  const struct backup_options *options = b->options;
+  struct err why = ERR_INIT;
+  int r;
+
+  if (options->changes == NULL)
+    return 0;
+  r = options->base == NULL
+    ? err_set (&why, -ESTALE, "there is no generation before")
+    : changes_check (options->changes, options->base,
+                     b->keyed ? b->identity_key : NULL, disk, &why);
+  if (r == 0)
+    b->written = &options->changes->written;
+  else if (r == -ESTALE)
+    report_warn (options->report, "all of the disk is read and compared: %s",
+                 why.msg);
+  else if (err != NULL)
+    *err = why;
+  return r == -ESTALE ? 0 : r;
+}
+
 /* NBI-16, and §18: what would only be found out at the end, or by whoever reads
  * it.
  */
@@ -494,6 +530,8 @@ backup_disk (struct block *disk, const struct backup_options *options,
     r = check_base (&b, err);
   if (r == 0)
     r = set_up_keys (&b, err);
+  if (r == 0)
+    r = look_at_changes (&b, disk, err);
   if (r == 0 && options->from != NULL)
     r = backup_check_from (&b, err);
   if (r == 0)
@@ -505,6 +543,7 @@ backup_disk (struct block *disk, const struct backup_options *options,
   if (r == 0) {
     result->counts = b.counts;
     result->adopted = b.adopted;
+    result->read = bytes_read (&b);
     result->bytes = run_bytes (b.run);
     result->nr_files = run_header (b.run)->number;
     use_leftovers (&b, result);

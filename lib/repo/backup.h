@@ -18,6 +18,7 @@
 #include "lib/base/job.h"
 #include "lib/base/report.h"
 #include "lib/fsmap/used-map.h"
+#include "lib/repo/changes.h"
 #include "lib/repo/generation.h"
 #include "lib/repo/leftovers.h"
 #include "lib/repo/manifest.h"
@@ -52,6 +53,13 @@ struct backup_options {
    */
   struct generation *base;
 
+  /* What was written since some moment.  Believed if it can be (changes.h), and
+   * what it does not have is taken from the base then, unread.  NULL: nothing
+   * is known.  report: where it is said that it could not be.
+   */
+  const struct changes *changes;
+  struct report *report;
+
   /* Not a disk is backed up but this generation copied: its records are moved
    * as they are, so that codec, level and used do not matter; size and chunks
    * in the header are its.  The disk is the same as a block, for its extents.
@@ -73,6 +81,8 @@ struct backup_options {
 
 struct backup_result {
   struct manifest_counts counts;        /* as in the manifest */
+  uint64_t read;                /* bytes of the disk, but for what is read to
+                                   find out what is on it */
   uint64_t adopted;             /* chunks, of counts.fresh, that an interrupted
                                    run had written */
   uint64_t bytes;               /* of the files, all of them, also of those of

@@ -425,6 +425,8 @@ read_rest (const json_t *object, const struct nbi_header *h,
   if (r == 0)
     r = take_text (object, "changes", &m->changes, err);
   if (r == 0)
+    r = take_text (object, "checkpoint", &m->checkpoint, err);
+  if (r == 0)
     r = read_source (json_object_get (object, "source"), m, err);
   if (r == 0)
     r = read_table (json_object_get (object, "table"), m, err);

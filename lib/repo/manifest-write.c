@@ -269,6 +269,7 @@ manifest_of (struct writer *w, const struct manifest *m, enum detail detail)
   put (w, object, "source", source_of (w, m));
   put_text (w, object, "held", m->held);
   put_text (w, object, "changes", m->changes);
+  put_text (w, object, "checkpoint", m->checkpoint);
   put (w, object, "table", table_of (w, m, detail));
   put (w, object, "partitions", partitions_of (w, m, detail));
   put (w, object, "counts", counts_of (w, &m->counts));

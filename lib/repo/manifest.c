@@ -53,6 +53,7 @@ manifest_destroy (struct manifest *m)
   free (m->source_format);
   free (m->held);
   free (m->changes);
+  free (m->checkpoint);
   free (m->table_kind);
   free (m->table_id);
   free (m->table_first);

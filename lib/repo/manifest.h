@@ -55,6 +55,7 @@ struct manifest {
   char *source_kind, *source_path, *source_model, *source_serial, *source_wwn;
   char *source_format;
   char *held, *changes;
+  char *checkpoint;             /* the bitmap that began with it (changes.h) */
   char *table_kind, *table_id;
   uint8_t *table_first, *table_last;    /* as they are on the disk */
   size_t table_first_len, table_last_len;

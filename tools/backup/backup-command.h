@@ -14,7 +14,7 @@
 
 struct backup_command {
   struct image_option_values image;
-  const char *single, *name, *codec, *progress;
+  const char *single, *name, *codec, *progress, *bitmap, *checkpoint;
   struct option_list partition;
   uint64_t chunk_size;
   unsigned threads;
@@ -38,6 +38,7 @@ struct backup_work {
   struct manifest manifest;
   struct used_map used;
   struct backup_source disk;
+  struct changes changes;       /* with --bitmap */
   struct vault_backup_result result;    /* of a file: its first member */
   bool canceled;                /* by whoever runs it */
 };

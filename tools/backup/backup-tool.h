@@ -29,6 +29,14 @@ int backup_source_open (const char *name, const struct image_options *options,
                         bool live, struct backup_source *source,
                         struct manifest *m, struct report *report,
                         struct err *err);
+/* What of the export was written since the bitmap began: *changes, whose bitmap
+ * is NULL if the server has none of that name, which report is told then.
+ * Before the disk is read, so that what is written meanwhile is in the next
+ * bitmap.
+ */
+int backup_source_changes (const char *uri, const char *bitmap,
+                           struct changes *changes, struct report *report,
+                           struct err *err);
 void backup_source_close (struct backup_source *source);
 
 /* The name that the disk has in backups unless another is given: of a device

@@ -71,7 +71,7 @@ show_json (const struct backup_work *w, int status)
 
   uuid_to_string (w->options.header.run, id);
   r = put_json (w, json_pack (
-    "{s:o,s:o,s:o,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}",
+    "{s:o,s:o,s:o,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}",
     "source", output_json_text (w->source),
     "target", output_json_text (w->command->vault ? w->command->vault
                                 : w->command->single),
@@ -87,6 +87,8 @@ show_json (const struct backup_work *w, int status)
     "unallocated", json_integer ((json_int_t) bytes_of (w, c->unallocated)),
     "unreadable", json_integer ((json_int_t) c->unreadable_bytes),
     "file-size", json_integer ((json_int_t) w->result.backup.bytes),
+    "read", json_integer ((json_int_t) w->result.backup.read),
+    "changes", output_json_text (w->manifest.changes),
     "partitions", json_of_partitions (&w->manifest)));
   return r == STATUS_DONE ? status : r;
 }

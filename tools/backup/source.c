@@ -13,6 +13,7 @@
 #include "lib/base/uri.h"
 #include "lib/block/file.h"
 #include "lib/block/nbd.h"
+#include "lib/block/nbd-dirty.h"
 #include "tools/backup/backup-tool.h"
 #include "tools/open.h"
 
@@ -77,6 +78,37 @@ backup_source_open (const char *name, const struct image_options *options,
   if (r == 0)
     r = image_to_block (source->img, &source->disk, err);
   return r < 0 ? r : describe (name, source, live, m, err);
+}
+
+static int
+add_written (void *opaque, uint64_t off, uint64_t len, struct err *err)
+{
+  return used_map_add (opaque, off, len, err);
+}
+
+int
+backup_source_changes (const char *uri, const char *bitmap,
+                       struct changes *changes, struct report *report,
+                       struct err *err)
+{
+  struct used_map *map = &changes->written;
+  struct nbd_dirty dirty = { .add = add_written, .opaque = map };
+  struct err why = ERR_INIT;
+  int r;
+
+  /* The size is known later; what is added is inside of it. */
+  used_map_init (map, INT64_MAX, USED_MAP_LIMIT);
+  r = nbd_dirty_read (uri, bitmap, &dirty, &why);
+  if (r == -ENOENT) {
+    report_warn (report, "all of the disk is read and compared: %s", why.msg);
+    return 0;
+  }
+  if (r < 0)
+    return err_set (err, r, "the bitmap ‘%s’: %s", bitmap, why.msg);
+  map->size = dirty.size;
+  used_map_finish (map);
+  changes->bitmap = bitmap;
+  return 0;
 }
 
 void
