@@ -228,6 +228,24 @@ nbdkit -U "$tmp/larger.sock" file larger.img --run "
 compares 'and the generation before of 67174400' --bitmap="$six" "$export_b"
 withdraw
 
+# --- encrypted: identities are others
+
+head -c 64 /dev/urandom >key
+seven=$(new_name)
+begin "$seven"
+nbdimage backup --init --encrypt --key-file=key --name=vm \
+    --checkpoint="$seven" "$export_c" secret
+write 'write -P 22 7M 64k'
+offer "$seven"
+nbdimage backup --key-file=key --name=vm --bitmap="$seven" --json "$export_b" \
+    secret >report
+withdraw
+same "changes" "$(jq -r .changes report)" bitmap
+same "read" "$(jq .read report)" 65536
+rm -f got.raw
+nbdimage convert --key-file=key secret/vm -O raw got.raw
+cmp got.raw disk.img
+
 # --- refused
 
 for wrong in "--bitmap=$one --single=x.nbi $export_b" \
