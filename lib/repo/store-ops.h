@@ -48,6 +48,10 @@ struct store_ops {
                  struct err *err);
   int (*flush_folder) (struct store *s, const char *name, struct err *err);
   int (*space) (struct store *s, uint64_t *bytes, struct err *err);
+
+  /* Of servers; NULL where nothing is waited for, and no connection breaks. */
+  void (*set_job) (struct store *s, struct job *job);
+  unsigned (*connections) (struct store *s);
 };
 
 /* Every implementation's struct begins with this one. */

@@ -379,6 +379,19 @@ store_set_lag (struct store *s, unsigned seconds, struct err *err)
 }
 
 void
+store_set_job (struct store *s, struct job *job)
+{
+  if (s->ops->set_job)
+    s->ops->set_job (s, job);
+}
+
+unsigned
+store_connections (struct store *s)
+{
+  return s->ops->connections ? s->ops->connections (s) : 1;
+}
+
+void
 store_set_clock (struct store *s, const struct repo_clock *clock)
 {
   s->clock = clock;

@@ -169,6 +169,19 @@ int store_set_lag (struct store *store, unsigned seconds, struct err *err);
 /* Let that much time go by, and more. */
 int store_wait (struct store *store, struct job *job, struct err *err);
 
+/* Once the job is cancelled, a server that is silent is not waited for, nor
+ * connected to again: -ECANCELED, -EIO.  One that answers is used as before, so
+ * that what was begun can be cleared up.  NULL: none.  The job stays the
+ * caller's, who takes it away before its end.
+ */
+void store_set_job (struct store *store, struct job *job);
+
+/* How many connections to the server there have been so far; 1 where there is
+ * no server.  If it is another number than before, the server may have been
+ * down meanwhile, and may have lost what was not flushed (docs/NBI.md §13).
+ */
+unsigned store_connections (struct store *store);
+
 /* The clock that store_wait goes by; stays the caller's. */
 void store_set_clock (struct store *store, const struct repo_clock *clock);
 const struct repo_clock *store_clock (const struct store *store);

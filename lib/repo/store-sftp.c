@@ -1,0 +1,791 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* A folder of another machine as a store, over SFTP.
+ *
+ * No link is followed: before anything is done to a name, it and its folders
+ * are looked at, in one go.  SFTP 3 can't hold a folder open, so between that
+ * look and what follows somebody on the server may put a link there; whoever
+ * can do that can write to the vault anyway.
+ *
+ * SFTP 3 has few numbers for errors: "failure" is said of a name that is
+ * there, of a folder that is not empty, of a full disk.  Which it was, a second
+ * look tells.
+ *
+ * An answer that is lost with its connection: what changes nothing if it is
+ * done twice, is done again.  A rename is looked up: our names are nobody
+ * else's, so that a folder that left its place and is where we wanted it was
+ * moved by us.  Of what has to be made by one alone (a file, a folder) nobody
+ * can tell who made it: -EIO.
+ *
+ * A rename is SFTP's own, which never replaces; sftp-server does it, for a
+ * file, by a link and the removal of the old name: a crash of the server
+ * between the two leaves both, the same bytes under two names, of which the old
+ * one is `.part', or in a folder that is deleted, and nobody's.
+ *
+ * A folder is flushed by a small file that is made in it, flushed and deleted
+ * (docs/NBI.md §13).
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "lib/base/cleanup.h"
+#include "lib/base/uuid.h"
+#include "lib/repo/nbi.h"
+#include "lib/repo/ssh-connect.h"
+#include "lib/repo/store-sftp-private.h"
+#include "lib/repo/store-sftp.h"
+
+#define DEPTH_MAX 16            /* folders on the way to a name */
+
+/*--- names ------------------------------------------------------------------*/
+
+static int
+path_of_part (const struct sftp_store *s, const char *name, size_t len,
+              char path[SFTP_PATH_SIZE], struct err *err)
+{
+  bool slash = len > 0 && strcmp (s->root, "/") != 0;
+  int n = snprintf (path, SFTP_PATH_SIZE, "%s%s%.*s", s->root,
+                    slash ? "/" : "", (int) len, name);
+
+  return n >= 0 && n < SFTP_PATH_SIZE ? 0
+    : err_set (err, -ENAMETOOLONG, "the path on the server is too long");
+}
+
+int
+sftp_path (const struct sftp_store *s, const char *name,
+           char path[SFTP_PATH_SIZE], struct err *err)
+{
+  return path_of_part (s, name, strlen (name), path, err);
+}
+
+static int
+send_look (const struct sftp_store *s, struct sftp *sftp, const char *name,
+           size_t len, struct sftp_call *call, struct err *err)
+{
+  char path[SFTP_PATH_SIZE];
+  int r = path_of_part (s, name, len, path, err);
+
+  if (r < 0)
+    return r;
+  /* The vault's own folder may be a link. */
+  sftp_packet_begin (&call->packet, len == 0 ? SFTP_STAT : SFTP_LSTAT);
+  sftp_put_text (&call->packet, path);
+  return sftp_send (sftp, call, err);
+}
+
+static int
+take_look (struct sftp *sftp, struct sftp_call *call, struct sftp_found *out,
+           struct err *err)
+{
+  struct sftp_reader body;
+  int r = sftp_wait (sftp, call, err);
+
+  out->there = false;
+  if (r == 0)
+    r = sftp_answer (call, SFTP_ATTRS, &body, err);
+  if (r == -ENOENT)
+    return 0;
+  if (r < 0)
+    return r;
+  sftp_get_attrs (&body, &out->attrs);
+  if (!out->attrs.has_mode || !out->attrs.has_size || !out->attrs.has_time)
+    body.bad = true;
+  out->there = true;
+  return sftp_check (&body, err);
+}
+
+/* What is on the way to a name: each has to be a folder. */
+static int
+check_way (const struct sftp_found *found, struct err *err)
+{
+  if (!found->there)
+    return err_set (err, -ENOENT, "its folder is not there");
+  if (!S_ISDIR (found->attrs.mode))
+    return nbi_refuse (err, 132, "is no folder, or not in one");
+  return 0;
+}
+
+/* Of the folders first..: the whole way is asked for before any answer. */
+int
+sftp_find (struct sftp_store *s, struct sftp *sftp, const char *name,
+           struct sftp_found *found, struct err *err)
+{
+  struct sftp_call calls[DEPTH_MAX] = { SFTP_CALL_INIT };
+  size_t n = 0, sent = 0;
+  const char *end = name;
+  int r = 0, r2 = 0;
+
+  do {
+    end = strchrnul (end + (n > 0), '/');
+    calls[n] = (struct sftp_call) SFTP_CALL_INIT;
+    r = send_look (s, sftp, name, (size_t) (end - name), &calls[n], err);
+    ++n;
+    sent += r == 0;
+  } while (r == 0 && *end != '\0' && n < DEPTH_MAX);
+  if (r == 0 && *end != '\0')
+    r = err_set (err, -ENAMETOOLONG, "it is too deep");
+  for (size_t i = 0; i < sent; ++i) {
+    /* All have to be waited for, whatever the first one says. */
+    int r3 = take_look (sftp, &calls[i], found, r2 < 0 ? NULL : err);
+
+    if (r3 == 0 && i + 1 < n)
+      r3 = check_way (found, r2 < 0 ? NULL : err);
+    if (r2 == 0)
+      r2 = r3;
+  }
+  for (size_t i = 0; i < n; ++i)
+    sftp_call_free (&calls[i]);
+  return r < 0 ? r : r2;
+}
+
+static int
+find_there (struct sftp_store *s, struct sftp *sftp, const char *name,
+            struct sftp_found *found, struct err *err)
+{
+  int r = sftp_find (s, sftp, name, found, err);
+
+  if (r == 0 && !found->there)
+    r = err_set (err, -ENOENT, "there is no such name");
+  return r;
+}
+
+int
+sftp_find_file (struct sftp_store *s, struct sftp *sftp, const char *name,
+                struct sftp_found *found, struct err *err)
+{
+  int r = find_there (s, sftp, name, found, err);
+
+  if (r == 0 && !S_ISREG (found->attrs.mode))
+    r = nbi_refuse (err, 132, "is no regular file");
+  return r;
+}
+
+static int
+find_folder (struct sftp_store *s, struct sftp *sftp, const char *name,
+             struct err *err)
+{
+  struct sftp_found found;
+  int r = find_there (s, sftp, name, &found, err);
+
+  if (r == 0 && !S_ISDIR (found.attrs.mode))
+    r = nbi_refuse (err, 132, "is no folder, or not in one");
+  return r;
+}
+
+int
+sftp_last_error (struct sftp_store *s, struct sftp *sftp, int r,
+                 struct err *err)
+{
+  uint64_t space;
+
+  if (r == SFTP_FAILED &&
+      sftp_ask_space (sftp, s->root, &space, NULL) == 0 && space < 65536)
+    return err_set (err, -ENOSPC, "no space is left on the server");
+  if (r == SFTP_FAILED || r == -EPROTO || r == -ENODATA || r == -EINVAL)
+    return err_code (err, -EIO);
+  return r;
+}
+
+/*--- operations -------------------------------------------------------------*/
+
+/* What one of them is about. */
+struct op {
+  struct sftp_store *s;
+  const char *name, *to;
+  void *out;
+  const void *buf;
+  size_t len;
+};
+
+/* The name is there after a failure to make it: who made it? */
+static int
+exists (bool again, struct err *err)
+{
+  if (again)
+    return err_set (err, -EIO, "the connection broke, and whether this was "
+                    "made here or by somebody else can't be told");
+  return err_set (err, -EEXIST, "there is one already");
+}
+
+static int
+do_stat (struct sftp *sftp, bool again, void *opaque, struct err *err)
+{
+  const struct op *op = opaque;
+  struct store_stat *out = op->out;
+  struct sftp_found found;
+  int r = find_there (op->s, sftp, op->name, &found, err);
+
+  (void) again;
+  if (r < 0)
+    return sftp_last_error (op->s, sftp, r, err);
+  out->kind = S_ISREG (found.attrs.mode) ? STORE_FILE
+    : S_ISDIR (found.attrs.mode) ? STORE_FOLDER : STORE_OTHER;
+  out->size = found.attrs.size;
+  out->time = found.attrs.mtime;
+  return 0;
+}
+
+static int
+sftp_store_stat (struct store *store, const char *name,
+                 struct store_stat *out, struct err *err)
+{
+  struct op op = { .s = sftp_store_of (store), .name = name, .out = out };
+
+  return sftp_link_run (op.s->link, do_stat, &op, err);
+}
+
+static int
+do_make_folder (struct sftp *sftp, bool again, void *opaque, struct err *err)
+{
+  const struct op *op = opaque;
+  struct sftp_found found;
+  char path[SFTP_PATH_SIZE];
+  int r = sftp_find (op->s, sftp, op->name, &found, err);
+
+  if (r == 0 && found.there)
+    return exists (again, err);
+  if (r == 0)
+    r = sftp_path (op->s, op->name, path, err);
+  if (r == 0)
+    r = sftp_ask_mkdir (sftp, path, SFTP_FOLDER_MODE, err);
+  if (r == 0) {
+    sftp_promise (op->s, op->name, sftp_number (sftp));
+    return 0;
+  }
+  if (r == SFTP_FAILED && sftp_find (op->s, sftp, op->name, &found,
+                                     NULL) == 0 && found.there)
+    return exists (again, err);
+  return sftp_last_error (op->s, sftp, r, err);
+}
+
+static int
+sftp_store_make_folder (struct store *store, const char *name,
+                        struct err *err)
+{
+  struct op op = { .s = sftp_store_of (store), .name = name };
+
+  return sftp_link_run (op.s->link, do_make_folder, &op, err);
+}
+
+/* After a lost answer what is not there any more is what was to be. */
+static int
+do_delete (struct sftp *sftp, bool again, void *opaque, struct err *err)
+{
+  const struct op *op = opaque;
+  struct sftp_found found;
+  char path[SFTP_PATH_SIZE];
+  int r = find_there (op->s, sftp, op->name, &found, err);
+
+  if (r == 0 && S_ISDIR (found.attrs.mode))
+    return err_set (err, -EISDIR, "is a folder");
+  if (r == 0)
+    r = sftp_path (op->s, op->name, path, err);
+  if (r == 0)
+    r = sftp_ask_path (sftp, SFTP_REMOVE, path, err);
+  if (r == -ENOENT && again)
+    r = 0;
+  if (r == 0)
+    sftp_promise_moved (op->s, op->name, NULL);
+  return sftp_last_error (op->s, sftp, r, err);
+}
+
+static int
+sftp_store_delete (struct store *store, const char *name, struct err *err)
+{
+  struct op op = { .s = sftp_store_of (store), .name = name };
+
+  return sftp_link_run (op.s->link, do_delete, &op, err);
+}
+
+/*--- listings ---------------------------------------------------------------*/
+
+struct name {
+  char *name;                   /* owned */
+  enum store_kind kind;
+};
+
+DEFINE_VECTOR (names, struct name);
+
+static void
+names_free (struct names *names)
+{
+  for (size_t i = 0; i < names->len; ++i)
+    free (names->ptr[i].name);
+  vector_free (names);
+}
+
+static enum store_kind
+kind_of (uint32_t mode)
+{
+  return S_ISREG (mode) ? STORE_FILE : S_ISDIR (mode) ? STORE_FOLDER
+    : STORE_OTHER;
+}
+
+/* §7: a name, the line that ls -l would print, the attributes. */
+static int
+take_name (struct sftp_reader *body, struct names *names, struct err *err)
+{
+  struct name n = { sftp_get_text (body), STORE_OTHER };
+  struct sftp_attrs attrs;
+  size_t len;
+
+  (void) sftp_get_bytes (body, &len);
+  sftp_get_attrs (body, &attrs);
+  if (n.name == NULL || body->bad) {
+    free (n.name);
+    return err_set (err, -EPROTO, "its listing has what can't be a name "
+                    "(NBI-137)");
+  }
+  if (strcmp (n.name, ".") == 0 || strcmp (n.name, "..") == 0) {
+    free (n.name);
+    return 0;
+  }
+  if (!attrs.has_mode) {
+    free (n.name);
+    return err_set (err, -ENOTSUP, "the server does not tell what is a folder");
+  }
+  n.kind = kind_of (attrs.mode);
+  if (vector_append (names, &n) == 0)
+    return 0;
+  free (n.name);
+  return err_nomem (err);
+}
+
+/* 1: there are more. */
+static int
+read_names (struct sftp *sftp, const struct sftp_handle *handle,
+            struct names *names, struct err *err)
+{
+  CLEANUP_SFTP_CALL struct sftp_call call = SFTP_CALL_INIT;
+  struct sftp_reader body;
+  uint32_t n;
+  int r;
+
+  sftp_packet_begin (&call.packet, SFTP_READDIR);
+  sftp_put_bytes (&call.packet, handle->bytes, handle->len);
+  r = sftp_ask (sftp, &call, err);
+  if (r == 0)
+    r = sftp_answer (&call, SFTP_NAME, &body, err);
+  if (r == -ENODATA)
+    return 0;
+  if (r < 0)
+    return r;
+  n = sftp_get_u32 (&body);
+  for (r = 0; r == 0 && n > 0; --n)
+    r = take_name (&body, names, err);
+  return r < 0 ? r : 1;
+}
+
+static int
+do_list (struct sftp *sftp, bool again, void *opaque, struct err *err)
+{
+  const struct op *op = opaque;
+  struct names *names = op->out;
+  struct sftp_handle handle = { .len = 0 };
+  char path[SFTP_PATH_SIZE];
+  int r = find_folder (op->s, sftp, op->name, err);
+
+  (void) again;
+  names_free (names);
+  if (r == 0)
+    r = sftp_path (op->s, op->name, path, err);
+  if (r == 0)
+    r = sftp_ask_opendir (sftp, path, &handle, err);
+  if (r < 0)
+    return sftp_last_error (op->s, sftp, r, err);
+  do
+    r = read_names (sftp, &handle, names, err);
+  while (r == 1);
+  sftp_ask_close (sftp, &handle, NULL);
+  return r == SFTP_FAILED
+    ? err_set (err, -EIO, "its listing ended with an error (NBI-137)")
+    : sftp_last_error (op->s, sftp, r, err);
+}
+
+/* All names first: fn is called once for each, however often it is listed. */
+static int
+sftp_store_list (struct store *store, const char *folder,
+                 int (*fn) (void *opaque, const struct store_entry *entry,
+                            struct err *err),
+                 void *opaque, struct err *err)
+{
+  struct names names = VECTOR_INIT;
+  struct op op = { .s = sftp_store_of (store), .name = folder,
+                   .out = &names };
+  int r = sftp_link_run (op.s->link, do_list, &op, err);
+
+  for (size_t i = 0; r == 0 && i < names.len; ++i) {
+    struct store_entry entry = { names.ptr[i].name, names.ptr[i].kind };
+
+    r = fn (opaque, &entry, err);
+  }
+  names_free (&names);
+  return r;
+}
+
+static bool
+has_names (struct sftp_store *s, struct sftp *sftp, const char *name)
+{
+  struct names names = VECTOR_INIT;
+  struct op op = { .s = s, .name = name, .out = &names };
+  bool some = do_list (sftp, false, &op, NULL) == 0 && names.len > 0;
+
+  names_free (&names);
+  return some;
+}
+
+static int
+do_delete_folder (struct sftp *sftp, bool again, void *opaque,
+                  struct err *err)
+{
+  const struct op *op = opaque;
+  char path[SFTP_PATH_SIZE];
+  int r = find_folder (op->s, sftp, op->name, err);
+
+  if (r == 0)
+    r = sftp_path (op->s, op->name, path, err);
+  if (r == 0)
+    r = sftp_ask_path (sftp, SFTP_RMDIR, path, err);
+  if (r == -ENOENT && again)
+    r = 0;
+  if (r == 0)
+    sftp_promise_moved (op->s, op->name, NULL);
+  if (r == SFTP_FAILED && has_names (op->s, sftp, op->name))
+    return err_set (err, -ENOTEMPTY, "there is something in it");
+  return sftp_last_error (op->s, sftp, r, err);
+}
+
+static int
+sftp_store_delete_folder (struct store *store, const char *name,
+                          struct err *err)
+{
+  struct op op = { .s = sftp_store_of (store), .name = name };
+
+  return sftp_link_run (op.s->link, do_delete_folder, &op, err);
+}
+
+/*--- renaming ---------------------------------------------------------------*/
+
+/* 1: it may be renamed; 0: it has been, before the answer was lost. */
+static int
+look_before_rename (const struct op *op, struct sftp *sftp, bool again,
+                    struct err *err)
+{
+  struct sftp_found from, to;
+  int r = sftp_find (op->s, sftp, op->name, &from, err);
+
+  if (r == 0 && (from.there || again))
+    r = sftp_find (op->s, sftp, op->to, &to, err);
+  if (r < 0)
+    return r;
+  if (!from.there)
+    return again && to.there ? 0
+      : err_set (err, -ENOENT, "there is no such name");
+  return to.there ? err_set (err, -EEXIST, "‘%s’ is there already", op->to)
+    : 1;
+}
+
+static int
+do_rename (struct sftp *sftp, bool again, void *opaque, struct err *err)
+{
+  const struct op *op = opaque;
+  char from[SFTP_PATH_SIZE], to[SFTP_PATH_SIZE];
+  int r = look_before_rename (op, sftp, again, err), r2;
+
+  if (r == 1) {
+    r = sftp_path (op->s, op->name, from, err);
+    if (r == 0)
+      r = sftp_path (op->s, op->to, to, err);
+    if (r == 0)
+      r = sftp_ask_rename (sftp, from, to, err);
+    if (r == SFTP_FAILED || r == -ENOENT) {
+      r2 = look_before_rename (op, sftp, again, err);
+      r = r2 == 1 ? r : r2;
+    }
+  }
+  if (r == 0) {
+    sftp_promise_moved (op->s, op->name, op->to);
+    sftp_promise (op->s, op->to, sftp_number (sftp));
+  }
+  return sftp_last_error (op->s, sftp, r, err);
+}
+
+static int
+sftp_store_rename (struct store *store, const char *from, const char *to,
+                   struct err *err)
+{
+  struct op op = { .s = sftp_store_of (store), .name = from, .to = to };
+
+  return sftp_link_run (op.s->link, do_rename, &op, err);
+}
+
+/*--- small files ------------------------------------------------------------*/
+
+static int
+rewrite_open (const struct op *op, struct sftp *sftp,
+              const struct sftp_handle *handle, uint64_t size,
+              struct err *err)
+{
+  struct sftp_attrs attrs;
+  size_t most = sftp_server (sftp)->max_write;
+  int r = 0;
+
+  for (size_t at = 0; r == 0 && at < op->len; at += most) {
+    size_t n = op->len - at < most ? op->len - at : most;
+
+    r = sftp_ask_write (sftp, handle, (const char *) op->buf + at, n, at,
+                        err);
+  }
+  if (r == 0 && size > op->len)
+    r = sftp_ask_truncate (sftp, handle, op->len, err);
+  if (r == 0)
+    r = sftp_ask_fstat (sftp, handle, &attrs, err);
+  if (r == 0)
+    *(int64_t *) op->out = attrs.mtime;
+  return r;
+}
+
+static int
+do_rewrite (struct sftp *sftp, bool again, void *opaque, struct err *err)
+{
+  const struct op *op = opaque;
+  struct sftp_handle handle;
+  struct sftp_found found;
+  char path[SFTP_PATH_SIZE];
+  int r = sftp_find_file (op->s, sftp, op->name, &found, err);
+
+  (void) again;
+  if (r == 0)
+    r = sftp_path (op->s, op->name, path, err);
+  if (r == 0)
+    r = sftp_ask_open (sftp, path, SFTP_FOR_WRITING, 0, &handle, err);
+  if (r == 0) {
+    int r2;
+
+    r = rewrite_open (op, sftp, &handle, found.attrs.size, err);
+    r2 = sftp_ask_close (sftp, &handle, r < 0 ? NULL : err);
+    r = r < 0 ? r : r2;
+  }
+  return sftp_last_error (op->s, sftp, r, err);
+}
+
+static int
+sftp_store_rewrite (struct store *store, const char *name, const void *buf,
+                    size_t len, int64_t *time, struct err *err)
+{
+  struct op op = { .s = sftp_store_of (store), .name = name, .out = time,
+                   .buf = buf, .len = len };
+
+  return sftp_link_run (op.s->link, do_rewrite, &op, err);
+}
+
+/* The file is new each time: what an earlier attempt left does not matter. */
+static int
+flush_by_file (const struct op *op, struct sftp *sftp, struct err *err)
+{
+  char path[SFTP_PATH_SIZE], name[STORE_PATH_SIZE], text[UUID_STRING_SIZE];
+  struct sftp_handle handle;
+  uint8_t uuid[UUID_SIZE];
+  int r = uuid_new (uuid, err), r2;
+
+  if (r < 0)
+    return r;
+  uuid_to_string (uuid, text);
+  if ((size_t) snprintf (name, sizeof name, "%s%s.flush-%s", op->name,
+                         op->name[0] ? "/" : "", text) >= sizeof name)
+    return err_set (err, -EINVAL, "the folder's name is too long");
+  r = sftp_path (op->s, name, path, err);
+  if (r == 0)
+    r = sftp_ask_open (sftp, path, SFTP_FOR_WRITING | SFTP_CREATE |
+                       SFTP_EXCLUSIVE, SFTP_FILE_MODE, &handle, err);
+  if (r < 0)
+    return r;
+  r = sftp_ask_write (sftp, &handle, text, 1, 0, err);
+  if (r == 0)
+    r = sftp_ask_fsync (sftp, &handle, err);
+  sftp_ask_close (sftp, &handle, NULL);
+  r2 = sftp_ask_path (sftp, SFTP_REMOVE, path, r < 0 ? NULL : err);
+  return r < 0 ? r : r2;
+}
+
+static int
+do_flush_folder (struct sftp *sftp, bool again, void *opaque,
+                 struct err *err)
+{
+  const struct op *op = opaque;
+  int r = find_folder (op->s, sftp, op->name, err);
+
+  (void) again;
+  if (r == 0)
+    r = sftp_promise_check (op->s, sftp, op->name, err);
+  if (r == 0 && !sftp_server (sftp)->has_fsync)
+    return err_set (err, -ENOTSUP, "the server has no fsync@openssh.com");
+  if (r == 0)
+    r = flush_by_file (op, sftp, err);
+  return sftp_last_error (op->s, sftp, r, err);
+}
+
+static int
+sftp_store_flush_folder (struct store *store, const char *name,
+                         struct err *err)
+{
+  struct op op = { .s = sftp_store_of (store), .name = name };
+  int r = sftp_link_run (op.s->link, do_flush_folder, &op, err);
+
+  if (r == 0)
+    sftp_promise_kept (op.s, name);
+  return r;
+}
+
+static int
+do_space (struct sftp *sftp, bool again, void *opaque, struct err *err)
+{
+  const struct op *op = opaque;
+
+  (void) again;
+  return sftp_last_error (op->s, sftp,
+                          sftp_ask_space (sftp, op->s->root, op->out, err),
+                          err);
+}
+
+static int
+sftp_store_space (struct store *store, uint64_t *bytes, struct err *err)
+{
+  struct op op = { .s = sftp_store_of (store), .out = bytes };
+
+  return sftp_link_run (op.s->link, do_space, &op, err);
+}
+
+/*--- the store --------------------------------------------------------------*/
+
+static void
+sftp_store_close (struct store *store)
+{
+  struct sftp_store *s = sftp_store_of (store);
+
+  sftp_link_unref (s->link);
+  sftp_promise_free (s);
+  pthread_mutex_destroy (&s->lock);
+  free (s->root);
+  free (s);
+}
+
+static void
+sftp_store_set_job (struct store *store, struct job *job)
+{
+  sftp_link_set_job (sftp_store_of (store)->link, job);
+}
+
+static unsigned
+sftp_store_connections (struct store *store)
+{
+  return sftp_link_number (sftp_store_of (store)->link);
+}
+
+static const struct store_ops sftp_store_ops = {
+  .close = sftp_store_close,
+  .make = sftp_store_make,
+  .write = sftp_store_write,
+  .flush = sftp_store_flush,
+  .end = sftp_store_end,
+  .rewrite = sftp_store_rewrite,
+  .open = sftp_store_read,
+  .stat = sftp_store_stat,
+  .list = sftp_store_list,
+  .make_folder = sftp_store_make_folder,
+  .delete_folder = sftp_store_delete_folder,
+  .delete = sftp_store_delete,
+  .rename = sftp_store_rename,
+  .flush_folder = sftp_store_flush_folder,
+  .space = sftp_store_space,
+  .set_job = sftp_store_set_job,
+  .connections = sftp_store_connections,
+};
+
+/* The folder is there, or is made. */
+static int
+do_open (struct sftp *sftp, bool again, void *opaque, struct err *err)
+{
+  const struct op *op = opaque;
+  struct sftp_found found;
+  int r = sftp_find (op->s, sftp, "", &found, err);
+
+  (void) again;
+  if (r == 0 && !found.there && op->out != NULL) {
+    r = sftp_ask_mkdir (sftp, op->s->root, 0777, err);
+    if (r == SFTP_FAILED || r == 0)
+      r = sftp_find (op->s, sftp, "", &found, err);
+  }
+  if (r == 0 && !found.there)
+    return err_set (err, -ENOENT, "there is no such folder on the server");
+  if (r == 0 && !S_ISDIR (found.attrs.mode))
+    return err_set (err, -ENOTDIR, "is no folder");
+  return sftp_last_error (op->s, sftp, r, err);
+}
+
+int
+store_sftp_open (const struct sftp_dialer *dialer, const char *name,
+                 const char *path, bool make, unsigned lag,
+                 struct store **out, struct err *err)
+{
+  struct sftp_store *s = calloc (1, sizeof *s);
+  struct op op = { .s = s, .out = make ? s : NULL };
+  int r;
+
+  if (s == NULL) {
+    dialer->free (dialer->opaque);
+    return err_nomem (err);
+  }
+  pthread_mutex_init (&s->lock, NULL);
+  r = sftp_link_new (dialer, &s->link, err);
+  if (r == 0) {
+    s->root = strdup (path);
+    r = s->root ? sftp_link_run (s->link, do_open, &op, err)
+      : err_nomem (err);
+  }
+  if (r == 0)
+    r = store_init (&s->base, &sftp_store_ops, name, lag, false, err);
+  if (r < 0)
+    sftp_store_close (&s->base);
+  else
+    *out = &s->base;
+  return r;
+}
+
+static int
+dial_ssh (void *opaque, struct job *const *job, struct sftp_way **out,
+          struct err *err)
+{
+  return ssh_connect_sftp (opaque, job, out, err);
+}
+
+static void
+free_uri (void *opaque)
+{
+  ssh_uri_free (opaque);
+  free (opaque);
+}
+
+int
+store_ssh_open (const char *text, bool make, struct store **out,
+                struct err *err)
+{
+  struct ssh_uri *uri = malloc (sizeof *uri);
+  struct sftp_dialer dialer = { dial_ssh, free_uri, uri, 0, 0 };
+  int r = uri ? ssh_uri_parse (text, uri, err) : err_nomem (err);
+
+  if (r < 0) {                  /* the text may have a password */
+    free (uri);
+    return r;
+  }
+  dialer.timeout = uri->timeout;
+  dialer.retry = uri->retry;
+  r = store_sftp_open (&dialer, text, uri->path, make, uri->lag, out, err);
+  return r < 0 ? err_in (err, "%s", text) : 0;
+}
