@@ -18,6 +18,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/text.h"
 #include "lib/format/backup-folder.h"
+#include "lib/repo/store-at.h"
 #include "plugin/config.h"
 #include "plugin/keys.h"
 #include "plugin/report.h"
@@ -86,6 +87,16 @@ set_folder (const char *key, const char *value, char **path)
   if (stat (*path, &st) < 0 || !S_ISDIR (st.st_mode))
     return plugin_error ("%s%s=%s: is not a folder", dashes, key, value);
   return 0;
+}
+
+/* Or a place on another machine. */
+static int
+set_vault (const char *value)
+{
+  if (!store_at_is_remote (value) || config.vault)
+    return set_folder ("vault", value, &config.vault);
+  config.vault = strdup (value);
+  return config.vault ? 0 : plugin_error ("out of memory");
 }
 
 /* Append one folder to the colon-separated parent_path. */
@@ -187,7 +198,7 @@ config_set (const char *key, const char *value)
   if (strcmp (key, "dir") == 0)
     return set_folder (key, value, &config.folder);
   if (strcmp (key, "vault") == 0)
-    return set_folder (key, value, &config.vault);
+    return set_vault (value);
   if (strcmp (key, "format") == 0)
     return set_format (value);
   if (strcmp (key, "parent-path") == 0)

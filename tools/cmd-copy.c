@@ -14,6 +14,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/size.h"
 #include "lib/repo/image-nbi.h"
+#include "lib/repo/store-at.h"
 #include "tools/backup/backup-tool.h"
 #include "tools/backup/target-keys.h"
 #include "tools/commands.h"
@@ -77,7 +78,8 @@ is_file_name (const char *path)
 static int
 choose_target (struct copy *c, struct err *err)
 {
-  bool is_vault = c->init || is_folder (c->target);
+  bool is_vault = c->init || store_at_is_remote (c->target) ||
+    is_folder (c->target);
 
   c->to_file = !is_vault && is_file_name (c->target);
   if (!is_vault && !c->to_file)
@@ -175,12 +177,11 @@ show_text (const struct copy *c)
 
   if (strcmp (c->target, "-") == 0)
     return STATUS_DONE;
-  output_text (c->target);
-  if (!c->to_file) {
+  if (c->to_file)
+    output_text (c->target);
+  else {
     vault_time_to_string (c->options.header.time, time);
-    putchar ('/');
-    output_text (c->options.header.name);
-    printf ("@%s", time);
+    output_generation (c->target, c->options.header.name, time);
   }
   printf (": %s of data, %s of it copied, in %s\n",
           size_to_string (bytes_of (c, n->data), data),

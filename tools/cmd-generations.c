@@ -15,7 +15,7 @@
 #include "lib/base/size.h"
 #include "lib/repo/absent.h"
 #include "lib/repo/manifest.h"
-#include "lib/repo/store-local.h"
+#include "lib/repo/store-at.h"
 #include "lib/repo/vault-keys.h"
 #include "lib/repo/vault-read.h"
 #include "tools/commands.h"
@@ -214,7 +214,7 @@ open_vault (struct generations *g, struct report *report, struct err *err)
   int r = generation_caches_init (&g->caches, CHUNKS_LIMIT, err);
 
   if (r == 0)
-    r = store_local_open (g->path, &g->store, err);
+    r = store_at (g->path, false, NULL, &g->store, err);
   if (r == 0)
     r = vault_open (g->store, 0, &g->vault, report, err);
   g->caches.keys = keys_get ();

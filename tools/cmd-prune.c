@@ -13,7 +13,7 @@
 
 #include "lib/base/size.h"
 #include "lib/repo/prune.h"
-#include "lib/repo/store-local.h"
+#include "lib/repo/store-at.h"
 #include "lib/repo/vault-reserve.h"
 #include "tools/change/change.h"
 #include "tools/commands.h"
@@ -231,21 +231,27 @@ plan (void *opaque, struct job *job, struct err *err)
 
   c->caches.keys = keys_get ();
   if (r == 0)
-    r = store_local_open (c->change.name, &c->store, err);
+    r = store_at (c->change.name, false, job, &c->store, err);
   if (r == 0)
     r = open_vault (c, 0, err);
   /* To ask the vault for its time something would have to be written. */
   c->options.now = (int64_t) time (NULL);
-  return r < 0 ? r : prune_plan (c->vault, &c->caches, &c->options, &c->plan,
-                                 &c->report, job, err);
+  if (r == 0)
+    r = prune_plan (c->vault, &c->caches, &c->options, &c->plan, &c->report,
+                    job, err);
+  if (c->store != NULL)
+    store_set_job (c->store, NULL);
+  return r;
 }
 
 static int
 run_plan (void *opaque, struct job *job, struct err *err)
 {
   struct prune_command *c = opaque;
-  int r = vault_reserve_spend (c->store, err);
+  int r;
 
+  store_set_job (c->store, job);
+  r = vault_reserve_spend (c->store, err);
   if (r == 0)
     r = open_vault (c, VAULT_WRITE, err);
   if (r == 0)
@@ -253,6 +259,7 @@ run_plan (void *opaque, struct job *job, struct err *err)
                    job, err);
   /* The next backup makes it, where there is no room now. */
   vault_reserve_make (c->store, NULL);
+  store_set_job (c->store, NULL);
   return r;
 }
 

@@ -22,6 +22,7 @@
 #include "lib/base/size.h"
 #include "lib/format/children.h"
 #include "lib/repo/image-vault.h"
+#include "lib/repo/store-at.h"
 #include "server/server.h"
 #include "tools/commands.h"
 #include "tools/exports.h"
@@ -149,6 +150,9 @@ parse (struct serve *s, int argc, char *argv[])
       s->is_folder = true;
   if (s->is_folder && s->nr_images > 1)
     command_usage_error (&command_serve, "a folder is served alone");
+  /* A URI is a vault's, or a generation's: who has to look connects. */
+  if (s->nr_images == 1 && store_at_is_remote (s->images[0]))
+    s->is_folder = vault_images_is_one (s->images[0]);
   s->is_vault = s->is_folder && vault_images_is_one (s->images[0]);
   if (s->is_vault && s->write)
     command_usage_error (&command_serve, "what is in a vault never changes; "

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "lib/base/size.h"
-#include "lib/repo/store-local.h"
+#include "lib/repo/store-at.h"
 #include "lib/repo/vault-keys.h"
 #include "lib/repo/verify-vault.h"
 #include "tools/commands.h"
@@ -78,14 +78,17 @@ work (struct verify_command *v, struct report *report, struct job *job,
   int r = generation_caches_init (&v->caches, CHUNKS_LIMIT, err);
 
   if (r == 0)
-    r = store_local_open (v->path, &v->store, err);
+    r = store_at (v->path, false, job, &v->store, err);
   if (r == 0)
     r = vault_open (v->store, 0, &v->vault, report, err);
   v->caches.keys = keys_get ();
   if (r == 0)
     r = vault_unlock (v->vault, keys_get (), report, err);
-  return r < 0 ? r
-    : verify_vault (v->vault, &v->caches, &verify, &v->result, report, err);
+  if (r == 0)
+    r = verify_vault (v->vault, &v->caches, &verify, &v->result, report, err);
+  if (v->store != NULL)
+    store_set_job (v->store, NULL);
+  return r;
 }
 
 static void

@@ -11,6 +11,7 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/text.h"
+#include "lib/repo/store-at.h"
 #include "tools/command.h"
 #include "tools/output.h"
 #include "tools/report.h"
@@ -23,6 +24,20 @@ output_text (const char *str)
 
   if (buf)
     fputs (text_clean (str, buf, size), stdout);
+}
+
+void
+output_generation (const char *vault, const char *disk, const char *time)
+{
+  size_t len = strcspn (vault, store_at_is_remote (vault) ? "?" : "");
+  CLEANUP_FREE char *name = NULL;
+
+  if (asprintf (&name, "%.*s/%s@%s%s", (int) len, vault, disk, time,
+                vault + len) < 0) {
+    name = NULL;
+    return;
+  }
+  output_text (name);
 }
 
 /* Bytes of the UTF-8 sequence at p as its first byte has it; 0 for a byte

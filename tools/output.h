@@ -14,6 +14,12 @@
  */
 void output_text (const char *str);
 
+/* Print VAULT/DISK@TIME, as other commands take it: what is behind a ‘?’ of a
+ * vault's URI comes last.
+ */
+void output_generation (const char *vault, const char *disk,
+                        const char *time);
+
 /* Print a word for a shell: in quotes where it needs them, and cleaned as
  * output_text does, so that a name with control characters is not what it was.
  */

@@ -17,7 +17,7 @@
 #include "lib/repo/generation-diff.h"
 #include "lib/repo/image-nbi-private.h"
 #include "lib/repo/reader-lease.h"
-#include "lib/repo/store-local.h"
+#include "lib/repo/store-at.h"
 #include "lib/repo/vault-keys.h"
 #include "lib/repo/vault-missing.h"
 
@@ -56,7 +56,7 @@ vault_images_open (const char *path, struct vault_images **out,
   v->has_caches = r == 0;
   v->caches.keys = nbi_keys;
   if (r == 0)
-    r = store_local_open (path, &v->store, err);
+    r = store_at (path, false, NULL, &v->store, err);
   if (r == 0)
     r = vault_open (v->store, 0, &v->vault, report, err);
   if (r == 0)
@@ -317,12 +317,19 @@ parts_free (struct parts *parts)
 static int
 cut_name (const char *name, struct parts *parts, struct err *err)
 {
-  const char *slash = strrchr (name, '/');
+  /* What is behind a ‘?’ of a URI is of the vault. */
+  const char *end = store_at_is_remote (name) ? strchrnul (name, '?')
+    : name + strlen (name);
+  const char *slash = memrchr (name, '/', (size_t) (end - name));
   char *at;
 
-  parts->vault = slash == name ? strdup ("/")
-    : strndup (name, (size_t) (slash - name));
-  parts->disk = strdup (slash + 1);
+  parts->vault = NULL;
+  if (slash == name)
+    parts->vault = strdup ("/");
+  else if (asprintf (&parts->vault, "%.*s%s", (int) (slash - name), name,
+                     end) < 0)
+    parts->vault = NULL;
+  parts->disk = strndup (slash + 1, (size_t) (end - slash - 1));
   if (parts->vault == NULL || parts->disk == NULL) {
     parts_free (parts);
     return err_nomem (err);
@@ -345,6 +352,8 @@ may_be_one (const char *name)
   CLEANUP_FREE char *files = NULL;
   struct stat st;
 
+  if (store_at_is_remote (name))
+    return true;
   if (slash == NULL || slash[1] == '\0' || slash[1] == '@' ||
       (lstat (name, &st) == 0 && !S_ISDIR (st.st_mode)) ||
       asprintf (&files, "%.*s/files", (int) (slash - name), name) < 0)
@@ -423,6 +432,8 @@ vault_image_absolute (const char *name)
   const char *disk = strrchr (name, '/');
   char *path;
 
+  if (store_at_is_remote (name))
+    return strdup (name);
   if (!may_be_one (name))
     return NULL;
   folder = disk == name ? strdup ("/") : strndup (name, (size_t) (disk - name));
@@ -452,7 +463,7 @@ vault_images_is_one (const char *path)
   struct store_stat st;
   bool found = false;
 
-  if (store_local_open (path, &store, NULL) < 0)
+  if (store_at (path, false, NULL, &store, NULL) < 0)
     return false;
   if (store_stat (store, "vault/" VAULT_JSON, &st, NULL) == 0)
     return true;

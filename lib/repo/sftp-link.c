@@ -186,8 +186,8 @@ sftp_link_number (struct sftp_link *l)
 }
 
 int
-sftp_link_new (const struct sftp_dialer *dialer, struct sftp_link **out,
-               struct err *err)
+sftp_link_new (const struct sftp_dialer *dialer, struct job *job,
+               struct sftp_link **out, struct err *err)
 {
   struct sftp_link *l = calloc (1, sizeof *l);
   struct sftp *s;
@@ -199,6 +199,7 @@ sftp_link_new (const struct sftp_dialer *dialer, struct sftp_link **out,
   }
   l->refs = 1;
   l->dialer = *dialer;
+  l->job = job;
   pthread_mutex_init (&l->lock, NULL);
   pthread_cond_init (&l->changed, NULL);
   r = sftp_link_take (l, &s, err);

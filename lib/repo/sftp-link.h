@@ -25,10 +25,10 @@ struct sftp_dialer {
 };
 
 /* Connected, or an error.  dialer->opaque is the link's from now on, also if
- * this fails; dialer->free frees it.
+ * this fails; dialer->free frees it.  job: as for sftp_link_set_job.
  */
-int sftp_link_new (const struct sftp_dialer *dialer, struct sftp_link **out,
-                   struct err *err);
+int sftp_link_new (const struct sftp_dialer *dialer, struct job *job,
+                   struct sftp_link **out, struct err *err);
 struct sftp_link *sftp_link_ref (struct sftp_link *l);
 void sftp_link_unref (struct sftp_link *l);     /* NULL is fine */
 

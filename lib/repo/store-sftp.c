@@ -732,7 +732,7 @@ do_open (struct sftp *sftp, bool again, void *opaque, struct err *err)
 int
 store_sftp_open (const struct sftp_dialer *dialer, const char *name,
                  const char *path, bool make, unsigned lag,
-                 struct store **out, struct err *err)
+                 struct job *job, struct store **out, struct err *err)
 {
   struct sftp_store *s = calloc (1, sizeof *s);
   struct op op = { .s = s, .out = make ? s : NULL };
@@ -743,7 +743,7 @@ store_sftp_open (const struct sftp_dialer *dialer, const char *name,
     return err_nomem (err);
   }
   pthread_mutex_init (&s->lock, NULL);
-  r = sftp_link_new (dialer, &s->link, err);
+  r = sftp_link_new (dialer, job, &s->link, err);
   if (r == 0) {
     s->root = strdup (path);
     r = s->root ? sftp_link_run (s->link, do_open, &op, err)
@@ -773,8 +773,8 @@ free_uri (void *opaque)
 }
 
 int
-store_ssh_open (const char *text, bool make, struct store **out,
-                struct err *err)
+store_ssh_open (const char *text, bool make, struct job *job,
+                struct store **out, struct err *err)
 {
   struct ssh_uri *uri = malloc (sizeof *uri);
   struct sftp_dialer dialer = { dial_ssh, free_uri, uri, 0, 0 };
@@ -786,6 +786,7 @@ store_ssh_open (const char *text, bool make, struct store **out,
   }
   dialer.timeout = uri->timeout;
   dialer.retry = uri->retry;
-  r = store_sftp_open (&dialer, text, uri->path, make, uri->lag, out, err);
+  r = store_sftp_open (&dialer, text, uri->path, make, uri->lag, job, out,
+                       err);
   return r < 0 ? err_in (err, "%s", text) : 0;
 }

@@ -10,17 +10,18 @@
 
 /* uri is ssh://[USER@]HOST[:PORT]/PATH (ssh-uri.h).  The folder is followed as
  * usual; no link is below it.  make: it is made where it is not there, in a
- * folder that is.  Errors: those of ssh_uri_parse and ssh_connect_sftp;
+ * folder that is.  job: as for store_set_job, from the beginning; NULL: none.
+ * Errors: those of ssh_uri_parse and ssh_connect_sftp;
  * -ENOENT: there is no such folder.
  */
-int store_ssh_open (const char *uri, bool make, struct store **out,
-                    struct err *err);
+int store_ssh_open (const char *uri, bool make, struct job *job,
+                    struct store **out, struct err *err);
 
 /* The same over any way.  The dialer's opaque is the store's from now on, also
  * if this fails.
  */
 int store_sftp_open (const struct sftp_dialer *dialer, const char *name,
                      const char *path, bool make, unsigned lag,
-                     struct store **out, struct err *err);
+                     struct job *job, struct store **out, struct err *err);
 
 #endif /* NBDIMAGE_REPO_STORE_SFTP_H */

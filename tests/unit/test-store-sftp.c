@@ -39,7 +39,8 @@ open_store (void)
 {
   struct sftp_dialer dialer = sftp_pipe_dialer (&way);
 
-  return store_sftp_open (&dialer, "sftp:test", folder, true, 0, &store, &err);
+  return store_sftp_open (&dialer, "sftp:test", folder, true, 0, NULL,
+                          &store, &err);
 }
 
 static int
@@ -610,8 +611,8 @@ a_server_that_stops_is_an_error_in_time (void **state)
   store = NULL;
   dialer.timeout = 1;
   dialer.retry = 1;
-  assert_int_equal (store_sftp_open (&dialer, "x", folder, false, 0, &store,
-                                     &err), 0);
+  assert_int_equal (store_sftp_open (&dialer, "x", folder, false, 0, NULL,
+                                     &store, &err), 0);
   way.refuse = true;
   kill (way.pid, SIGSTOP);
   assert_true (store_stat (store, "files", &st, &err) < 0);

@@ -79,10 +79,11 @@ int backup_to_file (struct block *disk, struct backup_options *options,
 
 /*--- into-vault.c: a generation more in a vault -----------------------------*/
 
-/* The vault in the folder `path'.  init: make it, if there is none; a folder
- * that holds something else is refused.  encrypt: it is to be encrypted, with a
- * new key that keys open, or the key and slots of `like'; -EACCES if it is
- * there and is not.  The caller closes vault and store.
+/* The vault in the folder `path', or at that URI (store-at.h).  init: make it,
+ * if there is none; a folder that holds something else is refused.  encrypt: it
+ * is to be encrypted, with a new key that keys open, or the key and slots of
+ * `like'; -EACCES if it is there and is not.  The caller closes vault and store,
+ * before the end of the job.
  */
 struct backup_vault {
   const char *path;
@@ -93,7 +94,7 @@ struct backup_vault {
 
 int backup_open_vault (const struct backup_vault *what, struct store **store,
                        struct vault **vault, struct report *report,
-                       struct err *err);
+                       struct job *job, struct err *err);
 
 int backup_to_vault (struct block *disk, struct backup_options *options,
                      const struct backup_vault *what,

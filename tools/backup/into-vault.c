@@ -4,10 +4,9 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "lib/base/kdf.h"
-#include "lib/repo/store-local.h"
+#include "lib/repo/store-at.h"
 #include "lib/repo/vault-reserve.h"
 #include "tools/backup/backup-tool.h"
 
@@ -65,14 +64,11 @@ check_encrypted (const struct backup_vault *what, struct vault *vault,
 int
 backup_open_vault (const struct backup_vault *what, struct store **store,
                    struct vault **vault, struct report *report,
-                   struct err *err)
+                   struct job *job, struct err *err)
 {
   const char *path = what->path;
-  int r;
+  int r = store_at (path, what->init, job, store, err);
 
-  if (what->init && mkdir (path, 0777) < 0 && errno != EEXIST)
-    return err_sys (err, "%s: making the folder", path);
-  r = store_local_open (path, store, err);
   if (r == 0 && what->init)
     r = init_vault (what, *store, err);
   if (r == 0)
@@ -106,7 +102,7 @@ backup_to_vault (struct block *disk, struct backup_options *options,
     return r;
   caches.keys = what->keys;
   options->file_limit = VAULT_FILE_LIMIT;
-  r = backup_open_vault (what, &store, &vault, report, err);
+  r = backup_open_vault (what, &store, &vault, report, job, err);
   if (r == 0)
     r = vault_backup (vault, disk, options, &caches, result, report, job, err);
   vault_close (vault);

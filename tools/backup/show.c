@@ -134,10 +134,8 @@ show_text (const struct backup_work *w)
 
   if (w->command->vault != NULL) {
     vault_time_to_string (w->result.time, time);
-    output_text (w->command->vault);
-    putchar ('/');
-    output_text (w->options.header.name);
-    printf ("@%s: %s, of which %s hold data, %s of it new", time,
+    output_generation (w->command->vault, w->options.header.name, time);
+    printf (": %s, of which %s hold data, %s of it new",
             size_to_string (w->options.header.disk_size, size),
             size_to_string (bytes_of (w, c->data), data),
             size_to_string (bytes_of (w, c->fresh), fresh));
