@@ -274,23 +274,30 @@ at_end (const struct ssh_way *w, struct err *err)
   return failed (w->session, -EPIPE, "the connection broke", err);
 }
 
+/* What a server says beside it is not for us, but may not fill its window. */
+static void
+drop_other (struct ssh_way *w)
+{
+  char other[1024];
+
+  while (ssh_channel_poll (w->channel, 1) > 0 &&
+         ssh_channel_read_nonblocking (w->channel, other, sizeof other, 1) > 0)
+    continue;
+}
+
+/* libssh may take bytes from the network whatever it is asked for: what is
+ * asked for last is that which the caller goes to sleep for.
+ */
 static ssize_t
 way_read (struct sftp_way *way, void *buf, size_t len, struct err *err)
 {
   struct ssh_way *w = way_of (way);
-  int n = ssh_channel_read_nonblocking (w->channel, buf, (uint32_t) len, 0);
+  int n;
 
+  drop_other (w);
+  n = ssh_channel_read_nonblocking (w->channel, buf, (uint32_t) len, 0);
   if (n > 0)
     return n;
-  /* What a server says beside it is not for us, but may not fill its window. */
-  if (n == 0) {
-    char other[1024];
-
-    while (ssh_channel_poll (w->channel, 1) > 0 &&
-           ssh_channel_read_nonblocking (w->channel, other, sizeof other,
-                                         1) > 0)
-      continue;
-  }
   if ((n < 0 && n != SSH_AGAIN) || ssh_channel_is_eof (w->channel) ||
       ssh_channel_is_closed (w->channel) || !ssh_is_connected (w->session))
     return at_end (w, err);
