@@ -32,6 +32,7 @@ struct vault_run_writer {
   uint8_t master[CRYPT_KEY_SIZE];       /* if the vault is encrypted */
   struct lease_hold *hold;      /* NULL: none is held */
   struct lease_list seen;       /* other leases, as they were in B3 */
+  unsigned connections;         /* to the store, before B3 began */
   uint64_t after;               /* the generation's time is later */
   struct report *report;
   struct store_file *file;      /* that is being written */
@@ -147,8 +148,10 @@ static int
 look_around (struct vault_run_writer *w, const struct vault_run *base,
              bool *lost, struct job *job, struct err *err)
 {
-  int r = store_wait (w->store, job, err);
+  int r;
 
+  w->connections = store_connections (w->store);
+  r = store_wait (w->store, job, err);
   *lost = false;
   if (r == 0)
     r = refuse_others (w, w->options->header.name, job, err);
@@ -157,6 +160,27 @@ look_around (struct vault_run_writer *w, const struct vault_run *base,
   if (r == 0 && !*lost)
     r = store_flush_folder (w->store, "files", err);
   return r;
+}
+
+/* A connection that broke may hide that the server was down, and lost what was
+ * not on stable storage: B3 again, until none broke in it (§13).
+ */
+static int
+look_again (struct vault_run_writer *w, const struct vault_run *base,
+            struct job *job, struct err *err)
+{
+  bool lost = false;
+  int r = 0;
+
+  while (r == 0 && !lost &&
+         store_connections (w->store) != w->connections) {
+    job_start (job, "looking again", 0);
+    r = look_around (w, base, &lost, job, err);
+  }
+  return r == 0 && lost
+    ? err_set (err, -EIO, "%s: the connection broke, and the generation that "
+               "this backup builds on is gone since; what it has written is "
+               "adopted by the next one", store_name (w->store)) : r;
 }
 
 /*--- B1 and B2 --------------------------------------------------------------*/
@@ -506,7 +530,7 @@ write_all (struct vault_run_writer *w, struct block *disk,
 
 static int
 run_with (struct vault_run_writer *w, struct block *disk,
-          const struct vault_opened *base,
+          const struct vault_opened *base, const struct vault_run *run,
           struct vault_backup_result *result, struct job *job,
           struct err *err)
 {
@@ -516,6 +540,8 @@ run_with (struct vault_run_writer *w, struct block *disk,
   set_time (w, base);
   w->options->base = base->gen;
   r = write_all (w, disk, result, job, err);
+  if (r == 0)
+    r = look_again (w, run, job, err);
   if (r < 0)
     return r;
   vault_name_run (result->folder, h->name, h->time, h->run);
@@ -545,7 +571,7 @@ try_with (struct vault_run_writer *w, struct vault_view *view, size_t index,
   if (r == 0)
     r = look_around (w, run, lost, job, err);
   if (r == 0 && !*lost)
-    r = run_with (w, disk, base, result, job, err);
+    r = run_with (w, disk, base, run, result, job, err);
   if (r < 0 || *lost)
     give_up (w);
   return r;

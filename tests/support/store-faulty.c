@@ -16,6 +16,7 @@ struct faulty {
   pthread_mutex_t lock;         /* of the count: leases have threads */
   struct store_fault fault;
   unsigned count;
+  unsigned connections;
   void (*watch) (void *opaque, unsigned op, const char *name);
   void *opaque;
 };
@@ -274,6 +275,18 @@ faulty_close (struct store *s)
   free (s);
 }
 
+static unsigned
+faulty_connections (struct store *s)
+{
+  return faulty (s)->connections;
+}
+
+void
+store_faulty_reconnect (struct store *s)
+{
+  faulty (s)->connections++;
+}
+
 static const struct store_ops faulty_ops = {
   .close = faulty_close,
   .make = faulty_make,
@@ -290,6 +303,7 @@ static const struct store_ops faulty_ops = {
   .rename = faulty_rename,
   .flush_folder = faulty_flush_folder,
   .space = faulty_space,
+  .connections = faulty_connections,
 };
 
 struct store *
@@ -302,6 +316,7 @@ store_faulty_new (struct store *below)
                   store_lag (below), store_is_local (below), NULL) < 0)
     abort ();
   f->below = below;
+  f->connections = 1;
   f->base.clock = store_clock (below);
   pthread_mutex_init (&f->lock, NULL);
   return &f->base;

@@ -55,6 +55,9 @@ void store_faulty_set (struct store *faulty, const struct store_fault *fault);
 /* How many were counted. */
 unsigned store_faulty_count (const struct store *faulty);
 
+/* Its connection broke, and there is another: for store_connections. */
+void store_faulty_reconnect (struct store *faulty);
+
 /* Have this called in front of each operation, with its kind and the name it
  * is about ("" for those of a file that is being written).  NULL: no more.
  */

@@ -539,6 +539,70 @@ test_power_cut (void **state)
   assert_in_range (total, 80, 100000);
 }
 
+/* The connection breaks while the first file ends. */
+struct breaking {
+  struct store *faulty, *below;
+  const char *drop;             /* a run that goes meanwhile; NULL: none */
+  bool broken;
+  unsigned flushes;             /* of files/ since */
+};
+
+static void
+break_once (void *opaque, unsigned op, const char *name)
+{
+  struct breaking *b = opaque;
+  char mark[STORE_PATH_SIZE];
+
+  if (b->broken)
+    b->flushes += op == STORE_OP_FLUSH_FOLDER && strcmp (name, "files") == 0;
+  if (b->broken || op != STORE_OP_RENAME || strstr (name, ".part") == NULL)
+    return;
+  b->broken = true;
+  store_faulty_reconnect (b->faulty);
+  if (b->drop == NULL)
+    return;
+  snprintf (mark, sizeof mark, "files/%s/" VAULT_DROPPED, b->drop);
+  assert_int_equal (store_put (b->below, mark, "", 0, NULL), 0);
+}
+
+/* B3 is done again before B7: what the backup refers to is looked for. */
+static void
+test_connection_broke (void **state)
+{
+  (void) state;
+  for (int goes = 0; goes < 2; ++goes) {
+    struct trial *t = malloc (sizeof *t);
+    struct store *store, *faulty;
+    struct vault_backup_result one, two;
+    struct breaking b = { .broken = false };
+    struct err err = ERR_INIT;
+    int r;
+
+    trial_init (t, 7);
+    back_up_well (t, "disk", &one);
+    change (t);
+    store = store_model_client (t->model, 0, true);
+    faulty = store_faulty_new (store);
+    b.faulty = faulty;
+    b.below = store;
+    b.drop = goes ? one.folder : NULL;
+    store_faulty_watch (faulty, break_once, &b);
+    r = back_up (t, faulty, "disk", &two, &err);
+    assert_true (b.broken);
+    assert_int_equal (r, goes ? -EIO : 0);
+    if (goes)
+      assert_non_null (strstr (err.msg, "is gone since"));
+    else {
+      assert_int_equal (b.flushes, 2);  /* of B3, and of B7 */
+      check_vault (t);
+    }
+    store_close (faulty);
+    store_close (store);
+    trial_end (t);
+    free (t);
+  }
+}
+
 int
 main (void)
 {
@@ -546,6 +610,7 @@ main (void)
     cmocka_unit_test (test_generations),
     cmocka_unit_test (test_found_by_name),
     cmocka_unit_test (test_base_unreadable),
+    cmocka_unit_test (test_connection_broke),
     cmocka_unit_test (test_clock_set_back),
     cmocka_unit_test (test_verify_fails),
     cmocka_unit_test (test_killed),
