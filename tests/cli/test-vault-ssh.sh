@@ -11,7 +11,7 @@ set -x
 
 requires jq
 requires test -x "$sshd_program"
-requires test -x /usr/bin/ssh-keygen
+requires ssh-keygen
 grep -q 'HAVE_LIBSSH 1' "$abs_top_builddir/config.h" ||
     skip "built without libssh"
 cd "$tmp"
