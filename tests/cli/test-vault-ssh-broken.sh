@@ -101,4 +101,5 @@ sshd_start
 begin canceled timeout=600
 for pid in "$sshd_pid" $(sshd_sessions); do kill -STOP "$pid"; done
 kill -INT "$backup"
-ended 130 10
+ended 1 10
+contains said interrupted
