@@ -82,8 +82,8 @@ int backup_to_file (struct block *disk, struct backup_options *options,
 /* The vault in the folder `path', or at that URI (store-at.h).  init: make it,
  * if there is none; a folder that holds something else is refused.  encrypt: it
  * is to be encrypted, with a new key that keys open, or the key and slots of
- * `like'; -EACCES if it is there and is not.  The caller closes vault and store,
- * before the end of the job.
+ * `like'; -EACCES if it is there and is not.  The caller closes vault and
+ * store, before the end of the job.
  */
 struct backup_vault {
   const char *path;
