@@ -386,6 +386,9 @@ sftp_send (struct sftp *s, struct sftp_call *c, struct err *err)
 int
 sftp_wait (struct sftp *s, struct sftp_call *c, struct err *err)
 {
+  /* There is no thread here that would answer. */
+  if (is_forked (s))
+    return err_set (err, SFTP_LOST, "the process was forked");
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&s->lock);
 
   while (c->state == SFTP_CALL_WAITS)
@@ -396,6 +399,8 @@ sftp_wait (struct sftp *s, struct sftp_call *c, struct err *err)
 bool
 sftp_is_done (struct sftp *s, const struct sftp_call *c)
 {
+  if (is_forked (s))
+    return true;
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&s->lock);
 
   return c->state != SFTP_CALL_WAITS;

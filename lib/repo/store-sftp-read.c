@@ -23,9 +23,11 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/block/block-ops.h"
+#include "lib/repo/store-sftp-ahead.h"
 #include "lib/repo/store-sftp-private.h"
 
 #define CALLS_MAX 64            /* on their way for one read */
+#define AHEAD_MAX (1024U * 1024)        /* larger reads fill the way alone */
 
 /* A file on one connection. */
 struct opened {
@@ -38,6 +40,7 @@ struct sftp_block {
   struct block base;
   struct sftp_link *link;
   char *path;                   /* owned; on the server */
+  struct sftp_ahead *ahead;     /* NULL: none */
 
   pthread_mutex_t lock;         /* guards what follows */
   struct opened *opened;        /* NULL: not on this connection yet */
@@ -225,7 +228,16 @@ do_read (struct sftp *sftp, bool again, void *opaque, struct err *err)
   int r = calls ? take_opened (range->b, sftp, &o, err) : err_nomem (err);
 
   if (r == 0) {
-    r = read_range (o, range, calls, err);
+    bool ahead = false;
+
+    if (range->b->ahead != NULL && range->len <= AHEAD_MAX) {
+      sftp_ahead_note (range->b->ahead, sftp, &o->handle, range->len,
+                       range->off);
+      ahead = sftp_ahead_take (range->b->ahead, range->buf, range->len,
+                               range->off);
+    }
+    if (!ahead)
+      r = read_range (o, range, calls, err);
     opened_unref (o);
   }
   for (size_t i = 0; calls != NULL && i < CALLS_MAX; ++i)
@@ -252,6 +264,7 @@ sftp_block_close (struct block *block)
 {
   struct sftp_block *b = (struct sftp_block *) block;
 
+  sftp_ahead_free (b->ahead);
   opened_unref (b->opened);
   sftp_link_unref (b->link);
   pthread_mutex_destroy (&b->lock);
@@ -316,6 +329,7 @@ sftp_store_read (struct store *store, const char *name, struct block **out,
   pthread_mutex_init (&b->lock, NULL);
   b->link = sftp_link_ref (o.s->link);
   b->opened = o.opened;
+  b->ahead = sftp_ahead_new (o.size);
   *out = &b->base;
   return 0;
 }

@@ -584,6 +584,81 @@ a_read_goes_on_when_the_connection_breaks (void **state)
 }
 
 static void
+assert_reads (struct block *block, uint64_t off, size_t len)
+{
+  char *buf = malloc (len), *expected = bytes_from (off, len);
+
+  assert_int_equal (block_pread (block, buf, len, off, &err), 0);
+  assert_memory_equal (buf, expected, len);
+  free (buf);
+  free (expected);
+}
+
+/* By who reads on and on, with jumps, and connections that break. */
+static void
+what_is_read_ahead_has_the_right_bytes (void **state)
+{
+  const uint64_t size = 20 * MIB + 4321;
+  struct block *block;
+  uint64_t off = 0, before;
+
+  (void) state;
+  make_file ("files/a", size);
+  assert_int_equal (store_open (store, "files/a", &block, &err), 0);
+  for (unsigned n = 0; off < size; ++n) {
+    size_t len = n % 2 ? 68 * 1024 + 11 : 64;
+
+    assert_reads (block, off, size - off < len ? (size_t) (size - off) : len);
+    off += len;
+    if (n % 100 == 50)
+      way.lose_after = way.read + 700000;
+    if (n % 170 == 90)
+      assert_reads (block, size - 5 - n * 1000, 5);
+  }
+  assert_true (way.dials > 2);
+
+  /* It does read ahead, and only of who reads on. */
+  block_unref (block);
+  assert_int_equal (store_open (store, "files/a", &block, &err), 0);
+  before = way.read;
+  for (unsigned n = 0; n < 20; ++n)
+    assert_reads (block, n * 7919 * 1000 % size, 10);
+  assert_true (way.read - before < 10000);
+  for (unsigned n = 0; n < 6; ++n)
+    assert_reads (block, n * 1000, 1000);
+  assert_reads (block, 3 * MIB, 1);
+  assert_true (way.read - before > 3 * MIB);
+  block_unref (block);
+}
+
+static void
+a_process_that_was_forked_reads_on (void **state)
+{
+  struct block *block;
+  int status;
+  pid_t pid;
+
+  (void) state;
+  make_file ("files/a", 9 * MIB);
+  assert_int_equal (store_open (store, "files/a", &block, &err), 0);
+  for (unsigned n = 0; n < 10; ++n)
+    assert_reads (block, n * 1000, 1000);
+  pid = fork ();
+  if (pid == 0) {
+    char *buf = malloc (MIB / 2), *expected = bytes_from (10000, MIB / 2);
+    int r;
+
+    alarm (20);
+    r = block_pread (block, buf, MIB / 2, 10000, NULL);
+    _exit (r == 0 && memcmp (buf, expected, MIB / 2) == 0 ? 0 : 1);
+  }
+  assert_int_equal (waitpid (pid, &status, 0), pid);
+  assert_int_equal (status, 0);
+  assert_reads (block, 10000, MIB);
+  block_unref (block);
+}
+
+static void
 a_server_that_stays_away_is_an_error_in_time (void **state)
 {
   struct store_file *f;
@@ -731,6 +806,8 @@ main (void)
     TEST (a_folder_s_flush_does_not_vouch_for_what_is_lost),
     TEST (answers_that_are_lost_are_looked_up),
     TEST (a_read_goes_on_when_the_connection_breaks),
+    TEST (what_is_read_ahead_has_the_right_bytes),
+    TEST (a_process_that_was_forked_reads_on),
     TEST (a_server_that_stays_away_is_an_error_in_time),
     TEST (a_server_that_stops_is_an_error_in_time),
     TEST (a_job_that_is_cancelled_does_not_wait_for_a_server),
