@@ -9,6 +9,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -658,6 +659,75 @@ a_process_that_was_forked_reads_on (void **state)
   block_unref (block);
 }
 
+struct worker {
+  pthread_t thread;
+  unsigned n;
+  struct block *shared;
+  const char *failed;           /* NULL: nothing */
+};
+
+/* No cmocka here: it is for one thread. */
+static void *
+work (void *opaque)
+{
+  struct worker *w = opaque;
+  char *bytes = bytes_from (0, 3 * MIB), *buf = malloc (3 * MIB);
+  struct err e = ERR_INIT;
+  struct block *block = NULL;
+  struct store_file *f;
+  char name[32];
+
+  snprintf (name, sizeof name, "files/of-%u", w->n);
+  if (store_make (store, name, &f, &e) < 0)
+    w->failed = strdup (e.msg);
+  for (size_t off = 0; w->failed == NULL && off < 3 * MIB; off += 3000)
+    if (store_write (f, bytes + off, 3 * MIB - off < 3000 ? 3 * MIB - off
+                     : 3000, &e) < 0)
+      w->failed = strdup (e.msg);
+  if (w->failed == NULL && (store_flush (f, &e) < 0 || store_end (f, &e) < 0 ||
+                            store_open (store, name, &block, &e) < 0))
+    w->failed = strdup (e.msg);
+  for (size_t off = 0; w->failed == NULL && off < 3 * MIB; off += 65536) {
+    if (block_pread (block, buf + off, 65536, off, &e) < 0 ||
+        block_pread (w->shared, buf, 40000, off, &e) < 0)
+      w->failed = strdup (e.msg);
+    else if (memcmp (buf, bytes + off, 40000) != 0 ||
+             (off > 0 && memcmp (buf + off, bytes + off, 65536) != 0))
+      w->failed = "other bytes";
+  }
+  block_unref (block);
+  free (bytes);
+  free (buf);
+  return NULL;
+}
+
+/* Names of their own, one file that all read, and a connection that breaks
+ * under all of them.
+ */
+static void
+many_threads_use_one_store (void **state)
+{
+  struct worker workers[6];
+  struct block *shared;
+
+  (void) state;
+  make_file ("files/shared", 3 * MIB);
+  assert_int_equal (store_open (store, "files/shared", &shared, &err), 0);
+  way.break_after = way.written + 9 * MIB;
+  for (unsigned i = 0; i < 6; ++i) {
+    workers[i] = (struct worker) { .n = i, .shared = shared };
+    assert_int_equal (pthread_create (&workers[i].thread, NULL, work,
+                                      &workers[i]), 0);
+  }
+  for (unsigned i = 0; i < 6; ++i) {
+    assert_int_equal (pthread_join (workers[i].thread, NULL), 0);
+    if (workers[i].failed)
+      fail_msg ("thread %u: %s", i, workers[i].failed);
+  }
+  assert_int_equal (way.dials, 2);
+  block_unref (shared);
+}
+
 static void
 a_server_that_stays_away_is_an_error_in_time (void **state)
 {
@@ -808,6 +878,7 @@ main (void)
     TEST (a_read_goes_on_when_the_connection_breaks),
     TEST (what_is_read_ahead_has_the_right_bytes),
     TEST (a_process_that_was_forked_reads_on),
+    TEST (many_threads_use_one_store),
     TEST (a_server_that_stays_away_is_an_error_in_time),
     TEST (a_server_that_stops_is_an_error_in_time),
     TEST (a_job_that_is_cancelled_does_not_wait_for_a_server),
