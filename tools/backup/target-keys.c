@@ -9,15 +9,21 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/kdf.h"
+#include "lib/repo/store-at.h"
 #include "tools/backup/target-keys.h"
 #include "tools/keys.h"
 
+/* One on another machine is not looked for before it is opened; with --init it
+ * may be new.
+ */
 static bool
-is_vault (const char *path)
+is_vault (const char *path, bool init)
 {
   CLEANUP_FREE char *name = NULL;
   struct stat st;
 
+  if (store_at_is_remote (path))
+    return !init;
   return asprintf (&name, "%s/vault", path) >= 0 && stat (name, &st) == 0;
 }
 
@@ -33,7 +39,7 @@ target_keys_check (const struct target_keys *keys, const char *vault,
   if (vault != NULL && keys->encrypt && !init)
     return err_set (err, -EINVAL, "--encrypt is for a new file, or for a new "
                     "vault with --init: a vault has it or not");
-  if (named && !keys->encrypt && (vault == NULL || !is_vault (vault)))
+  if (named && !keys->encrypt && (vault == NULL || !is_vault (vault, init)))
     return err_set (err, -EINVAL, "--encrypt goes with a key for what is new");
   return 0;
 }
