@@ -85,6 +85,29 @@ cleanup_fn sh -c "kill \$(cat '$tmp/pid') || :"
 nbdcopy "nbd+unix:///disk?socket=$tmp/sock" background.raw
 cmp disk.img background.raw
 
+nbdimage serve --json --unix "$tmp/served" "$vault" >serving &
+server=$!
+cleanup_fn stop_pid "$server"
+for _ in {1..200}; do
+    [ ! -s serving ] || break
+    sleep 0.05
+done
+nbdcopy "nbd+unix:///disk?socket=$tmp/served" served.raw
+cmp disk.img served.raw
+
+# An encrypted one.
+head -c 32 /dev/urandom >key
+chmod 600 key
+nbdimage backup --init --encrypt --key-file=key --everything disk.img \
+         "$(sshd_uri "$tmp/secret" lag=0)"
+secret=$(sshd_uri "$tmp/secret/disk" lag=0)
+fails "it is encrypted" nbdimage convert "$secret" -O raw secret.raw </dev/null
+nbdimage convert --key-file=key "$secret" -O raw secret.raw
+cmp disk.img secret.raw
+nbdimage copy --key-file=key --decrypt --init "$secret" \
+         "$(sshd_uri "$tmp/plain" lag=0)"
+nbdimage verify plain
+
 # ------------------------------------------------------------ whom to trust
 cp ssh/known_hosts known.good
 : >ssh/known_hosts
@@ -105,6 +128,10 @@ cp known.good ssh/known_hosts
 sed "s,/ssh/id,/ssh/other," config.good >ssh/config
 fails "does not let us in" nbdimage generations "$vault"
 cp config.good ssh/config
+: >ssh/known_hosts
+fails "the host's key is not in known_hosts" \
+      nbdimage serve --unix "$tmp/not-served" "$vault"
+cp known.good ssh/known_hosts
 fails "a password in it could be read" \
       nbdimage generations "ssh://me:secret@127.0.0.1$tmp/vault"
 nbdimage generations "$vault"
