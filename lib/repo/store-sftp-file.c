@@ -258,13 +258,12 @@ send_what_is_due (struct sftp_file *f, struct err *err)
 
 /*--- a broken connection ----------------------------------------------------*/
 
-/* Nothing of ours is on its way any more: it ended with the connection, or
- * ends with it now.
+/* Nothing of ours is on its way any more: it was answered, or ended with the
+ * connection.
  */
 static void
 wait_for_all (struct sftp_file *f)
 {
-  sftp_break (f->sftp, "a file that was written could not be gone on with");
   for (struct piece *p = f->unanswered; p != NULL && p != f->unsent;
        p = p->next)
     (void) sftp_wait (f->sftp, &p->call, NULL);
