@@ -19,6 +19,7 @@
 #include "lib/repo/survey.h"
 #include "tools/backup/backup-tool.h"
 #include "tools/commands.h"
+#include "tools/keys.h"
 #include "tools/report.h"
 #include "tools/salvage/salvage-tool.h"
 
@@ -44,6 +45,8 @@ static const struct option_spec salvage_options[] = {
   PROGRESS_OPTION (struct salvage_command, progress),
   { "json", 0, OPTION_FLAG, NULL,
     "print the result as JSON", offsetof (struct salvage_command, json) },
+  KEY_OPTIONS (struct salvage_command, keys),
+  TARGET_KEY_OPTIONS (struct salvage_command, to),
   OPTION_END
 };
 
@@ -61,7 +64,9 @@ check (struct salvage_command *c)
                          "and --dry-run");
   if (c->init && c->into == NULL)
     command_usage_error (&command_salvage, "--init goes with --into");
-  if (progress_mode_parse (c->progress, &c->mode, &err) < 0)
+  if (progress_mode_parse (c->progress, &c->mode, &err) < 0 ||
+      target_keys_check (&c->to, c->into, c->init, &err) < 0 ||
+      keys_use (&c->keys, &err) < 0)
     command_usage_error (&command_salvage, "%s", err.msg);
 }
 
@@ -156,7 +161,7 @@ write_it (struct salvage_command *c, struct report *report, struct job *job,
           struct err *err)
 {
   CLEANUP_USED_MAP struct used_map used = { .size = 0 };
-  const struct backup_vault vault = { .path = c->into, .init = c->init };
+  struct backup_vault vault = { .path = c->into, .init = c->init };
   struct backup_options options = {
     .codec = NBI_LZ4, .used = &used, .manifest = &c->manifest,
   };
@@ -166,12 +171,19 @@ write_it (struct salvage_command *c, struct report *report, struct job *job,
     r = salvage_used (c->salvage, &used, err);
   if (r == 0)
     r = add_warning (c, err);
+  if (r == 0)
+    r = target_keys_choose (&c->to, salvage_header (c->salvage), &options,
+                            err);
   if (r < 0)
     return r;
+  vault.encrypt = target_keys_do_encrypt (&c->to);
+  vault.keys = c->to.ring;
+  vault.like = c->to.is_kept ? &options.header : NULL;
   return c->into != NULL
     ? backup_to_vault (c->disk, &options, &vault, &c->result, report, job, err)
-    : backup_to_file (c->disk, &options, c->output, NULL, &c->result.backup,
-                      job, err);
+    : backup_to_file (c->disk, &options, c->output,
+                      target_keys_of_file (&c->to), &c->result.backup, job,
+                      err);
 }
 
 static int
@@ -235,6 +247,7 @@ run (int argc, char *argv[])
   check (&c);
   status = salvage (&c);
   close_all (&c);
+  target_keys_forget (&c.to);
   return status;
 }
 

@@ -26,13 +26,25 @@ salvage_read_record (const struct salvage_file *file,
                      struct salvage_reading *reading, uint8_t *plain,
                      struct err *err)
 {
+  struct nbi_record net = *record;
   int r = block_pread (file->block, reading->payload, record->stored,
                        record->off + NBI_RECORD_SIZE, err);
 
   if (r == 0)
     r = file_reader_check (record, reading->payload, err);
+  if (r == 0 && file->crypt != NULL)
+    r = crypt_open_record (file->crypt, &net, reading->payload,
+                           reading->payload, err);
   return r < 0 ? r
-    : payload_decode (reading->decoder, record, reading->payload, plain, err);
+    : payload_decode (reading->decoder, &net, reading->payload, plain, err);
+}
+
+int
+salvage_identity (const struct salvage_file *file, const void *plain,
+                  size_t len, uint8_t id[DIGEST_SIZE], struct err *err)
+{
+  return file->crypt != NULL ? crypt_identity (file->crypt, plain, len, id, err)
+    : nbi_identity (plain, len, id, err);
 }
 
 const struct nbi_record *
@@ -81,7 +93,7 @@ prove (const struct salvage_file *file, const struct nbi_record *record,
   if (r == 0)
     r = salvage_read_record (file, record, &reading, plain, err);
   if (r == 0 && identity != NULL) {
-    r = nbi_identity (plain, record->plain, found, err);
+    r = salvage_identity (file, plain, record->plain, found, err);
     if (r == 0 && memcmp (found, identity, sizeof found) != 0)
       r = nbi_refuse (err, 43, "the identity of the record at %" PRIu64 " is "
                       "another", record->off);
@@ -167,7 +179,7 @@ salvage_file_entry (const struct salvage_file *file, enum nbi_table table,
 {
   uint32_t full = nbi_sheet_entries (table), size = nbi_entry_size (table);
   const struct salvage_sheet *sheet;
-  uint8_t buf[NBI_SHEET_SIZE];
+  uint8_t buf[NBI_SHEET_SIZE], plain[NBI_SHEET_SIZE];
   struct salvage_sheet found;
 
   if (i / full > UINT32_MAX)
@@ -175,10 +187,11 @@ salvage_file_entry (const struct salvage_file *file, enum nbi_table table,
   sheet = find_sheet (file, table, (uint32_t) (i / full));
   if (sheet == NULL || i % full >= sheet->count ||
       block_pread (file->block, buf, sizeof buf, sheet->off, NULL) < 0 ||
-      !salvage_is_sheet (file, buf, sheet->off, sheet->stated, &found) ||
+      !salvage_is_sheet (file, buf, sheet->off, sheet->stated, &found,
+                         plain) ||
       salvage_compare_sheets (sheet, &found) != 0)
     return false;
-  memcpy (entry, buf + NBI_SHEET_HEADER + (i % full) * size, size);
+  memcpy (entry, plain + NBI_SHEET_HEADER + (i % full) * size, size);
   return true;
 }
 
@@ -213,14 +226,15 @@ salvage_file_free (struct salvage_file *file)
   vector_free (&file->listed);
   vector_free (&file->scanned);
   vector_free (&file->sheets);
+  crypt_free (file->crypt);
   block_unref (file->block);
   free (file);
 }
 
 int
 salvage_file_new (struct block *block, const char *name,
-                  struct salvage_file **out, struct report *report,
-                  struct job *job, struct err *err)
+                  struct keyring *keys, struct salvage_file **out,
+                  struct report *report, struct job *job, struct err *err)
 {
   struct salvage_file *file = calloc (1, sizeof *file);
   int r;
@@ -228,7 +242,7 @@ salvage_file_new (struct block *block, const char *name,
   if (file == NULL)
     return err_nomem (err);
   file->block = block_ref (block);
-  r = salvage_guess (file, name, report, err);
+  r = salvage_guess (file, name, keys, report, err);
   if (r == 0)
     r = salvage_scan (file, report, job, err);
   if (r < 0) {

@@ -15,6 +15,7 @@
 #include "lib/base/report.h"
 #include "lib/base/vector.h"
 #include "lib/block/block.h"
+#include "lib/repo/keyring.h"
 #include "lib/repo/nbi-record.h"
 #include "lib/repo/nbi-sheet.h"
 
@@ -33,6 +34,7 @@ DEFINE_VECTOR (salvage_sheets, struct salvage_sheet);
 struct salvage_file {
   struct block *block;          /* referenced */
   struct nbi_header header;     /* or what could be found out of it: */
+  struct crypt *crypt;          /* NULL: it is not encrypted */
   bool guessed;                 /* neither copy of it is whole */
   bool has_uuid;                /* UUID and edition are known */
   bool has_nonce;               /* so that sheets can be told */
@@ -45,12 +47,15 @@ struct salvage_file {
 };
 
 /* Look at all of it; name: of the file, without its folder, for what it may
- * say.  What could not be known otherwise than by a guess is told.  -ENOTSUP
- * for one that is encrypted, -EBADMSG for one with no sign of ours; -ECANCELED.
+ * say.  What could not be known otherwise than by a guess is told.  keys: what
+ * opens it if it is encrypted, or NULL; then it needs a header or its copy, and
+ * what is not encrypted is refused.  -EACCES: that, or no key, or another;
+ * -EBADMSG for one with no sign of ours; -ECANCELED.
  */
 int salvage_file_new (struct block *block, const char *name,
-                      struct salvage_file **out, struct report *report,
-                      struct job *job, struct err *err);
+                      struct keyring *keys, struct salvage_file **out,
+                      struct report *report, struct job *job,
+                      struct err *err);
 void salvage_file_free (struct salvage_file *file);     /* NULL is fine */
 
 /* A record's bytes, proven by XXH3, and by the identity if a table has it:

@@ -9,11 +9,12 @@
 
 #include "lib/repo/salvage-file.h"
 
-/* Set header, guessed, has_uuid, has_nonce, has_trailer, nr_ranges and end.
- * What is known otherwise than from a header is told.  -EBADMSG: nothing says
- * that it is one of ours; -ENOTSUP: it is encrypted.
+/* Set header, crypt, guessed, has_uuid, has_nonce, has_trailer, nr_ranges and
+ * end.  What is known otherwise than from a header is told.  -EBADMSG: nothing
+ * says that it is one of ours; -EACCES: as salvage_file_new.
  */
 int salvage_guess (struct salvage_file *file, const char *name,
-                   struct report *report, struct err *err);
+                   struct keyring *keys, struct report *report,
+                   struct err *err);
 
 #endif /* NBDIMAGE_REPO_SALVAGE_GUESS_H */

@@ -18,6 +18,7 @@ struct salvage_cell {
 struct salvage {
   struct salvage_files *files;  /* by UUID, the highest edition first */
   struct nbi_header header;     /* of a file of the run */
+  bool is_encrypted;            /* any of the files is: others do not count */
   struct salvage_file *last;    /* the one with most of a root; or NULL */
   struct salvage_cell *cells;   /* of each chunk */
   uint8_t *bad;                 /* atomic bits, of each chunk: reading failed */
@@ -28,7 +29,7 @@ struct salvage {
   struct salvage_counts counts;
 };
 
-/* Is the file one of the run? */
+/* Is the file one of the run, and encrypted in the same way (NBI-124)? */
 bool salvage_has (const struct salvage *s, const struct salvage_file *file);
 
 /* The first file of that UUID; NBI_NONE: there is none. */

@@ -31,7 +31,8 @@
 
 bool
 salvage_is_sheet (const struct salvage_file *file, const uint8_t *buf,
-                  uint64_t off, uint64_t stated, struct salvage_sheet *out)
+                  uint64_t off, uint64_t stated, struct salvage_sheet *out,
+                  uint8_t plain[NBI_SHEET_SIZE])
 {
   struct nbi_sheet sheet = {
     .salt = file->header.salt, .off = stated, .number = get_le32 (buf + 24),
@@ -43,7 +44,9 @@ salvage_is_sheet (const struct salvage_file *file, const uint8_t *buf,
       sheet.count == 0 || sheet.count > nbi_sheet_entries (sheet.table))
     return false;
   memcpy (sheet.nonce, file->header.nonce, sizeof sheet.nonce);
-  if (nbi_sheet_check (buf, &sheet, NULL) < 0)
+  memcpy (plain, buf, NBI_SHEET_SIZE);
+  if ((file->crypt != NULL ? crypt_open_sheet (file->crypt, &sheet, plain, NULL)
+                           : nbi_sheet_check (plain, &sheet, NULL)) < 0)
     return false;
   *out = (struct salvage_sheet) { off, stated, sheet.number,
                                   sheet.count, sheet.table };
@@ -142,8 +145,11 @@ try_record (struct scan *s, const uint8_t *buf, uint64_t off,
       salvage_read_record (file, record, &s->reading, s->plain, NULL) < 0)
     return 0;
   if (record->kind == NBI_MANIFEST) {
-    if (nbi_identity (s->plain, record->plain, record->identity, err) < 0)
-      return err->code;
+    int r = salvage_identity (file, s->plain, record->plain, record->identity,
+                              err);
+
+    if (r < 0)
+      return r;
     file->manifest = *record;
   }
   else if (vector_append (&file->scanned, record) < 0)
@@ -158,6 +164,7 @@ scan_at (struct scan *s, uint64_t off, uint64_t *next, bool *any,
 {
   struct nbi_record record;
   struct salvage_sheet sheet;
+  uint8_t plain[NBI_SHEET_SIZE];
   uint64_t len;
   const uint8_t *buf = look (s, off, &len);
   int r;
@@ -177,11 +184,11 @@ scan_at (struct scan *s, uint64_t off, uint64_t *next, bool *any,
     return r < 0 ? r : 0;
   }
   if (off % NBI_SHEET_SIZE != 0 || len < NBI_SHEET_SIZE ||
-      !salvage_is_sheet (s->file, buf, off, off, &sheet))
+      !salvage_is_sheet (s->file, buf, off, off, &sheet, plain))
     return 0;
   *next = off + NBI_SHEET_SIZE;
   *any = true;
-  return take_sheet (s->file, buf, &sheet, err);
+  return take_sheet (s->file, plain, &sheet, err);
 }
 
 /* Between tables there may be less than a sheet of zeros (§2). */
@@ -229,6 +236,7 @@ try_shifted_record (struct scan *s, const uint8_t *buf, uint64_t off,
 {
   struct salvage_file *file = s->file;
   uint64_t stated = get_le64 (buf + 16);
+  int r;
 
   if (stated == off ||
       nbi_record_decode (buf, &file->header, stated, NBI_MAX_SIZE, record,
@@ -241,8 +249,10 @@ try_shifted_record (struct scan *s, const uint8_t *buf, uint64_t off,
   if (record->kind == NBI_MANIFEST) {
     if (file->manifest.plain != 0)
       return 1;
-    if (nbi_identity (s->plain, record->plain, record->identity, err) < 0)
-      return err->code;
+    r = salvage_identity (file, s->plain, record->plain, record->identity,
+                          err);
+    if (r < 0)
+      return r;
     file->manifest = *record;
     return 1;
   }
@@ -255,7 +265,7 @@ try_shifted_record (struct scan *s, const uint8_t *buf, uint64_t off,
 static int
 look_closer (struct scan *s, uint64_t off, uint64_t *end, struct err *err)
 {
-  uint8_t buf[NBI_SHEET_SIZE];
+  uint8_t buf[NBI_SHEET_SIZE], plain[NBI_SHEET_SIZE];
   struct salvage_file *file = s->file;
   uint64_t n = min_u64 (sizeof buf, file->end - off);
   struct nbi_record record;
@@ -272,11 +282,11 @@ look_closer (struct scan *s, uint64_t off, uint64_t *end, struct err *err)
     return r < 0 ? r : 0;
   }
   if (n < sizeof buf || get_le64 (buf + 16) == off ||
-      !salvage_is_sheet (file, buf, off, get_le64 (buf + 16), &sheet))
+      !salvage_is_sheet (file, buf, off, get_le64 (buf + 16), &sheet, plain))
     return 0;
   *end = off + NBI_SHEET_SIZE;
   s->nr_shifted_sheets++;
-  return take_sheet (file, buf, &sheet, err);
+  return take_sheet (file, plain, &sheet, err);
 }
 
 /* Every byte of a gap, in windows that overlap by what a magic has. */

@@ -18,11 +18,17 @@ int salvage_scan (struct salvage_file *file, struct report *report,
                   struct job *job, struct err *err);
 
 /* Is the sheet in buf, which says that it lies at `stated', whole, of this
- * file, and of any table?  *out gets `off' as the place where it is.
+ * file, and of any table?  *out gets `off' as the place where it is, and plain
+ * the sheet, decrypted.
  */
 bool salvage_is_sheet (const struct salvage_file *file, const uint8_t *buf,
                        uint64_t off, uint64_t stated,
-                       struct salvage_sheet *out);
+                       struct salvage_sheet *out,
+                       uint8_t plain[NBI_SHEET_SIZE]);
+
+/* Of plain bytes, as the file's tables have it. */
+int salvage_identity (const struct salvage_file *file, const void *plain,
+                      size_t len, uint8_t id[DIGEST_SIZE], struct err *err);
 
 /* What decoding needs, for records whose payload has room in it. */
 struct salvage_reading {
@@ -35,7 +41,7 @@ int salvage_reading_init (struct salvage_reading *reading, size_t room,
                           struct err *err);
 void salvage_reading_destroy (struct salvage_reading *reading);
 
-/* NBI-40, NBI-42. */
+/* NBI-40 to NBI-42. */
 int salvage_read_record (const struct salvage_file *file,
                          const struct nbi_record *record,
                          struct salvage_reading *reading, uint8_t *plain,

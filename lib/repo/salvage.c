@@ -45,10 +45,21 @@ salvage_find_file (const struct salvage *s, const uint8_t uuid[UUID_SIZE])
     ? (uint32_t) low : NBI_NONE;
 }
 
+/* NBI-124: whoever can write to the folder could put a file there that is not
+ * encrypted, and say that it is of this run.
+ */
+static bool
+has_same_key (const struct salvage *s, const struct salvage_file *file)
+{
+  return file->header.encryption == s->header.encryption &&
+    memcmp (file->header.key_id, s->header.key_id, NBI_KEY_ID_SIZE) == 0;
+}
+
 bool
 salvage_has (const struct salvage *s, const struct salvage_file *file)
 {
-  return memcmp (file->header.run, s->header.run, UUID_SIZE) == 0;
+  return memcmp (file->header.run, s->header.run, UUID_SIZE) == 0 &&
+    has_same_key (s, file);
 }
 
 int
@@ -64,7 +75,8 @@ salvage_read (const struct salvage *s, uint32_t file, uint32_t ordinal,
 
     if (memcmp (f->header.file, first->header.file, UUID_SIZE) != 0)
       break;
-    r = salvage_file_read (f, ordinal, kind, len, plain, room, record, err);
+    if (has_same_key (s, f))
+      r = salvage_file_read (f, ordinal, kind, len, plain, room, record, err);
   }
   return r;
 }
@@ -93,11 +105,12 @@ begins (const struct nbi_header *h, const char *wanted)
 }
 
 static bool
-is_candidate (const struct salvage_file *f,
+is_candidate (const struct salvage *s, const struct salvage_file *f,
               const struct salvage_choice *choice)
 {
-  return (choice->disk == NULL || strcmp (f->header.name, choice->disk) == 0)
-    && (choice->generation == NULL || begins (&f->header, choice->generation));
+  return (!s->is_encrypted || f->crypt != NULL) &&
+    (choice->disk == NULL || strcmp (f->header.name, choice->disk) == 0) &&
+    (choice->generation == NULL || begins (&f->header, choice->generation));
 }
 
 /* A file of which the header is there is a better witness of the disk. */
@@ -115,10 +128,12 @@ choose (struct salvage *s, const struct salvage_choice *choice,
 {
   const struct salvage_file *best = NULL;
 
+  for (size_t i = 0; i < s->files->len; ++i)
+    s->is_encrypted |= s->files->ptr[i]->crypt != NULL;
   for (size_t i = 0; i < s->files->len; ++i) {
     const struct salvage_file *f = s->files->ptr[i];
 
-    if (!is_candidate (f, choice))
+    if (!is_candidate (s, f, choice))
       continue;
     if (best != NULL && !f->guessed && !best->guessed &&
         strcmp (best->header.name, f->header.name) != 0)

@@ -338,10 +338,54 @@ nbdimage verify --key-file=key v
 nbdimage convert --key-file=key v/a-name got.img
 same got.img disk2.img
 
-# --- salvage does not know how, and says so
+# --- salvaged
 
+# One that was cut off in its middle, and its header.
+size=$(stat -c %s one.nbi)
+head -c $((size / 2)) one.nbi >hurt.nbi
 status=0
-setsid -w nbdimage salvage --output=saved.nbi one.nbi >out 2>err || status=$?
+setsid -w nbdimage salvage --output=saved.nbi hurt.nbi >out 2>err || status=$?
 [ "$status" = 1 ]
-contains err 'encrypted'
+[ ! -s out ]
+contains err 'hurt.nbi: is left out: it is encrypted, and there is no key'
 [ ! -e saved.nbi ]
+status=0
+nbdimage salvage --passphrase-file=wrong --output=saved.nbi hurt.nbi \
+         >out 2>err || status=$?
+[ "$status" = 1 ]
+contains err 'this passphrase does not open it'
+[ ! -e saved.nbi ]
+status=0
+nbdimage salvage --json --passphrase-file=pass --output=saved.nbi hurt.nbi \
+         >out 2>err || status=$?
+[ "$status" = 1 ]
+[ "$(jq '.data > 0 and ."lost-bytes" > 0' out)" = true ]
+nothing_plain saved.nbi
+refused 'there is no key' setsid -w nbdimage info saved.nbi
+# It can't read the partition's beginning, and says so.
+nbdimage info --passphrase-file=pass saved.nbi >info || [ $? = 1 ]
+contains info 'a-name'
+# A vault as a whole; with another key, without one.
+cp -r v torn
+rm -r torn/vault
+for file in torn/files/a-name*/*.root.nbi; do
+    head -c 4000 /dev/zero | dd of="$file" bs=4000 conv=notrunc status=none
+done
+nbdimage salvage --key-file=key --name=a-name --output=saved2.nbi torn
+nbdimage convert --key-file=key saved2.nbi got.img
+same got.img disk2.img
+nbdimage salvage --key-file=key --name=a-name --encrypt \
+         --to-passphrase-file=pass --output=saved3.nbi torn
+nbdimage convert --passphrase-file=pass saved3.nbi got.img
+same got.img disk2.img
+nothing_plain saved3.nbi
+nbdimage salvage --key-file=key --name=a-name --decrypt --output=saved4.nbi torn
+nbdimage convert saved4.nbi got.img
+same got.img disk2.img
+nbdimage salvage --key-file=key --name=a-name --to-passphrase-file=pass \
+         --into=v3 torn
+nbdimage convert --passphrase-file=pass v3/a-name got.img
+same got.img disk2.img
+nbdimage verify --passphrase-file=pass v3
+refused 'not encrypted' \
+        nbdimage salvage --key-file=key --name=a-name --into=plain torn

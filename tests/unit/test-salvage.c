@@ -18,7 +18,9 @@
 
 #include <cmocka.h>
 
+#include "lib/base/bytes.h"
 #include "lib/base/checked.h"
+#include "lib/base/crc32c.h"
 #include "lib/block/memory.h"
 #include "lib/repo/backup.h"
 #include "lib/repo/salvage.h"
@@ -31,6 +33,11 @@
 #define SIZE (CHUNKS * CHUNK - 5000)    /* the last one is short */
 
 /*--- A disk, and its files --------------------------------------------------*/
+
+/* Of what is saved and salvaged; keys NULL: it is not encrypted. */
+static struct keyring *keys;
+static struct nbi_header key_model;
+static uint8_t master[CRYPT_KEY_SIZE];
 
 struct saved {
   uint8_t *disk;
@@ -86,6 +93,16 @@ save_with (struct saved *s, uint64_t seed, uint64_t limit,
   struct err err = ERR_INIT;
 
   *s = (struct saved) { .disk = NULL };
+  if (keys != NULL) {
+    struct nbi_header *h = &options.header;
+
+    options.master = master;
+    h->need = key_model.need;
+    h->encryption = key_model.encryption;
+    h->nr_slots = key_model.nr_slots;
+    memcpy (h->key_id, key_model.key_id, sizeof h->key_id);
+    memcpy (h->slots, key_model.slots, sizeof h->slots);
+  }
   make_disk (s, &rng, &used);
   if (inner != NULL) {
     size_t len = (size_t) min_u64 (inner->len, SIZE - CHUNK);
@@ -99,6 +116,7 @@ save_with (struct saved *s, uint64_t seed, uint64_t limit,
   if (limit > 0)
     memset (options.header.vault, 7, UUID_SIZE);
   repo_memory_init (&s->repo, 1 << 20);
+  s->repo.caches.keys = keys;
   assert_int_equal (block_memory_new ("disk", s->disk, SIZE, &block, NULL),
                     0);
   if (backup_disk (block, &options, &s->repo.place, &result, NULL, &err) < 0)
@@ -172,8 +190,8 @@ attempt (struct attempt *a, const struct damaged *files, size_t n,
 
     assert_int_equal (block_memory_new ("file", files[i].bytes, files[i].len,
                                         &block, NULL), 0);
-    r = salvage_file_new (block, files[i].name ? files[i].name : "x", &file,
-                          NULL, NULL, err);
+    r = salvage_file_new (block, files[i].name ? files[i].name : "x", keys,
+                          &file, NULL, NULL, err);
     block_unref (block);
     if (r == 0)
       assert_int_equal (vector_append (&a->files, &file), 0);
@@ -359,6 +377,13 @@ damaged_anywhere_no_byte_is_wrong (void **state)
     memcpy (bytes, file_of (&s, 0)->bytes, len);
     for (size_t k = 0; k < n; ++k)
       wound (bytes, &wounds[k], len, &rng);
+    if (keys != NULL && !nbi_header_is_whole (bytes) &&
+        !nbi_header_is_whole (bytes + len - 8192)) {
+      /* The key slots are nowhere else. */
+      assert_int_equal (attempt (&a, &file, 1, &err), -EACCES);
+      done (&a);
+      continue;
+    }
     if (attempt (&a, &file, 1, &err) < 0)
       fail_msg ("seed %u: %s", 1000 + i, err.msg);
     for (size_t k = 0; k < records.len; ++k)
@@ -672,6 +697,149 @@ what_is_none_of_ours_is_refused (void **state)
   free (bytes);
 }
 
+/*--- What is encrypted ------------------------------------------------------*/
+
+static int
+with_a_key (void **state)
+{
+  static const uint8_t file[32] = "a key file of thirty-two bytes.";
+  const struct crypt_secret secret = { NBI_SLOT_KEY_FILE, file, sizeof file };
+
+  (void) state;
+  key_model = (struct nbi_header) { .need = 0 };
+  return keyring_new (&secret, &keys, NULL) < 0 ||
+    keyring_make (keys, &key_model, master, NULL) < 0;
+}
+
+static int
+without_one (void **state)
+{
+  (void) state;
+  keyring_free (keys);
+  keys = NULL;
+  return 0;
+}
+
+static struct damaged
+whole_file (const struct saved *s, size_t i)
+{
+  return (struct damaged) { file_of (s, i)->bytes, file_of (s, i)->len, NULL };
+}
+
+/* In one sentence, each. */
+static void
+without_the_key_nothing_is_had (void **state)
+{
+  static const uint8_t file[32] = "another one of thirty-two bytes";
+  const struct crypt_secret secret = { NBI_SLOT_KEY_FILE, file, sizeof file };
+  struct keyring *right = keys, *wrong;
+  struct damaged whole;
+  struct attempt a;
+  struct saved s;
+  struct err err = ERR_INIT;
+
+  (void) state;
+  save (&s, 20, 0);
+  whole = whole_file (&s, 0);
+  assert_int_equal (keyring_new (&secret, &wrong, NULL), 0);
+  keys = wrong;
+  assert_int_equal (attempt (&a, &whole, 1, &err), -EACCES);
+  assert_non_null (strstr (err.msg, "this key file does not open it"));
+  done (&a);
+  keys = NULL;
+  assert_int_equal (attempt (&a, &whole, 1, &err), -EACCES);
+  assert_non_null (strstr (err.msg, "it is encrypted, and there is no key"));
+  done (&a);
+  keys = right;
+  keyring_free (wrong);
+  forget (&s);
+}
+
+/* NBI-124: a file without encryption that says that it is of the same run, and
+ * newer, is not taken for it: it is refused, or, where nobody had been asked
+ * for a key when it was looked at, does not count.
+ */
+static void
+plain_files_do_not_get_in_between (void **state)
+{
+  struct keyring *right = keys;
+  struct damaged files[2];
+  struct saved s, plain;
+  struct attempt a;
+  struct err err = ERR_INIT;
+  struct block *block;
+  struct salvage_file *file;
+  const struct salvage_choice choice = { NULL, NULL };
+
+  (void) state;
+  save (&s, 21, 0);
+  keys = NULL;
+  save (&plain, 22, 0);
+  keys = right;
+  files[0] = whole_file (&plain, 0);
+  files[1] = whole_file (&s, 0);
+  assert_int_equal (attempt (&a, files, 2, &err), -EACCES);
+  assert_non_null (strstr (err.msg, "it is not encrypted (NBI-124)"));
+  done (&a);
+
+  if (attempt (&a, &files[1], 1, &err) < 0)
+    fail_msg ("%s", err.msg);
+  block_unref (a.disk);
+  salvage_free (a.salvage);
+  assert_int_equal (block_memory_new ("file", files[0].bytes, files[0].len,
+                                      &block, NULL), 0);
+  assert_int_equal (salvage_file_new (block, "x", NULL, &file, NULL, NULL,
+                                      NULL), 0);
+  block_unref (block);
+  /* As the other one, but for the key. */
+  memcpy (file->header.run, a.files.ptr[0]->header.run, UUID_SIZE);
+  memcpy (file->header.file, a.files.ptr[0]->header.file, UUID_SIZE);
+  file->header.edition = 5;
+  file->header.time += 1000;
+  assert_int_equal (vector_append (&a.files, &file), 0);
+  assert_int_equal (salvage_new (&a.files, &choice, &a.salvage, NULL), 0);
+  assert_int_equal (salvage_to_block (a.salvage, &a.disk, NULL), 0);
+  assert_int_equal (count_had (&s, &a), CHUNKS);
+  done (&a);
+  forget (&plain);
+  forget (&s);
+}
+
+/* A trailer that somebody changed, with checksums that are right. */
+static void
+trailer_counts_if_it_is_signed (void **state)
+{
+  struct salvage_file *file;
+  struct block *block;
+  struct saved s;
+  uint8_t *bytes;
+  size_t len;
+
+  (void) state;
+  save (&s, 23, 0);
+  len = file_of (&s, 0)->len;
+  bytes = malloc (len);
+  assert_non_null (bytes);
+  memcpy (bytes, file_of (&s, 0)->bytes, len);
+  for (int changed = 0; changed < 2; ++changed) {
+    for (size_t off = len - 12288; changed && off < len; off += 8192) {
+      bytes[off + 80] ^= 1;     /* how many ranges */
+      put_le32 (bytes + off + 4092, crc32c_update (0, bytes + off, 4092));
+    }
+    assert_int_equal (block_memory_new ("file", bytes, len, &block, NULL), 0);
+    assert_int_equal (salvage_file_new (block, "x", keys, &file, NULL, NULL,
+                                        NULL), 0);
+    assert_int_equal (file->has_trailer, !changed);
+    salvage_file_free (file);
+    block_unref (block);
+  }
+  free (bytes);
+  forget (&s);
+}
+
+#define ENCRYPTED(name) \
+  cmocka_unit_test_setup_teardown (name, with_a_key, without_one)
+
 int
 main (void)
 {
@@ -687,6 +855,17 @@ main (void)
     cmocka_unit_test (a_backup_within_is_not_taken_for_it),
     cmocka_unit_test (bytes_that_are_lost_or_added_move_what_follows),
     cmocka_unit_test (what_is_none_of_ours_is_refused),
+    ENCRYPTED (what_is_whole_is_whole),
+    ENCRYPTED (cut_off_anywhere_each_whole_record_is_had),
+    ENCRYPTED (damaged_anywhere_no_byte_is_wrong),
+    ENCRYPTED (either_account_of_a_record_is_enough),
+    ENCRYPTED (of_many_files_those_that_are_there_are_had),
+    ENCRYPTED (without_a_map_nothing_is_made_up),
+    ENCRYPTED (another_backup_behind_it_does_not_confuse),
+    ENCRYPTED (bytes_that_are_lost_or_added_move_what_follows),
+    ENCRYPTED (without_the_key_nothing_is_had),
+    ENCRYPTED (trailer_counts_if_it_is_signed),
+    ENCRYPTED (plain_files_do_not_get_in_between),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);

@@ -9,6 +9,7 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/block/file.h"
+#include "tools/keys.h"
 #include "tools/salvage/salvage-tool.h"
 
 /* One that can't be looked at does not keep the others from it. */
@@ -32,8 +33,8 @@ open_file (struct salvage_command *c, const char *path, struct report *report,
 
   if (r == 0) {
     job_start (job, "reading", block_size (block));
-    r = salvage_file_new (block, slash ? slash + 1 : path, &file, &its, job,
-                          &why);
+    r = salvage_file_new (block, slash ? slash + 1 : path, keys_get (), &file,
+                          &its, job, &why);
   }
   for (size_t i = 0; i < its.lines.len; ++i)
     report_warn (report, "%s: %s", path, its.lines.ptr[i]);

@@ -17,12 +17,15 @@
 #include "lib/repo/manifest.h"
 #include "lib/repo/salvage.h"
 #include "lib/repo/vault-backup.h"
+#include "tools/backup/target-keys.h"
 #include "tools/command.h"
 #include "tools/progress.h"
 
 struct salvage_command {
   const char *output, *into, *progress;
   struct salvage_choice choice;
+  struct key_option_values keys;
+  struct target_keys to;
   bool dry_run, init, json;
 
   char **paths;
