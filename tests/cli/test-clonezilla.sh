@@ -157,7 +157,8 @@ split -b 3M other/cciss-c0d0p1.dd-img other/cciss-c0d0p1.dd-img.
 rm other/cciss-c0d0p1.dd-img
 same_parts
 rm other/cciss-c0d0p1.*
-gzip -1 <p1 >other/cciss-c0d0p1.dd-ptcl-img.gz
+# Only one piece, as ocs-sr makes of all that is small.
+gzip -1 <p1 >other/cciss-c0d0p1.dd-ptcl-img.gz.aa
 split -b 7M other/cciss-c0d0p3.*.uncomp \
     other/cciss-c0d0p3.ext4-ptcl-img.uncomp.
 rm other/*.uncomp
