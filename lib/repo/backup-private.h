@@ -12,6 +12,7 @@
 #include "lib/repo/identity-index.h"
 #include "lib/repo/map-writer.h"
 #include "lib/repo/payload.h"
+#include "lib/repo/write-behind.h"
 
 /* Chunks in what a thread takes at once. */
 #define MAX_CELLS (COPY_PIECE / NBI_CHUNK_MIN)
@@ -49,6 +50,7 @@ struct backup {
   bool rekeyed;                 /* what is copied has other identities */
   const struct used_map *written;       /* since the base; NULL: unknown */
   struct hand **hands;          /* by slot; NULL: not made yet */
+  struct write_behind *behind;  /* NULL: who appends writes */
 
   pthread_mutex_t lock;         /* guards what follows */
   pthread_cond_t moved;

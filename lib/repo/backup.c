@@ -318,7 +318,8 @@ end_run (struct backup *b, struct err *err)
   opaque.places = places;
   opaque.files = files;
   ending.nr_files = file_table_count (&b->files);
-  return run_end (b->run, &ending, err);
+  r = run_end (b->run, &ending, err);
+  return r == 0 && b->behind != NULL ? write_behind_wait (b->behind, err) : r;
 }
 
 /* Which of the files that were left does the generation need? */
@@ -367,6 +368,16 @@ watch_partitions (struct backup *b, struct err *err)
   return r;
 }
 
+/* A single thread does without another; so do all when it can't be had. */
+static const struct run_place *
+write_behind (struct backup *b, unsigned threads,
+              const struct run_place *place)
+{
+  if (threads == 1 || write_behind_new (place, &b->behind, NULL) < 0)
+    return place;
+  return write_behind_place (b->behind);
+}
+
 static int
 set_up (struct backup *b, struct block *disk,
         const struct map_writer_ops *ops, const struct run_place *place,
@@ -385,8 +396,8 @@ set_up (struct backup *b, struct block *disk,
   if (r == 0)
     r = identity_index_new (IDENTITIES, &b->known, err);
   if (r == 0)
-    r = run_new (&b->header, options->master, options->file_limit, place,
-                 &b->files, &b->run, err);
+    r = run_new (&b->header, options->master, options->file_limit,
+                 write_behind (b, n, place), &b->files, &b->run, err);
   if (r == 0)
     r = map_writer_new (&b->header, b->keyed ? b->identity_key : NULL,
                         &b->files, ops, &b->map, err);
@@ -417,6 +428,7 @@ tear_down (struct backup *b)
   free (b->hands);
   map_writer_free (b->map);
   run_free (b->run);
+  write_behind_free (b->behind);
   file_table_destroy (&b->files);
   identity_index_free (b->known);
   vector_free (&b->bad);

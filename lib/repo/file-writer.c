@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /* Bytes go through one buffer, so that small things cost no system call each,
- * and the sink gets pieces of 1 MiB.  writer->off is where the next byte will
- * lie in the file, buffered or not.
+ * and the sink gets pieces of 1 MiB; it is the writer's own, unless the sink
+ * has buffers to swap.  writer->off is where the next byte will lie in the
+ * file, buffered or not.
  *
  * No nonce is used twice with a key (§12): each ordinal, and each sheet of a
  * table, is encrypted once, and once something has failed nothing is encrypted
@@ -29,7 +30,6 @@
 #include "lib/repo/file-writer.h"
 #include "lib/repo/nbi-trailer.h"
 
-#define BUFFER_SIZE (1024 * 1024)
 #define MAX_ORDINALS UINT32_MAX         /* NBI-103 */
 
 DEFINE_VECTOR (group_list, struct nbi_group);
@@ -42,6 +42,7 @@ struct file_writer {
   int failed;                   /* negative errno, or 0 */
   struct err why;
 
+  uint8_t *own;                 /* NULL: the sink has buffers */
   uint8_t *buffer;
   size_t buffered;
   uint64_t off;
@@ -67,6 +68,17 @@ set_up_crypt (struct file_writer *writer, const uint8_t *master,
   return crypt_new (master, writer->header, &writer->crypt, err);
 }
 
+static int
+get_buffer (struct file_writer *writer, struct err *err)
+{
+  struct sink *sink = writer->sink;
+
+  if (sink->swap != NULL)
+    return sink->swap (sink, 0, &writer->buffer, err);
+  writer->buffer = writer->own = malloc (SINK_BUFFER);
+  return writer->buffer != NULL ? 0 : err_nomem (err);
+}
+
 int
 file_writer_new (const struct nbi_header *header, const uint8_t *master,
                  struct sink *sink, struct file_writer **out, struct err *err)
@@ -78,13 +90,10 @@ file_writer_new (const struct nbi_header *header, const uint8_t *master,
     return err_nomem (err);
   writer->header = header;
   writer->sink = sink;
-  writer->buffer = malloc (BUFFER_SIZE);
   writer->entries = malloc (NBI_GROUP_ORDINALS * NBI_ENTRY_SIZE);
-  if (writer->buffer == NULL || writer->entries == NULL) {
-    file_writer_free (writer);
-    return err_nomem (err);
-  }
-  r = set_up_crypt (writer, master, err);
+  r = writer->entries != NULL ? get_buffer (writer, err) : err_nomem (err);
+  if (r == 0)
+    r = set_up_crypt (writer, master, err);
   if (r < 0) {
     file_writer_free (writer);
     return r;
@@ -104,7 +113,7 @@ file_writer_free (struct file_writer *writer)
   free (writer->sealed);
   vector_free (&writer->groups);
   free (writer->entries);
-  free (writer->buffer);
+  free (writer->own);
   free (writer);
 }
 
@@ -113,11 +122,12 @@ file_writer_free (struct file_writer *writer)
 static int
 drain (struct file_writer *writer, struct err *err)
 {
-  int r = writer->sink->write (writer->sink, writer->buffer, writer->buffered,
-                               err);
+  struct sink *sink = writer->sink;
+  size_t len = writer->buffered;
 
   writer->buffered = 0;
-  return r;
+  return sink->swap != NULL ? sink->swap (sink, len, &writer->buffer, err)
+    : sink->write (sink, writer->buffer, len, err);
 }
 
 static int
@@ -127,13 +137,13 @@ put (struct file_writer *writer, const void *buf, size_t len, struct err *err)
 
   writer->off += len;
   while (len > 0) {
-    size_t n = (size_t) min_u64 (len, BUFFER_SIZE - writer->buffered);
+    size_t n = (size_t) min_u64 (len, SINK_BUFFER - writer->buffered);
 
     memcpy (writer->buffer + writer->buffered, p, n);
     writer->buffered += n;
     p += n;
     len -= n;
-    if (writer->buffered == BUFFER_SIZE) {
+    if (writer->buffered == SINK_BUFFER) {
       int r = drain (writer, err);
 
       if (r < 0)

@@ -9,10 +9,10 @@
  *   file_writer_free (writer);
  *
  * It keeps the entries of the records since the last group of sheets (512
- * KiB), a buffer of 1 MiB, if it is encrypted another one, and 24 bytes for
- * each group, whatever the size of the file.  Nothing is flushed: that is for
- * whoever owns the sink.  Once something has failed, everything fails, and the
- * file is torn.
+ * KiB), a buffer of 1 MiB (its own, or the sink's), if it is encrypted another
+ * one, and 24 bytes for each group, whatever the size of the file.  Nothing is
+ * flushed: that is for whoever owns the sink.  Once something has failed,
+ * everything fails, and the file is torn.
  *
  * By one thread at a time.
  */

@@ -425,7 +425,7 @@ rewrite_if_dead (struct prune *p, const struct prune_folder *folder,
 {
   CLEANUP_FREE uint8_t *payload = NULL;
   struct edition e = {
-    .sink = { write_bytes }, .p = p, .folder = folder, .old = old,
+    .sink = { .write = write_bytes }, .p = p, .folder = folder, .old = old,
     .live = liveness_find (&p->live, file->uuid),
   };
   uint64_t size = file_reader_trailer (old)->size, bytes;

@@ -608,7 +608,8 @@ vault_backup (struct vault *vault, struct block *disk,
               struct job *job, struct err *err)
 {
   struct vault_run_writer w = {
-    .sink = { write_file }, .vault = vault, .store = vault_store (vault),
+    .sink = { .write = write_file },
+    .vault = vault, .store = vault_store (vault),
     .options = options, .caches = caches, .report = report,
   };
   uint32_t chunk_size = options->header.chunk_size;

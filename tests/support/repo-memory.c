@@ -100,7 +100,7 @@ void
 repo_memory_init (struct repo_memory *repo, size_t chunks)
 {
   *repo = (struct repo_memory) {
-    .sink = { write_memory },
+    .sink = { .write = write_memory },
     .place = { begin, end, repo },
     .look_up = { .open = look_up, .opaque = repo },
   };

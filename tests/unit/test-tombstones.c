@@ -144,7 +144,7 @@ test_tables (void **state)
 
   (void) state;
   for (size_t i = 0; i < sizeof tables / sizeof tables[0]; ++i) {
-    struct memory m = { .sink = { write_memory } };
+    struct memory m = { .sink = { .write = write_memory } };
 
     write_file (&tables[i], &h, &m);
     check_file (&tables[i], &m);
@@ -158,7 +158,7 @@ test_size (void **state)
 {
   const struct table dropped = { "dropped", 5 * 8064, { NONE } };
   const struct nbi_header h = example_header ();
-  struct memory m = { .sink = { write_memory } };
+  struct memory m = { .sink = { .write = write_memory } };
 
   (void) state;
   write_file (&dropped, &h, &m);
