@@ -9,6 +9,11 @@
  * is a rename between folders that nobody renames.
  *
  * What is made is for its owner alone: it holds whole disks.
+ *
+ * Large pieces of a file are written past the page cache where that is
+ * possible: nobody reads them soon, copying them there takes a good part of
+ * what compressing takes, and the flush at the end has nothing left to write.
+ * Elsewhere the system is asked to begin writing them at once.
  */
 
 #include <config.h>
@@ -39,9 +44,14 @@ struct local {
   int fd;                       /* the vault's folder */
 };
 
+/* Of what is written past the page cache: place, length, and memory. */
+#define DIRECT_UNIT 4096
+#define DIRECT_MIN (64 * 1024)
+
 struct local_file {
   struct store_file base;
   int fd;
+  enum { DIRECT_UNTRIED, DIRECT, NOT_DIRECT } direct;
 };
 
 static int
@@ -166,24 +176,73 @@ local_make (struct store *s, const char *name, struct store_file **out,
   return 0;
 }
 
+static bool
+set_direct (struct local_file *f, bool direct)
+{
+  int flags = fcntl (f->fd, F_GETFL);
+
+  if (flags < 0)
+    return false;
+  flags = direct ? flags | O_DIRECT : flags & ~O_DIRECT;
+  return fcntl (f->fd, F_SETFL, flags) == 0;
+}
+
+/* Is the next piece written past the page cache?  Once one was not, none is
+ * any more.  A server has its own ways, and may flush each of them.
+ */
+static bool
+is_direct (struct local_file *f, const void *buf, size_t len, uint64_t off)
+{
+  bool fits = ((uintptr_t) buf | len | off) % DIRECT_UNIT == 0;
+
+  if (f->direct == DIRECT_UNTRIED && fits && len >= DIRECT_MIN)
+    f->direct = f->base.store->local && set_direct (f, true) ? DIRECT
+      : NOT_DIRECT;
+  if (f->direct == DIRECT && !fits) {
+    set_direct (f, false);
+    f->direct = NOT_DIRECT;
+  }
+  return f->direct == DIRECT;
+}
+
+/* A hint.  Whether what it began fails is for the flush to say. */
+static void
+begin_writing (struct local_file *f, size_t len)
+{
+  if (len >= DIRECT_MIN)
+    (void) sync_file_range (f->fd, (off_t) f->base.size, (off_t) len,
+                            SYNC_FILE_RANGE_WRITE);
+}
+
 static int
 local_write (struct store_file *file, const void *buf, size_t len,
              struct err *err)
 {
+  struct local_file *f = (struct local_file *) file;
+  uint64_t off = file->size;
   const char *p = buf;
+  size_t left = len;
 
-  while (len > 0) {
-    ssize_t n = write (((struct local_file *) file)->fd, p, len);
+  while (left > 0) {
+    bool direct = is_direct (f, p, left, off);
+    ssize_t n = write (f->fd, p, left);
 
     if (n < 0 && errno == EINTR)
       continue;
+    if (n < 0 && errno == EINVAL && direct) {
+      set_direct (f, false);    /* it can't after all */
+      f->direct = NOT_DIRECT;
+      continue;
+    }
     if (n < 0)
       return err_sys (err, "can't be written to");
     if (n == 0)
       return err_set (err, -EIO, "takes no more bytes");
     p += n;
-    len -= (size_t) n;
+    off += (uint64_t) n;
+    left -= (size_t) n;
   }
+  begin_writing (f, len);
   return 0;
 }
 

@@ -31,6 +31,7 @@
 static int short_writes, write_errno, fsync_errno, readdir_fails_at = -1;
 static unsigned nr_fsyncs;
 static bool no_fsync;           /* of hundreds of trials */
+static bool no_direct;          /* O_DIRECT can be set, and is refused then */
 static enum { AS_USUAL, NO_NOREPLACE, REPLACES } renames;
 
 ssize_t __real_write (int fd, const void *buf, size_t len);
@@ -50,6 +51,10 @@ __wrap_write (int fd, const void *buf, size_t len)
 {
   if (write_errno) {
     errno = write_errno;
+    return -1;
+  }
+  if (no_direct && (fcntl (fd, F_GETFL) & O_DIRECT)) {
+    errno = EINVAL;
     return -1;
   }
   if (short_writes && short_writes++ % 2 == 0) {
@@ -117,7 +122,7 @@ teardown (void **state)
   store_close (store);
   short_writes = write_errno = fsync_errno = 0;
   readdir_fails_at = -1;
-  no_fsync = false;
+  no_fsync = no_direct = false;
   renames = AS_USUAL;
   snprintf (command, sizeof command, "rm -rf '%s'", folder);
   return system (command);
@@ -137,6 +142,53 @@ short_writes_are_gone_on_with (void **state)
   assert_true (short_writes > 2 * (int) sizeof text / 7);
   short_writes = 0;
   assert_is ("files/a", text);
+}
+
+/* Those that may be written past the page cache, and those that may not. */
+static void
+write_pieces (const char *name, const uint8_t *bytes)
+{
+  static const size_t pieces[] = {
+    65536, 1048576, 4096, 131072, 100, 65536 - 100, 131072, 8191,
+  };
+  struct store_file *f;
+  struct block *block;
+  size_t len = 0;
+  uint8_t *was;
+
+  assert_int_equal (store_make (store, name, &f, &err), 0);
+  for (size_t i = 0; i < sizeof pieces / sizeof pieces[0]; ++i) {
+    assert_int_equal (store_write (f, bytes + len, pieces[i], &err), 0);
+    len += pieces[i];
+  }
+  assert_int_equal (store_flush (f, &err), 0);
+  assert_int_equal (store_file_size (f), len);
+  assert_int_equal (store_end (f, &err), 0);
+  assert_int_equal (store_open (store, name, &block, &err), 0);
+  assert_int_equal (block_size (block), len);
+  was = malloc (len);
+  assert_non_null (was);
+  assert_int_equal (block_pread (block, was, len, 0, &err), 0);
+  assert_memory_equal (was, bytes, len);
+  free (was);
+  block_unref (block);
+}
+
+static void
+large_pieces_are_written_wherever_they_lie (void **state)
+{
+  const size_t size = 2 * 1024 * 1024;
+  uint8_t *bytes = aligned_alloc (4096, size);
+
+  (void) state;
+  assert_non_null (bytes);
+  for (size_t i = 0; i < size; ++i)
+    bytes[i] = (uint8_t) (i * 2654435761U >> 13);
+  write_pieces ("files/a", bytes);
+  write_pieces ("files/b", bytes + 16);
+  no_direct = true;
+  write_pieces ("files/c", bytes);
+  free (bytes);
 }
 
 static void
@@ -455,6 +507,7 @@ main (void)
   const struct CMUnitTest tests[] = {
     CONTRACT_TESTS (TEST),
     TEST (short_writes_are_gone_on_with),
+    TEST (large_pieces_are_written_wherever_they_lie),
     TEST (after_a_failed_write_nothing_is_believed),
     TEST (a_failed_flush_is_not_tried_again),
     TEST (a_listing_that_ends_with_an_error_is_none),
