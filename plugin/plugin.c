@@ -4,6 +4,7 @@
 
 #include <config.h>
 
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,9 +45,23 @@ choose_spelling (void)
   image_format_option = "--format";
 }
 
+/* glibc gives each thread memory of its own, up to eight times as often as
+ * there are processors.  What is cached moves with the threads, and each of
+ * these would end as large as the caches.  With one, memory stays what they
+ * are limited to; malloc is not where time goes.
+ */
+static void
+bound_memory (void)
+{
+#ifdef M_ARENA_MAX
+  mallopt (M_ARENA_MAX, 1);
+#endif
+}
+
 static void
 plugin_load (void)
 {
+  bound_memory ();
   choose_spelling ();
   nbi_register ();
 }
