@@ -46,31 +46,46 @@ sort_by_run (struct vault_view *view, struct err *err)
   return 0;
 }
 
-int
-vault_view_of (struct vault *vault, const struct generation_caches *caches,
-               const struct vault_runs *runs, struct vault_view **out,
-               struct err *err)
+/* Takes over the runs, also if it fails: of a thousand they are half a MiB. */
+static int
+make_view (struct vault *vault, const struct generation_caches *caches,
+           struct vault_runs *runs, struct vault_view **out, struct err *err)
 {
   struct vault_view *view = calloc (1, sizeof *view);
-  int r = 0;
+  int r;
 
-  if (view == NULL)
+  if (view == NULL) {
+    vector_free (runs);
     return err_nomem (err);
+  }
   view->vault = vault;
   view->caches = caches;
   view->files = (struct generation_files) {
     look_up, look_up_lower, view
   };
-  for (size_t i = 0; r == 0 && i < runs->len; ++i)
-    if (vector_append (&view->runs, &runs->ptr[i]) < 0)
-      r = err_nomem (err);
-  if (r == 0)
-    r = sort_by_run (view, err);
+  view->runs = *runs;
+  *runs = (struct vault_runs) VECTOR_INIT;
+  r = sort_by_run (view, err);
   if (r < 0)
     vault_view_free (view);
   else
     *out = view;
   return r;
+}
+
+int
+vault_view_of (struct vault *vault, const struct generation_caches *caches,
+               const struct vault_runs *runs, struct vault_view **out,
+               struct err *err)
+{
+  struct vault_runs copy = VECTOR_INIT;
+
+  for (size_t i = 0; i < runs->len; ++i)
+    if (vector_append (&copy, &runs->ptr[i]) < 0) {
+      vector_free (&copy);
+      return err_nomem (err);
+    }
+  return make_view (vault, caches, &copy, out, err);
 }
 
 int
@@ -81,7 +96,7 @@ vault_view_new (struct vault *vault, const struct generation_caches *caches,
   int r = vault_list (vault, 0, &runs, err);
 
   if (r == 0)
-    r = vault_view_of (vault, caches, &runs, out, err);
+    return make_view (vault, caches, &runs, out, err);
   vector_free (&runs);
   return r;
 }
