@@ -14,7 +14,7 @@ struct generation {
   struct file_reader *last;
   const struct generation_files *files;
   const struct generation_caches *caches;
-  struct decoders *decoders;
+  struct decoders *decoders;    /* the caches' */
   char *manifest;
   size_t manifest_len;
   struct file_reader **held;    /* by index in the list; NULL: none is */

@@ -81,6 +81,8 @@ generation_caches_init (struct generation_caches *caches, size_t chunks,
     r = cache_new (chunks, free, &caches->chunks, err);
   if (r == 0)
     r = cache_new (files_limit (), file_release, &caches->files, err);
+  if (r == 0)
+    r = decoders_new (&caches->decoders, err);
   if (r < 0)
     generation_caches_destroy (caches);
   return r;
@@ -89,6 +91,7 @@ generation_caches_init (struct generation_caches *caches, size_t chunks,
 void
 generation_caches_destroy (struct generation_caches *caches)
 {
+  decoders_free (caches->decoders);
   cache_free (caches->files);
   cache_free (caches->chunks);
   cache_free (caches->pages);
@@ -149,9 +152,8 @@ generation_open (struct file_reader *last,
   gen->last = file_reader_ref (last);
   gen->files = files;
   gen->caches = caches;
-  r = decoders_new (&gen->decoders, err);
-  if (r == 0)
-    r = read_manifest (gen, err);
+  gen->decoders = caches->decoders;
+  r = read_manifest (gen, err);
   if (r < 0)
     generation_unref (gen);
   else
@@ -185,7 +187,6 @@ generation_unref (struct generation *gen)
   free_held (gen);
   cache_forget (gen->caches->files, gen->id);
   cache_forget (gen->caches->pages, gen->id);
-  decoders_free (gen->decoders);
   file_reader_unref (gen->last);
   free (gen->manifest);
   free (gen);

@@ -17,6 +17,7 @@
 #include "lib/block/extents.h"
 #include "lib/repo/file-reader.h"
 
+struct decoders;
 struct generation;
 
 /* What several generations may share. */
@@ -25,6 +26,7 @@ struct generation_caches {
   struct cache *pages;          /* decoded pages of maps */
   struct cache *chunks;         /* decoded chunks */
   struct cache *files;          /* open files; those of folders */
+  struct decoders *decoders;    /* so many reads at a time for all of them */
   struct keyring *keys;         /* for what is encrypted; NULL until the caller
                                    sets it, whose it stays */
 };
