@@ -347,6 +347,21 @@ finish (struct cache *cache, struct shard *shard, struct cache_item *item,
   return result;
 }
 
+/* Under the lock: one that is being made from now on.  NULL: no memory. */
+static struct cache_item *
+begin (struct shard *shard, const struct cache_key *key)
+{
+  struct cache_item *item = calloc (1, sizeof *item);
+
+  if (item == NULL)
+    return NULL;
+  item->key = *key;
+  item->users = 1;
+  item->state = MAKING;
+  insert (shard, item);
+  return item;
+}
+
 int
 cache_get (struct cache *cache, const struct cache_key *key,
            const struct cache_maker *maker, struct cache_item **out,
@@ -367,16 +382,10 @@ cache_get (struct cache *cache, const struct cache_key *key,
       *out = item;
     return r;
   }
-  item = calloc (1, sizeof *item);
-  if (item == NULL) {
-    pthread_mutex_unlock (&shard->lock);
-    return err_nomem (err);
-  }
-  item->key = *key;
-  item->users = 1;
-  item->state = MAKING;
-  insert (shard, item);
+  item = begin (shard, key);
   pthread_mutex_unlock (&shard->lock);
+  if (item == NULL)
+    return err_nomem (err);
 
   r = maker->make (maker->opaque, key, &item->value, &item->size, &why);
   r = finish (cache, shard, item, r, &why);
@@ -387,33 +396,57 @@ cache_get (struct cache *cache, const struct cache_key *key,
   return r;
 }
 
-void
-cache_offer (struct cache *cache, const struct cache_key *key, void *value,
-             size_t size)
+int
+cache_claim (struct cache *cache, const struct cache_key *key,
+             struct cache_item **out, struct err *err)
 {
   struct shard *shard = shard_of (cache, key);
-  struct cache_item *gone = NULL, *item = calloc (1, sizeof *item);
+  struct cache_item *item;
 
-  if (item == NULL) {
-    cache->release (value);
-    return;
-  }
-  item->key = *key;
-  item->state = THERE;
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&shard->lock);
+  item = look_up (shard, key);
+  if (item != NULL)
+    return item->state == MAKING ? CACHE_BEING_MADE : CACHE_THERE;
+  *out = begin (shard, key);
+  return *out != NULL ? CACHE_CLAIMED : err_nomem (err);
+}
+
+void
+cache_fill (struct cache *cache, struct cache_item *item, void *value,
+            size_t size)
+{
   item->value = value;
   item->size = size;
+  finish (cache, shard_of (cache, &item->key), item, 0, NULL);
+  cache_put (cache, item);
+}
+
+void
+cache_give_up (struct cache *cache, struct cache_item *item,
+               const struct err *why)
+{
+  finish (cache, shard_of (cache, &item->key), item, why->code, why);
+}
+
+bool
+cache_wait (struct cache *cache, const struct cache_key *key)
+{
+  struct shard *shard = shard_of (cache, key);
+  struct cache_item *item;
+  bool is_made;
+  int r = -ENOENT;
+
   pthread_mutex_lock (&shard->lock);
-  if (look_up (shard, key) != NULL)
-    gone = item;
-  else {
-    insert (shard, item);
-    idle_add (shard, item);
-    __atomic_add_fetch (&cache->used, size, __ATOMIC_RELAXED);
-    gone = evict (cache, shard);
+  item = look_up (shard, key);
+  is_made = item != NULL && item->state == MAKING;
+  if (is_made) {
+    use (shard, item);
+    r = wait_for (cache, shard, item, NULL);
   }
   pthread_mutex_unlock (&shard->lock);
-  free_list (cache, gone);
-  evict_elsewhere (cache, shard);
+  if (r == 0)
+    cache_put (cache, item);
+  return is_made;
 }
 
 struct cache_item *

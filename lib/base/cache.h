@@ -61,12 +61,26 @@ int cache_get (struct cache *cache, const struct cache_key *key,
                const struct cache_maker *maker, struct cache_item **item,
                struct err *err);
 
-/* Something that was made on the way to another thing: taken over, and given
- * back if it is there already or being made.  The value is that of the key
- * whoever makes it.
+/* For what is made on the way to another thing.  Unless it is there, or
+ * somebody makes it: then whoever wants it waits, as for a maker, until the
+ * caller ends this with cache_fill or cache_give_up.
  */
-void cache_offer (struct cache *cache, const struct cache_key *key,
-                  void *value, size_t size);
+enum cache_claim { CACHE_CLAIMED, CACHE_THERE, CACHE_BEING_MADE };
+
+/* *item: of what was claimed.  -ENOMEM. */
+int cache_claim (struct cache *cache, const struct cache_key *key,
+                 struct cache_item **item, struct err *err);
+
+/* The value of what was claimed, which is taken over. */
+void cache_fill (struct cache *cache, struct cache_item *item, void *value,
+                 size_t size);
+
+/* It could not be made: what is told to all who wait for it. */
+void cache_give_up (struct cache *cache, struct cache_item *item,
+                    const struct err *why);
+
+/* Does somebody make it?  Then until it is there, or could not be made. */
+bool cache_wait (struct cache *cache, const struct cache_key *key);
 
 /* As cache_get if it is there already; NULL if not, or if it is being made. */
 struct cache_item *cache_find (struct cache *cache,

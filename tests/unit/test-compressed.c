@@ -21,6 +21,7 @@
 
 #include "lib/base/bytes.h"
 #include "lib/base/cleanup.h"
+#include "lib/block/block-ops.h"
 #include "lib/block/memory.h"
 #include "lib/format/compressed/compressed.h"
 #include "lib/format/image.h"
@@ -166,6 +167,120 @@ each_kind_reads_at_random_by_many_threads (void **state)
     print_message ("%s: %zu bytes, %llu points\n", name_of (s), z.len,
                    (unsigned long long) compressed_nr_points (b));
   }
+  free (z.data);
+}
+
+/*--- How much is decoded ----------------------------------------------------*/
+
+/* The compressed bytes, and how many of them were read. */
+struct counting {
+  struct block base;
+  const uint8_t *bytes;
+  uint64_t nr_read;             /* atomic */
+};
+
+static int
+counting_pread (struct block *b, void *buf, size_t len, uint64_t off,
+                struct err *err)
+{
+  struct counting *c = (struct counting *) b;
+
+  (void) err;
+  __atomic_add_fetch (&c->nr_read, len, __ATOMIC_RELAXED);
+  memcpy (buf, c->bytes + off, len);
+  return 0;
+}
+
+static const struct block_ops counting_ops = { .pread = counting_pread };
+
+#define PIECE ((size_t) 256 * 1024)
+#define NR_PIECES 64
+#define NR_STREAM 16            /* threads of one client that reads on */
+
+struct stream {
+  struct block *b;
+  const uint8_t *bytes;
+  uint64_t next;                /* which is to be read; atomic */
+  unsigned nr_wrong;            /* atomic */
+};
+
+/* All pieces, eight after eight, those in any order. */
+static void *
+read_on (void *opaque)
+{
+  struct stream *s = opaque;
+  CLEANUP_FREE uint8_t *buf = malloc (PIECE);
+  uint64_t i;
+
+  assert_non_null (buf);
+  while ((i = __atomic_fetch_add (&s->next, 1, __ATOMIC_RELAXED)) <
+         NR_PIECES) {
+    uint64_t off = (i ^ 6) * PIECE;
+
+    if (block_pread (s->b, buf, PIECE, off, NULL) < 0 ||
+        memcmp (buf, s->bytes + off, PIECE) != 0)
+      __atomic_add_fetch (&s->nr_wrong, 1, __ATOMIC_RELAXED);
+  }
+  return NULL;
+}
+
+/* How many compressed bytes that takes. */
+static uint64_t
+cost_of_reading_on (const struct squeezed *z, const uint8_t *bytes)
+{
+  const struct codec *codec = compressed_recognise (z->data, z->len);
+  struct counting *c = calloc (1, sizeof *c);
+  CLEANUP_BLOCK struct block *b = NULL;
+  struct stream s = { .bytes = bytes };
+  pthread_t threads[NR_STREAM];
+  uint64_t nr;
+
+  assert_non_null (c);
+  assert_int_equal (block_init (&c->base, &counting_ops, "disk", z->len, false,
+                                NULL), 0);
+  c->bytes = z->data;
+  assert_int_equal (compressed_open (&c->base, codec, NULL, &b, NULL, NULL),
+                    0);
+  c->nr_read = 0;
+  s.b = b;
+  for (int i = 0; i < NR_STREAM; ++i)
+    assert_int_equal (pthread_create (&threads[i], NULL, read_on, &s), 0);
+  for (int i = 0; i < NR_STREAM; ++i)
+    pthread_join (threads[i], NULL);
+  assert_int_equal (s.nr_wrong, 0);
+  nr = c->nr_read;
+  block_unref (&c->base);
+  return nr;
+}
+
+/* Threads that ask for what follows, in any order, do not each decode what is
+ * in front of it.
+ */
+static void
+who_reads_on_by_many_threads_decodes_once (void **state)
+{
+  CLEANUP_FREE uint8_t *bytes = malloc (NR_PIECES * PIECE);
+  struct squeezed z = { NULL, 0, 0 };
+  unsigned n = 0;
+
+  (void) state;
+  assert_non_null (bytes);
+  for (size_t i = 0; i < NR_PIECES * PIECE; ++i)
+    bytes[i] = (uint8_t) (disk[i % SIZE] + i / SIZE);
+  for (const struct squeezer *s = squeezers; s->name; ++s) {
+    uint64_t cost;
+
+    /* With one point at its front, and quick to make. */
+    if (strcmp (name_of (s), "zstd, one") != 0)
+      continue;
+    squeeze (s, bytes, NR_PIECES * PIECE, &z);
+    cost = cost_of_reading_on (&z, bytes);
+    print_message ("%s: %llu of %zu bytes\n", name_of (s),
+                   (unsigned long long) cost, z.len);
+    assert_true (cost < 2 * z.len);
+    ++n;
+  }
+  assert_int_equal (n, 1);
   free (z.data);
 }
 
@@ -429,6 +544,7 @@ main (void)
 {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test (each_kind_reads_at_random_by_many_threads),
+    cmocka_unit_test (who_reads_on_by_many_threads_decodes_once),
     cmocka_unit_test (files_of_any_length_read),
     cmocka_unit_test (what_is_said_to_be_a_hole_is_zero),
     cmocka_unit_test (what_is_cut_off_is_refused),

@@ -4,6 +4,14 @@
  * those that want the same one wait for one thread; so are those that were
  * decoded on the way to it.  Which decoder that thread uses is the business of
  * live.c.
+ *
+ * Who reads a file from end to end has several threads ask for pieces that
+ * follow each other, in any order.  So that each is decoded once, a thread
+ * waits for those that make pieces in front of its own, from the same point on:
+ * then there is a decoder that is just where it wants it.  What nobody makes,
+ * it makes on the way, for whoever comes for it meanwhile.  As a thread waits
+ * for makers of earlier pieces only, and without a decoder, no two of them
+ * wait for each other.
  */
 
 #include <config.h>
@@ -26,7 +34,7 @@
 
 #define PIECE INDEX_PIECE_SIZE
 #define CACHE_SIZE ((size_t) 32 * 1024 * 1024)
-#define KEEP_BEFORE 32          /* pieces that were on the way */
+#define KEEP_BEFORE (LIVE_STOPS / PIECE)        /* that were on the way */
 
 struct compressed {
   struct block base;
@@ -122,28 +130,72 @@ decode_piece (struct compressed *c, struct decoder *d, uint64_t n,
   return r;
 }
 
-/* Bring the decoder to where the piece begins. */
+static int
+claim (struct compressed *c, uint64_t n, struct cache_item **item,
+       struct err *err)
+{
+  return cache_claim (c->cache, &(struct cache_key) { 0, n }, item, err);
+}
+
+/* To where a piece begins, as far as that is not where it is. */
+static int
+decode_rest (struct decoder *d, uint8_t *scratch, struct err *err)
+{
+  size_t done = (size_t) (d->out % PIECE);
+
+  return done == 0 ? 0 : decode (d, scratch, PIECE - done, err);
+}
+
+/* Pieces on the way, for others, up to piece n.  1: it would come to one that
+ * another thread is about to make.
+ */
+static int
+make_up_to (struct compressed *c, struct decoder *d, uint64_t n,
+            uint8_t *scratch, struct err *err)
+{
+  struct cache_item *item = NULL, *next = NULL;
+  uint64_t at = div_round_up (d->out, PIECE);
+  int now = at < n ? claim (c, at, &item, err) : CACHE_THERE, then, r;
+
+  for (; at < n; ++at, now = then, item = next) {
+    struct err why = ERR_INIT;
+    uint8_t *buf = NULL;
+
+    if (now != CACHE_CLAIMED && now != CACHE_THERE)
+      return now == CACHE_BEING_MADE ? 1 : now;
+    r = decode_rest (d, scratch, &why);
+    if (r == 0)
+      r = now == CACHE_THERE ? decode (d, scratch, PIECE, &why)
+        : decode_piece (c, d, at, &buf, &why);
+    /* Who waited for this one shall see that somebody makes the next. */
+    then = r == 0 && at + 1 < n ? claim (c, at + 1, &next, err) : CACHE_THERE;
+    if (r == 0 && now == CACHE_CLAIMED)
+      cache_fill (c->cache, item, buf, PIECE);
+    else if (now == CACHE_CLAIMED)
+      cache_give_up (c->cache, item, &why);
+    if (r < 0 && err != NULL)
+      *err = why;
+    if (r < 0)
+      return r;
+  }
+  return decode_rest (d, scratch, err);
+}
+
+/* Bring the decoder to where the piece begins.  1: as above. */
 static int
 go_to (struct compressed *c, struct decoder *d, uint64_t n, struct err *err)
 {
   CLEANUP_FREE uint8_t *scratch = NULL;
   int r = 0;
 
-  while (r == 0 && d->out < n * PIECE) {
-    struct cache_key key = { 0, d->out / PIECE };
-    uint8_t *buf;
-
-    if (d->out % PIECE == 0 && n - key.number <= KEEP_BEFORE) {
-      r = decode_piece (c, d, key.number, &buf, err);
-      if (r == 0)
-        cache_offer (c->cache, &key, buf, PIECE);
-      continue;
-    }
-    if (scratch == NULL && (scratch = malloc (PIECE)) == NULL)
-      return err_nomem (err);
+  if (d->out == n * PIECE)
+    return 0;
+  scratch = malloc (PIECE);
+  if (scratch == NULL)
+    return err_nomem (err);
+  while (r == 0 && n - d->out / PIECE > KEEP_BEFORE)
     r = decode (d, scratch, PIECE - d->out % PIECE, err);
-  }
-  return r;
+  return r < 0 ? r : make_up_to (c, d, n, scratch, err);
 }
 
 /* For live_take: the point is only read where none is on its way. */
@@ -168,13 +220,45 @@ make_decoder (void *opaque, struct decoder **out, struct err *err)
   return r;
 }
 
+/* Until nobody makes one in front of piece n, as far as that matters. */
+static void
+let_others_go_first (struct compressed *c, uint64_t n, uint64_t from)
+{
+  uint64_t first = max_u64 (div_round_up (from, PIECE),
+                            n > KEEP_BEFORE ? n - KEEP_BEFORE : 0);
+
+  for (uint64_t i = n; i-- > first; )
+    if (cache_wait (c->cache, &(struct cache_key) { 0, i }))
+      i = n;
+}
+
+/* Piece n, with whatever decoder there is.  1: there is one to make first, by
+ * the thread that is about to.
+ */
+static int
+try_piece (struct compressed *c, uint64_t n, const struct live_maker *maker,
+           uint8_t **buf, struct err *err)
+{
+  struct decoder *d = NULL;
+  int r;
+
+  let_others_go_first (c, n, maker->from);
+  r = live_take (c->live, maker, n * PIECE, piece_len (c, n), &d, err);
+  if (r < 0)
+    return r;
+  r = go_to (c, d, n, err);
+  if (r == 0)
+    r = decode_piece (c, d, n, buf, err);
+  live_give_back (c->live, d, r >= 0);
+  return r;
+}
+
 static int
 make_piece (void *opaque, const struct cache_key *key, void **value,
             size_t *size, struct err *err)
 {
   struct compressed *c = opaque;
   struct index_piece piece;
-  struct decoder *d = NULL;
   uint8_t *buf;
   int r = index_pieces (c->index, key->number, 1, &piece, err);
   struct start start = { c, r == 0 ? piece.point : 0 };
@@ -185,20 +269,15 @@ make_piece (void *opaque, const struct cache_key *key, void **value,
   if (r == 0 && maker.from > key->number * PIECE)
     r = err_set (err, -EIO, "its index has a point behind its piece %" PRIu64,
                  key->number);
-  if (r == 0)
-    r = live_take (c->live, &maker, key->number * PIECE,
-                   piece_len (c, key->number), &d, err);
   if (r < 0)
     return r;
-  r = go_to (c, d, key->number, err);
-  if (r == 0)
-    r = decode_piece (c, d, key->number, &buf, err);
-  live_give_back (c->live, d, r == 0);
-  if (r == 0) {
-    *value = buf;
-    *size = PIECE;
-  }
-  return r;
+  while ((r = try_piece (c, key->number, &maker, &buf, err)) == 1)
+    ;
+  if (r < 0)
+    return r;
+  *value = buf;
+  *size = PIECE;
+  return 0;
 }
 
 /*--- The block --------------------------------------------------------------*/

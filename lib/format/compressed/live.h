@@ -10,6 +10,11 @@
 
 #include "lib/format/compressed/codec.h"
 
+/* Who has a decoder stops where another waits for it, if that is not more than
+ * this in front of where it has to go.
+ */
+#define LIVE_STOPS ((uint64_t) 8 * 1024 * 1024)
+
 struct live;
 
 int live_new (struct live **out, struct err *err);
