@@ -22,6 +22,8 @@
 #include "tools/output.h"
 #include "tools/report.h"
 
+#define FREEZE_SECONDS 300      /* unless something else is said */
+
 static const struct option_spec backup_options[] = {
   { "single", 0, OPTION_STRING, "FILE",
     "into one new file, not a vault; - for standard output",
@@ -47,6 +49,12 @@ static const struct option_spec backup_options[] = {
   { "everything", 0, OPTION_FLAG, NULL,
     "also what no file system uses",
     offsetof (struct backup_command, everything) },
+  { "freeze", 0, OPTION_FLAG, NULL,
+    "let those who write to what is mounted of the disk wait while it is read",
+    offsetof (struct backup_command, freeze) },
+  { "freeze-limit", 0, OPTION_SECONDS, "SECONDS",
+    "how long they may have to; 300 unless said, then the backup fails",
+    offsetof (struct backup_command, freeze_limit) },
   { "bitmap", 0, OPTION_STRING, "NAME",
     "of a running VM's export: read only what this bitmap has, if it is safe",
     offsetof (struct backup_command, bitmap) },
@@ -188,6 +196,12 @@ check (struct backup_command *b)
 
   if (b->single == NULL && b->vault == NULL)
     command_usage_error (&command_backup, "expected a vault, or --single");
+  if (b->live && b->freeze)
+    command_usage_error (&command_backup, "expected --live or --freeze, not "
+                         "both");
+  if (b->freeze_limit == 0)
+    command_usage_error (&command_backup, "--freeze-limit: expected 1 second "
+                         "or more");
   if (b->init && b->vault == NULL)
     command_usage_error (&command_backup, "--init is for vaults");
   if (b->encrypt && b->vault != NULL && !b->init)
@@ -280,6 +294,8 @@ back_up (struct backup_work *w, struct report *report,
   w->options.manifest = &w->manifest;
   w->options.changes = w->changes.bitmap != NULL ? &w->changes : NULL;
   w->options.report = report;
+  w->options.all_read = backup_hold_end;
+  w->options.opaque = &w->held;
   return b->vault != NULL
     ? backup_to_vault (w->disk.disk, &w->options, &vault, &w->result, in_vault,
                        job, err)
@@ -313,8 +329,12 @@ backup (struct backup_work *w)
     r = backup_source_changes (w->source, b->bitmap, &w->changes, &report,
                                &err);
   if (r == 0)
-    r = backup_source_open (w->source, &b->from, b->live, &w->disk,
-                            &w->manifest, &report, &err);
+    r = backup_source_open (w->source, &b->from, b->live ? BACKUP_LIVE
+                            : b->freeze ? BACKUP_FROZEN : BACKUP_OFFLINE,
+                            &w->disk, &w->manifest, &report, &err);
+  if (r == 0 && b->freeze)
+    r = backup_hold (image_block (w->disk.img), b->vault ? b->vault : b->single,
+                     b->freeze_limit, &w->held, &err);
   if (r == 0)
     r = fill_header (w, &err);
   if (r == 0 && b->checkpoint != NULL &&
@@ -342,6 +362,7 @@ backup_one (const struct backup_command *b, const char *source,
   int status = backup (&w);
 
   *canceled = w.canceled;
+  backup_hold_free (&w.held);
   backup_source_close (&w.disk);
   used_map_free (&w.used);
   used_map_free (&w.changes.written);
@@ -375,7 +396,9 @@ backup_all (struct backup_command *b, char *sources[], int nr)
 static int
 run (int argc, char *argv[])
 {
-  struct backup_command b = { .mode = PROGRESS_AUTO };
+  struct backup_command b = {
+    .mode = PROGRESS_AUTO, .freeze_limit = FREEZE_SECONDS,
+  };
   int first, nr, status;
 
   command_parse (&command_backup, argc, argv, &b, &first);

@@ -550,6 +550,8 @@ backup_disk (struct block *disk, const struct backup_options *options,
     r = set_up (&b, disk, &ops, place, err);
   if (r == 0)
     r = run_crew (&b, job, err);
+  if (r == 0 && options->all_read != NULL)
+    r = options->all_read (options->opaque, err);
   if (r == 0)
     r = end_run (&b, err);
   if (r == 0) {

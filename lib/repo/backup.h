@@ -60,6 +60,12 @@ struct backup_options {
   const struct changes *changes;
   struct report *report;
 
+  /* Called once all of the disk was read: is it certain that it did not change
+   * meanwhile?  An error is the backup's.  NULL: nobody is asked.
+   */
+  int (*all_read) (void *opaque, struct err *err);
+  void *opaque;
+
   /* Not a disk is backed up but this generation copied: its records are moved
    * as they are, so that codec, level and used do not matter; size and chunks
    * in the header are its.  The disk is the same as a block, for its extents.

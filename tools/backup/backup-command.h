@@ -18,7 +18,8 @@ struct backup_command {
   struct option_list partition;
   uint64_t chunk_size;
   unsigned threads;
-  bool init, encrypt, everything, live, json;
+  bool init, encrypt, everything, live, freeze, json;
+  unsigned freeze_limit;        /* seconds */
 
   const char *vault;            /* NULL with --single */
   enum progress_mode mode;
@@ -38,6 +39,7 @@ struct backup_work {
   struct manifest manifest;
   struct used_map used;
   struct backup_source disk;
+  struct backup_held held;      /* with --freeze */
   struct changes changes;       /* with --bitmap */
   struct vault_backup_result result;    /* of a file: its first member */
   bool canceled;                /* by whoever runs it */

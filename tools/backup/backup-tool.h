@@ -12,6 +12,7 @@
 #include "lib/repo/backup.h"
 #include "lib/repo/keyring.h"
 #include "lib/repo/vault-backup.h"
+#include "tools/backup/freeze.h"
 
 /*--- source.c: what is backed up --------------------------------------------*/
 
@@ -22,11 +23,14 @@ struct backup_source {
 
 /* Open what is to be backed up, reading only, and say in m what it is.  A
  * device that is mounted for writing, or has a partition that is, is refused
- * (-EBUSY) unless live: what changes while it is read is a backup of no
- * moment.
+ * (-EBUSY) unless live, or about to be frozen: what changes while it is read is
+ * a backup of no moment.
  */
+enum backup_stillness { BACKUP_OFFLINE, BACKUP_LIVE, BACKUP_FROZEN };
+
 int backup_source_open (const char *name, const struct image_options *options,
-                        bool live, struct backup_source *source,
+                        enum backup_stillness how,
+                        struct backup_source *source,
                         struct manifest *m, struct report *report,
                         struct err *err);
 /* What of the export was written since the bitmap began: *changes, whose bitmap
@@ -63,6 +67,34 @@ unsigned backup_device_partition (struct block *disk);
  * devices only the one that the kernel names as its source is known.
  */
 int backup_device_check_still (struct block *disk, struct err *err);
+
+/* Only the last of these: -EBUSY if it is swapped to. */
+int backup_device_check_swap (struct block *disk, struct err *err);
+
+/* Where file systems of it are mounted for writing, each once. */
+int backup_device_mounts (struct block *disk, struct mount_vector *mounts,
+                          struct err *err);
+
+/*--- hold.c: a disk that is mounted -----------------------------------------*/
+
+struct backup_held {
+  struct mount_vector mounts;
+  struct freeze *freeze;        /* NULL: nothing is frozen */
+};
+
+/* Freeze what of the disk is mounted for writing, for at most so many seconds,
+ * and see to it that what is read from now on is what is there.  Nothing is
+ * frozen where the target (a path, or "-"), our own messages, or the root of
+ * the system lie: -EBUSY.  In each case *held is the caller's to free.
+ */
+int backup_hold (struct block *disk, const char *target, unsigned seconds,
+                 struct backup_held *held, struct err *err);
+
+/* All was read: let it go.  -ETIMEDOUT: it was not held all the time.  For
+ * backup_options: opaque is a struct backup_held.
+ */
+int backup_hold_end (void *opaque, struct err *err);
+void backup_hold_free (struct backup_held *held);
 
 /*--- single.c: a backup in one file -----------------------------------------*/
 

@@ -204,40 +204,54 @@ device_at (const char *path, struct device *device)
  * system may have several of them, as btrfs; its source is.
  */
 static bool
-is_mounted_on (const struct device *device, char *line, char where[4096])
+is_mounted_on (const struct device *device, char *line, struct device *fs,
+               char where[4096])
 {
   char source[4096], options[4096];
   const char *rest = strstr (line, " - ");
   struct device other;
 
   if (rest == NULL ||
-      sscanf (line, "%*s %*s %u:%u %*s %4095s", &other.major, &other.minor,
+      sscanf (line, "%*s %*s %u:%u %*s %4095s", &fs->major, &fs->minor,
               where) != 3 ||
       sscanf (rest, " - %*s %4095s %4095s", source, options) != 2 ||
       !is_rw (options))
     return false;
-  if (is_on (device, &other, MAX_LAYERS))
+  text_unescape_octal (where);
+  if (is_on (device, fs, MAX_LAYERS))
     return true;
   text_unescape_octal (source);
   return device_at (source, &other) && is_on (device, &other, MAX_LAYERS);
 }
 
-/* Whether anything of it is mounted for writing; where, for free(). */
-static char *
-find_mount (const struct device *device)
+/* What of it is mounted for writing. */
+static int
+list_mounts (const struct device *device, struct mount_vector *mounts,
+             struct err *err)
 {
   CLEANUP_FCLOSE FILE *fp = fopen ("/proc/self/mountinfo", "re");
   CLEANUP_FREE char *line = NULL;
+  struct device fs;
   char where[4096];
   size_t cap = 0;
+  int r = 0;
 
-  while (fp != NULL && getline (&line, &cap, fp) > 0)
-    if (is_mounted_on (device, line, where))
-      return strdup (where);
-  return NULL;
+  while (r == 0 && fp != NULL && getline (&line, &cap, fp) > 0)
+    if (is_mounted_on (device, line, &fs, where))
+      r = mounts_add (mounts, fs.major, fs.minor, where, err);
+  return r;
 }
 
-/* Whether it is swapped to, likewise. */
+int
+backup_device_mounts (struct block *disk, struct mount_vector *mounts,
+                      struct err *err)
+{
+  struct device device;
+
+  return device_of (disk, &device) ? list_mounts (&device, mounts, err) : 0;
+}
+
+/* Whether it is swapped to; where, for free(). */
 static char *
 find_swap (const struct device *device)
 {
@@ -259,22 +273,31 @@ find_swap (const struct device *device)
 }
 
 int
-backup_device_check_still (struct block *disk, struct err *err)
+backup_device_check_swap (struct block *disk, struct err *err)
 {
-  CLEANUP_FREE char *where = NULL, *swap = NULL;
+  CLEANUP_FREE char *swap = NULL;
   struct device device;
 
   if (!device_of (disk, &device))
     return 0;
-  where = find_mount (&device);
-  if (where != NULL)
-    return err_set (err, -EBUSY, "is mounted for writing at %s: what changes "
-                    "while it is read makes a backup that is of no moment; "
-                    "unmount it, mount it read-only, back up a snapshot of it, "
-                    "or take it as it is with --live", where);
   swap = find_swap (&device);
-  if (swap != NULL)
-    return err_set (err, -EBUSY, "%s of it is swapped to; swapoff it, or take "
-                    "it as it is with --live", swap);
-  return 0;
+  return swap == NULL ? 0
+    : err_set (err, -EBUSY, "%s of it is swapped to; swapoff it, or take it as "
+               "it is with --live", swap);
+}
+
+int
+backup_device_check_still (struct block *disk, struct err *err)
+{
+  struct mount_vector mounts = VECTOR_INIT;
+  int r = backup_device_mounts (disk, &mounts, err);
+
+  if (r == 0 && mounts.len > 0)
+    r = err_set (err, -EBUSY, "is mounted for writing at %s: what changes "
+                 "while it is read makes a backup that is of no moment; "
+                 "unmount it, mount it read-only, have it held still with "
+                 "--freeze, back up a snapshot of it, or take it as it is with "
+                 "--live", mounts.ptr[0].where);
+  mounts_free (&mounts);
+  return r < 0 ? r : backup_device_check_swap (disk, err);
 }

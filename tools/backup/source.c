@@ -34,9 +34,10 @@ is_device (struct block *disk)
 }
 
 static int
-describe (const char *name, const struct backup_source *source, bool live,
-          struct manifest *m, struct err *err)
+describe (const char *name, const struct backup_source *source,
+          enum backup_stillness how, struct manifest *m, struct err *err)
 {
+  static const char *const held[] = { "offline", "live", "frozen" };
   struct block *below = image_block (source->img);
   bool device = is_device (below);
   char host[256] = "";
@@ -51,13 +52,13 @@ describe (const char *name, const struct backup_source *source, bool live,
   if (r == 0 && gethostname (host, sizeof host - 1) == 0 && host[0] != '\0')
     r = copy_text (&m->host, host, err);
   if (r == 0)
-    r = copy_text (&m->held, live ? "live" : "offline", err);
+    r = copy_text (&m->held, held[how], err);
   return r < 0 ? r : backup_device_describe (below, m, err);
 }
 
 int
 backup_source_open (const char *name, const struct image_options *options,
-                    bool live, struct backup_source *source,
+                    enum backup_stillness how, struct backup_source *source,
                     struct manifest *m, struct report *report,
                     struct err *err)
 {
@@ -67,17 +68,19 @@ backup_source_open (const char *name, const struct image_options *options,
   /* While another process writes it, what is read is no state that the disk
    * ever had.
    */
-  held.lock = !live;
+  held.lock = how != BACKUP_LIVE;
   r = tool_image_open (name, &held, PROGRESS_AUTO, &source->img, report, err);
 
   /* What is no VHD any more is not saved as if that were nothing. */
   if (r == 0)
     r = image_check_recognised (source->img, err);
-  if (r == 0 && !live)
+  if (r == 0 && how == BACKUP_OFFLINE)
     r = backup_device_check_still (image_block (source->img), err);
+  if (r == 0 && how == BACKUP_FROZEN)
+    r = backup_device_check_swap (image_block (source->img), err);
   if (r == 0)
     r = image_to_block (source->img, &source->disk, err);
-  return r < 0 ? r : describe (name, source, live, m, err);
+  return r < 0 ? r : describe (name, source, how, m, err);
 }
 
 static int
