@@ -30,6 +30,11 @@ make_in_root install
     for command in $(nbdimage --complete); do
         echo "nbdimage-$command.1"
     done
+    echo backup.conf
+    for unit in nbdimage-backup{,-check,-failed}@.service \
+                nbdimage-backup{,-check}@.timer; do
+        echo "$unit"
+    done
     echo nbdimage-files         # finds files for salvage
     [ -n "${NBDIMAGE_ASAN:-}" ] || echo nbdkit-hangup.so
     echo nbdkit-image-plugin.1

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -29,6 +30,8 @@ struct generations {
   bool json;
   struct key_option_values keys;
 
+  const char *max_age;
+  uint64_t max_seconds;         /* 0: as old as it likes */
   const char *path, *disk;      /* disk: NULL, all of them */
   struct generation_caches caches;
   struct store *store;
@@ -41,6 +44,9 @@ struct generations {
 };
 
 static const struct option_spec generations_options[] = {
+  { "max-age", 0, OPTION_STRING, "AGE",
+    "fail if the newest generation of a disk is older: 36h, 2d, 1w",
+    offsetof (struct generations, max_age) },
   { "json", 0, OPTION_FLAG, NULL,
     "print a list as JSON", offsetof (struct generations, json) },
   KEY_OPTIONS (struct generations, keys),
@@ -149,6 +155,60 @@ show (struct generations *g, const struct vault_run *run,
   return r;
 }
 
+/*--- Too old? ---------------------------------------------------------------*/
+
+static void
+parse_age (struct generations *g)
+{
+  static const struct { char unit; unsigned seconds; } units[] = {
+    { 's', 1 }, { 'm', 60 }, { 'h', 3600 }, { 'd', 86400 }, { 'w', 604800 },
+  };
+  const char *text = g->max_age;
+  unsigned long n;
+  char *end;
+
+  if (text == NULL)
+    return;
+  errno = 0;
+  n = strtoul (text, &end, 10);
+  for (size_t i = 0; i < sizeof units / sizeof units[0]; ++i)
+    if (*text >= '0' && *text <= '9' && errno == 0 && n > 0 && n < 1000000 &&
+        end[0] == units[i].unit && end[1] == '\0')
+      g->max_seconds = (uint64_t) n * units[i].seconds;
+  if (g->max_seconds == 0)
+    command_usage_error (&command_generations, "--max-age: ‘%s’ is no age; "
+                         "expected 36h, 2d or 1w", text);
+}
+
+/* Of each disk that was listed; and where nothing was, that is too old. */
+static int
+check_ages (const struct generations *g)
+{
+  uint64_t now = (uint64_t) time (NULL);
+  int status = STATUS_DONE;
+  const char *name;
+  json_t *time_of;
+
+  if (g->max_seconds == 0)
+    return STATUS_DONE;
+  if (json_object_size (g->newest) == 0) {
+    tool_error ("%s: there is no generation", g->path);
+    return STATUS_FAILED;
+  }
+  json_object_foreach (g->newest, name, time_of) {
+    uint64_t t = (uint64_t) json_integer_value (time_of);
+    char text[VAULT_TIME_SIZE];
+
+    if (t + g->max_seconds >= now)
+      continue;
+    vault_time_to_string (t, text);
+    tool_error ("%s: the newest generation of ‘%s’ is %s, older than %s",
+                g->path, name, text, g->max_age);
+    status = STATUS_FAILED;
+  }
+  return status;
+}
+
 /* Who only reads the vault can't ask for its time: ours has to do. */
 static void
 warn_ahead (struct generations *g, struct report *report)
@@ -251,7 +311,9 @@ generations (struct generations *g)
     return g->damaged ? STATUS_DAMAGED : STATUS_FAILED;
   }
   status = g->json ? output_json (json_incref (g->list)) : STATUS_DONE;
-  return status == STATUS_DONE && g->damaged ? STATUS_DAMAGED : status;
+  if (status == STATUS_DONE)
+    status = check_ages (g);
+  return status != STATUS_FAILED && g->damaged ? STATUS_DAMAGED : status;
 }
 
 static int
@@ -267,6 +329,7 @@ run (int argc, char *argv[])
                          "the name of a disk");
   if (keys_use (&g.keys, &err) < 0)
     command_usage_error (&command_generations, "%s", err.msg);
+  parse_age (&g);
   g.path = argv[first];
   g.disk = argc - first == 2 ? argv[first + 1] : NULL;
   status = generations (&g);
