@@ -31,6 +31,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/text.h"
 #include "lib/format/overlay.h"
+#include "lib/repo/image-nbi.h"
 #include "lib/repo/image-vault.h"
 #include "plugin/clients.h"
 #include "plugin/config.h"
@@ -51,6 +52,8 @@ struct export {
   char *description;            /* FILE: as it was seen last */
 
   pthread_mutex_t lock;         /* guards what follows */
+  struct image *held;           /* NULL, or the generation of a vault that was
+                                   named: since the fork, for its lease */
   struct image *image;          /* NULL: not open */
   unsigned users;               /* connections that have it */
   struct identity identity;     /* of the image as it was opened */
@@ -80,6 +83,7 @@ export_new (struct source *source)
 static void
 export_free (struct export *e)
 {
+  image_unref (e->held);
   image_unref (e->image);
   source_free (&e->source);
   report_free (&e->said);
@@ -287,9 +291,15 @@ open_image (struct export *e, bool readonly, struct err *err)
 {
   CLEANUP_REPORT struct report report = REPORT_INIT;
   char reason[SOURCE_REASON_SIZE];
-  int r = source_open (&e->source, readonly, true, &e->image, reason, &report,
-                       err);
+  int r;
 
+  /* It may have been dropped since, and be there for us only. */
+  if (e->held != NULL && config.options.overlay == NULL) {
+    e->image = image_ref (e->held);
+    return 0;
+  }
+  r = source_open (&e->source, readonly, true, &e->image, reason, &report,
+                   err);
   plugin_warnings (&e->said, &report);
   if (r < 0)
     return r;
@@ -517,6 +527,41 @@ prepare_file (struct export *e)
   set_description (e, img);
   config.overlay_format = image_overlay_format (img);
   return check_not_served_twice (e);
+}
+
+/* VAULT/DISK@GENERATION, rather than the newest, which changes. */
+static bool
+names_generation (const char *path)
+{
+  CLEANUP_FREE char *absolute = vault_image_absolute (path);
+
+  return absolute != NULL && strchr (strrchr (absolute, '/'), '@') != NULL;
+}
+
+/* A generation that was named is there for as long as this server, whether
+ * anybody has it open or not.  Of what can't be held it says so: then a prune
+ * may take it away while nobody reads it.
+ */
+static void
+hold_generation (struct export *e)
+{
+  const struct image_options options = { .format = config.options.format };
+  struct err err = ERR_INIT;
+
+  if (image_open (e->source.path, &options, &e->held, NULL, &err) == 0 &&
+      nbi_image_hold (e->held, &err) < 0)
+    plugin_warning ("%s: a prune may take this generation away while it is "
+                    "served and nobody reads it: %s", e->source.shown,
+                    err.msg);
+}
+
+int
+exports_hold (void)
+{
+  for (struct export *e = exports; e; e = e->next)
+    if (names_generation (e->source.path))
+      hold_generation (e);
+  return 0;
 }
 
 static int

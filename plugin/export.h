@@ -35,6 +35,11 @@ struct connection {
  */
 int exports_prepare (void);
 
+/* After nbdkit has forked: hold what would be taken away otherwise while no
+ * client has it.  0, whatever can't be held, which is said.
+ */
+int exports_hold (void);
+
 /* A name as the client sent it.  Failures are described in err, which names
  * the export.
  */

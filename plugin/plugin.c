@@ -208,6 +208,7 @@ static struct nbdkit_plugin plugin = {
   .config_help = CONFIG_HELP,
   .magic_config_key = "file",
   .get_ready = exports_prepare,
+  .after_fork = exports_hold,
 
   .list_exports = plugin_list_exports,
   .default_export = plugin_default_export,

@@ -4,6 +4,7 @@
 
 #include <config.h>
 
+#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdbool.h>
@@ -15,6 +16,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/size.h"
 #include "lib/repo/absent.h"
+#include "lib/repo/keep.h"
 #include "lib/repo/manifest.h"
 #include "lib/repo/store-at.h"
 #include "lib/repo/vault-keys.h"
@@ -29,6 +31,7 @@
 struct generations {
   bool json;
   struct key_option_values keys;
+  const char *release;          /* beginning of a keep's id */
 
   const char *max_age;
   uint64_t max_seconds;         /* 0: as old as it likes */
@@ -50,6 +53,9 @@ static const struct option_spec generations_options[] = {
   { "json", 0, OPTION_FLAG, NULL,
     "print a list as JSON", offsetof (struct generations, json) },
   KEY_OPTIONS (struct generations, keys),
+  { "release", 0, OPTION_STRING, "KEEP",
+    "take a keep away: prune may drop its generation",
+    offsetof (struct generations, release) },
   OPTION_END
 };
 
@@ -59,6 +65,7 @@ struct entry {
   const struct nbi_header *h;
   struct manifest m;
   struct absent_vector absent;  /* of m */
+  struct vault_folder names;    /* for its keeps, and whether it is dropped */
 };
 
 static uint64_t
@@ -81,6 +88,58 @@ json_of_absent (const struct entry *e)
   return list;
 }
 
+/* One keep of a generation; NULL: it can't be read, or is gone. */
+static json_t *
+keep_to_json (struct vault *vault, const struct vault_run *run,
+              const struct vault_keep *of)
+{
+  struct keep keep = KEEP_INIT;
+  char id[UUID_STRING_SIZE];
+  bool known = keep_read (vault, run->folder, of->uuid, &keep, NULL) == 0;
+  json_t *object;
+
+  uuid_to_string (of->uuid, id);
+  object = json_pack ("{s:s,s:o,s:o,s:o,s:b}",
+    "id", id,
+    "host", output_json_text (known ? keep.host : NULL),
+    "overlay", output_json_text (known ? keep.path : NULL),
+    "time", known ? output_json_time ((int64_t) keep.created) : json_null (),
+    "in-vain", known && keep_is_vain (&keep));
+  keep_destroy (&keep);
+  return object;
+}
+
+static json_t *
+keeps_to_json (const struct generations *g, const struct entry *e)
+{
+  json_t *list = json_array ();
+
+  for (size_t i = 0; list != NULL && i < e->names.keeps.len; ++i)
+    json_array_append_new (list, keep_to_json (g->vault, e->run,
+                                               &e->names.keeps.ptr[i]));
+  return list;
+}
+
+static void
+print_keeps (const struct generations *g, const struct entry *e)
+{
+  for (size_t i = 0; i < e->names.keeps.len; ++i) {
+    const struct vault_keep *of = &e->names.keeps.ptr[i];
+    char id[UUID_STRING_SIZE], text[KEEP_STRING_SIZE];
+    struct keep keep = KEEP_INIT;
+    bool known = keep_read (g->vault, e->run->folder, of->uuid, &keep,
+                            NULL) == 0;
+
+    uuid_to_string (of->uuid, id);
+    printf ("    kept for ");
+    output_text (keep_to_string (known ? &keep : NULL, text));
+    printf (" (%.8s)\n", id);
+    keep_destroy (&keep);
+  }
+  if (e->names.dropped)
+    printf ("    dropped, and there as long as it is kept\n");
+}
+
 static int
 add_json (struct generations *g, const struct entry *e, struct err *err)
 {
@@ -89,7 +148,7 @@ add_json (struct generations *g, const struct entry *e, struct err *err)
 
   uuid_to_string (e->h->run, id);
   vault_time_to_string (e->h->time, time);
-  object = json_pack ("{s:o,s:s,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o}",
+  object = json_pack ("{s:o,s:s,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:b}",
     "disk", output_json_text (e->h->name),
     "generation", time,
     "id", id,
@@ -99,7 +158,9 @@ add_json (struct generations *g, const struct entry *e, struct err *err)
     "new", json_integer ((json_int_t) data_of (e, e->m.counts.fresh)),
     "stored", json_integer ((json_int_t) e->m.counts.stored),
     "unreadable", json_integer ((json_int_t) e->m.counts.unreadable_bytes),
-    "absent", json_of_absent (e));
+    "absent", json_of_absent (e),
+    "keeps", keeps_to_json (g, e),
+    "dropped", e->names.dropped);
   return object == NULL || json_array_append_new (g->list, object) < 0
     ? err_nomem (err) : 0;
 }
@@ -131,6 +192,7 @@ static int
 show (struct generations *g, const struct vault_run *run,
       const struct vault_opened *opened, struct err *err)
 {
+  char path[STORE_PATH_SIZE];
   struct entry e = { .run = run, .h = generation_header (opened->gen) };
   size_t len;
   const char *json = generation_manifest (opened->gen, &len);
@@ -143,11 +205,17 @@ show (struct generations *g, const struct vault_run *run,
   if (r < 0)
     return err_in (err, "%s: manifest", run->folder);
   r = absent_list (&e.m, &e.absent, err);
+  snprintf (path, sizeof path, "files/%s", run->folder);
+  if (r == 0)
+    r = vault_look_in (g->vault, path, 0, &e.names, err);
   if (r == 0 && g->json)
     r = add_json (g, &e, err);
-  else if (r == 0)
+  else if (r == 0) {
     print (&e);
+    print_keeps (g, &e);
+  }
   vector_free (&e.absent);
+  vault_folder_free (&e.names);
   manifest_destroy (&e.m);
   if (r == 0 && json_object_set_new (g->newest, e.h->name,
                                      json_integer ((json_int_t) e.h->time)) < 0)
@@ -252,6 +320,77 @@ list (struct generations *g, struct report *report, struct err *err)
   return 0;
 }
 
+/*--- Releasing --------------------------------------------------------------*/
+
+/* Does the text begin the id?  With dashes or without. */
+static bool
+begins (const uint8_t uuid[UUID_SIZE], const char *text)
+{
+  char id[UUID_STRING_SIZE];
+  size_t k = 0;
+
+  uuid_to_string (uuid, id);
+  for (; *text; ++text) {
+    if (*text == '-')
+      continue;
+    while (id[k] == '-')
+      ++k;
+    if (tolower ((unsigned char) *text) != id[k++])
+      return false;
+  }
+  return k >= 4;
+}
+
+struct keep_place {
+  const struct vault_run *run;
+  uint8_t uuid[UUID_SIZE];
+  size_t nr;                    /* that begin so */
+};
+
+static int
+find_keep (const struct generations *g, struct keep_place *place,
+           struct err *err)
+{
+  const struct vault_runs *runs = vault_view_runs (g->view);
+  int r = 0;
+
+  for (size_t i = 0; r == 0 && i < runs->len; ++i) {
+    CLEANUP_VAULT_FOLDER struct vault_folder names = { .dropped = false };
+    char path[STORE_PATH_SIZE];
+
+    snprintf (path, sizeof path, "files/%s", runs->ptr[i].folder);
+    r = vault_look_in (g->vault, path, 0, &names, err);
+    for (size_t k = 0; r == 0 && k < names.keeps.len; ++k)
+      if (begins (names.keeps.ptr[k].uuid, g->release)) {
+        place->run = &runs->ptr[i];
+        memcpy (place->uuid, names.keeps.ptr[k].uuid, UUID_SIZE);
+        ++place->nr;
+      }
+    if (r == -ENOENT)           /* pruned meanwhile */
+      r = 0;
+  }
+  return r;
+}
+
+static int
+release (struct generations *g, struct err *err)
+{
+  struct keep_place place = { .nr = 0 };
+  int r = find_keep (g, &place, err);
+
+  if (r < 0)
+    return r;
+  if (place.nr == 0)
+    return err_set (err, -ENOENT, "no generation has a keep ‘%s’; ids have at "
+                    "least four digits here", g->release);
+  if (place.nr > 1)
+    return err_set (err, -EINVAL, "%zu keeps begin with ‘%s’", place.nr,
+                    g->release);
+  return keep_release (g->vault, place.run->folder, place.uuid, err);
+}
+
+/*----------------------------------------------------------------------------*/
+
 struct naming {
   struct generations *g;
   struct report *report;
@@ -291,6 +430,8 @@ generations (struct generations *g)
   struct naming naming = { g, &report };
   int r = open_vault (g, &report, &err), status;
 
+  if (r == 0 && g->release != NULL)
+    r = release (g, &err);
   if (r == 0 && ((g->list = json_array ()) == NULL ||
                  (g->newest = json_object ()) == NULL))
     r = err_nomem (&err);

@@ -113,6 +113,14 @@ show_generation (const struct prune_generation *g)
   printf ("  %s  ", time);
   output_text (g->disk[0] != '\0' ? g->disk : g->run.disk);
   printf (": %s", texts[g->fate]);
+  if (g->nr_keeps > 0) {
+    if (g->fate == PRUNE_MARKED)
+      printf (", and stays");
+    printf (": kept for ");
+    output_text (g->kept_for);
+    if (g->nr_keeps > 1)
+      printf (" and %zu more", g->nr_keeps - 1);
+  }
   if (g->why != 0)
     printf (" (%s)", rules_to_string (g->why, rules));
   putchar ('\n');
@@ -163,12 +171,13 @@ generation_to_json (const struct prune_generation *g)
 
   uuid_to_string (g->run.run, id);
   vault_time_to_string (g->run.time, time);
-  return json_pack ("{s:o,s:s,s:s,s:s,s:o}",
+  return json_pack ("{s:o,s:s,s:s,s:s,s:o,s:o}",
     "disk", output_json_text (g->disk[0] != '\0' ? g->disk : NULL),
     "generation", time,
     "id", id,
     "fate", fate_to_string (g->fate),
-    "rules", rules_to_json (g->why));
+    "rules", rules_to_json (g->why),
+    "kept-for", output_json_text (g->nr_keeps > 0 ? g->kept_for : NULL));
 }
 
 static int

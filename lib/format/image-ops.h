@@ -97,6 +97,13 @@ struct image_ops {
   bool (*identity) (struct image *img,
                     uint8_t id[UUID_SIZE]);        /* NULL: none */
 
+  /* A file of that absolute path lies over it, and was made for longer than
+   * the image is open: see that it stays, where somebody might take it away.
+   * What can't be done is warned of; -ESTALE: it is about to go.
+   */
+  int (*keep_for) (struct image *img, const char *path, struct report *report,
+                   struct err *err);               /* NULL: it stays */
+
   /* Fill a new file, which is empty, from c->options (create-ops.h), and set
    * c->size.  Options that make no sense for the format are -EINVAL.
    */

@@ -101,12 +101,26 @@ check_not_itself (const char *path, struct image *base, struct err *err)
                   layer == 0 ? "the image itself" : "a parent of the image");
 }
 
+/* What lies below may be a backup, which would be pruned some day. */
+static int
+keep_base (const char *path, struct image *base, struct report *report,
+           struct err *err)
+{
+  CLEANUP_FREE char *absolute = NULL;
+
+  if (base->ops->keep_for == NULL)
+    return 0;
+  absolute = realpath (path, NULL);
+  return absolute ? base->ops->keep_for (base, absolute, report, err)
+    : err_sys (err, "its folder can't be found");
+}
+
 int
 image_open_overlay (const char *name, const struct image_options *options,
                     struct image **out, struct report *report,
                     struct err *err)
 {
-  CLEANUP_IMAGE struct image *base = NULL;
+  CLEANUP_IMAGE struct image *base = NULL, *img = NULL;
   const char *path = options->overlay;
   int r = open_base (name, options, &base, report, err);
   bool is_there;
@@ -127,6 +141,11 @@ image_open_overlay (const char *name, const struct image_options *options,
   r = is_there ? check_not_itself (path, base, err)
     : make (path, base, report, err);
   if (r == 0)
-    r = open_file (path, options, base, out, report, err);
-  return r < 0 ? err_in (err, "overlay %s", path) : 0;
+    r = open_file (path, options, base, &img, report, err);
+  if (r == 0 && options->writable)
+    r = keep_base (path, base, report, err);
+  if (r < 0)
+    return err_in (err, "overlay %s", path);
+  *out = steal_ptr (&img);
+  return 0;
 }

@@ -55,7 +55,18 @@ void vault_images_release (struct vault_images *vault, unsigned held);
  * for each run, whoever of this process has it open.  NULL: there is none.
  */
 struct vault_lease *vault_images_protect (struct vault_images *vault,
-                                          const struct vault_run *run);
+                                          const struct vault_run *run,
+                                          unsigned delay);
+
+/* As reader_lease_wait. */
+int vault_images_wait (struct vault_lease *lease, struct err *err);
+
+/* For an overlay of that path: a keep.  Fails if the run is about to go;
+ * otherwise who can't make one is warned.
+ */
+int vault_images_keep (struct vault_images *vault, const struct vault_run *run,
+                       const char *path, struct report *report,
+                       struct err *err);
 void vault_images_unprotect (struct vault_images *vault,
                              struct vault_lease *lease);        /* or NULL */
 

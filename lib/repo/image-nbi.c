@@ -16,6 +16,7 @@
 #include "lib/repo/generation-diff.h"
 #include "lib/repo/image-nbi-private.h"
 #include "lib/repo/image-nbi.h"
+#include "lib/repo/reader-lease.h"
 #include "lib/repo/verify.h"
 
 struct keyring *nbi_keys;
@@ -153,7 +154,8 @@ protect (struct nbi_image *nbi)
       __atomic_load_n (&nbi->reads, __ATOMIC_RELAXED) != 0 ||
       __atomic_exchange_n (&nbi->reads, 1, __ATOMIC_RELAXED) != 0)
     return;
-  nbi->lease = vault_images_protect (nbi->vault, &nbi->run);
+  nbi->lease = vault_images_protect (nbi->vault, &nbi->run,
+                                     READER_LEASE_DELAY);
 }
 
 static int
@@ -204,6 +206,16 @@ nbi_image_id (struct image *img, uint8_t id[UUID_SIZE])
 
   memcpy (id, generation_header (nbi->gen)->run, UUID_SIZE);
   return true;
+}
+
+static int
+nbi_keep_for (struct image *img, const char *path, struct report *report,
+              struct err *err)
+{
+  struct nbi_image *nbi = img->state;
+
+  return nbi->vault == NULL ? 0
+    : vault_images_keep (nbi->vault, &nbi->run, path, report, err);
 }
 
 /*--- What info shows --------------------------------------------------------*/
@@ -384,6 +396,7 @@ const struct image_ops nbi_image_ops = {
   .extents = nbi_extents,
   .info = nbi_info,
   .identity = nbi_image_id,
+  .keep_for = nbi_keep_for,
   .check_open = nbi_check_open,
 };
 
@@ -415,6 +428,19 @@ nbi_image_allow_absent (struct image *img)
 {
   if (img->ops == &nbi_image_ops)
     vector_free (&((struct nbi_image *) img->state)->absent);
+}
+
+int
+nbi_image_hold (struct image *img, struct err *err)
+{
+  struct nbi_image *nbi = img->state;
+
+  if (img->ops != &nbi_image_ops || nbi->vault == NULL)
+    return 0;
+  if (__atomic_exchange_n (&nbi->reads, 1, __ATOMIC_RELAXED) == 0)
+    nbi->lease = vault_images_protect (nbi->vault, &nbi->run, 0);
+  return nbi->lease == NULL ? err_set (err, -EAGAIN, "no thread can be made")
+    : vault_images_wait (nbi->lease, err);
 }
 
 int

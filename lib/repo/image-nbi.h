@@ -39,4 +39,12 @@ void nbi_image_allow_absent (struct image *img);
  */
 int nbi_image_open_files (struct image *img, struct err *err);
 
+/* For whoever offers it for long and may read nothing of it: take the lease of
+ * a reader (reader-lease.h) now, until the image is closed, and wait until it
+ * is known whether it can be had.  -ESTALE: it was dropped; otherwise why it
+ * can't: -EROFS, -EACCES.  The image is the same in any case.  0 for any other
+ * image.  After the process has forked for the last time.
+ */
+int nbi_image_hold (struct image *img, struct err *err);
+
 #endif /* NBDIMAGE_REPO_IMAGE_NBI_H */

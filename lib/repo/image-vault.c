@@ -16,6 +16,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/repo/generation-diff.h"
 #include "lib/repo/image-nbi-private.h"
+#include "lib/repo/keep.h"
 #include "lib/repo/reader-lease.h"
 #include "lib/repo/store-at.h"
 #include "lib/repo/vault-keys.h"
@@ -99,11 +100,16 @@ bool
 vault_images_is_dropped (const struct vault_images *v,
                          const struct vault_run *run)
 {
+  CLEANUP_VAULT_FOLDER struct vault_folder names = { .dropped = false };
   char path[STORE_PATH_SIZE];
   struct store_stat st;
 
   snprintf (path, sizeof path, "files/%s/" VAULT_DROPPED, run->folder);
-  return store_stat (v->store, path, &st, NULL) == 0;
+  if (store_stat (v->store, path, &st, NULL) < 0)
+    return false;
+  *strrchr (path, '/') = '\0';
+  return vault_look_in (v->vault, path, 0, &names, NULL) < 0 ||
+    vault_folder_is_hidden (&names);
 }
 
 /*--- Leases -----------------------------------------------------------------*/
@@ -118,15 +124,16 @@ find_lease (const struct vault_images *v, const struct vault_run *run)
 }
 
 struct vault_lease *
-vault_images_protect (struct vault_images *v, const struct vault_run *run)
+vault_images_protect (struct vault_images *v, const struct vault_run *run,
+                      unsigned delay)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->lock);
   struct vault_lease *l = find_lease (v, run);
 
   if (l == NULL) {
     l = calloc (1, sizeof *l);
-    if (l == NULL || reader_lease_start (v->vault, run, READER_LEASE_DELAY,
-                                         &l->lease, NULL) < 0) {
+    if (l == NULL ||
+        reader_lease_start (v->vault, run, delay, &l->lease, NULL) < 0) {
       free (l);
       return NULL;
     }
@@ -136,6 +143,28 @@ vault_images_protect (struct vault_images *v, const struct vault_run *run)
   }
   ++l->users;
   return l;
+}
+
+int
+vault_images_wait (struct vault_lease *lease, struct err *err)
+{
+  return reader_lease_wait (lease->lease, err);
+}
+
+int
+vault_images_keep (struct vault_images *v, const struct vault_run *run,
+                   const char *path, struct report *report, struct err *err)
+{
+  struct err why = ERR_INIT;
+  int r = keep_put (v->vault, run, path, NULL, &why);
+
+  if (r == 0)
+    return 0;
+  if (r == -ESTALE || r == -ENOMEM)
+    return err_set (err, r, "%s", why.msg);
+  report_warn (report, "the generation can't be kept for this overlay, and a "
+               "prune may take it away from under it: %s", why.msg);
+  return 0;
 }
 
 /* The last user takes it off the list, and ends it without the lock. */
@@ -401,13 +430,29 @@ explain (const char *name, const struct parts *parts, struct err *err)
                   parts->vault, there ? " is no vault" : "");
 }
 
+/* All of a vault is no image; -EISDIR as for any folder. */
+static int
+refuse_vault (const char *name, struct err *err)
+{
+  struct stat st;
+
+  if (stat (name, &st) < 0 || !S_ISDIR (st.st_mode) ||
+      !vault_images_is_one (name))
+    return 0;
+  return err_set (err, -EISDIR, "is a vault; name one disk in it, as %s/DISK, "
+                  "or %s/DISK@TIME for another generation than the newest "
+                  "(nbdimage generations lists them)", name, name);
+}
+
 int
 vault_image_open (const char *name, const struct image_options *options,
                   struct image **out, struct report *report, struct err *err)
 {
   struct parts parts = { NULL, NULL, NULL };
-  int r;
+  int r = refuse_vault (name, err);
 
+  if (r < 0)
+    return r;
   if ((options->format != NULL && strcmp (options->format, "nbi") != 0) ||
       strchr (name, '/') == NULL)
     return 0;

@@ -25,7 +25,7 @@ void vault_images_unref (struct vault_images *vault);   /* NULL is fine */
 int vault_images_look (struct vault_images *vault, struct vault_view **out,
                        struct err *err);
 
-/* Does the run, one of a view, have the mark `dropped' by now, or is it gone?
+/* Does the run, one of a view, have the mark `dropped' by now, and no keep?
  * A look at names only.
  */
 bool vault_images_is_dropped (const struct vault_images *vault,

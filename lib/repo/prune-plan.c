@@ -59,6 +59,25 @@ is_asked (const struct planning *p, const char *disk)
   return false;
 }
 
+/* What is kept stays, and is never dropped for damage: who stands on it has to
+ * say so.
+ */
+static void
+take_keeps (struct planning *p, const struct prune_folder *folder,
+            struct prune_generation *g)
+{
+  struct keep keep = KEEP_INIT;
+  bool known;
+
+  g->nr_keeps = folder->names.keeps.len;
+  if (g->nr_keeps == 0)
+    return;
+  known = keep_read (p->vault, folder->run.folder,
+                     folder->names.keeps.ptr[0].uuid, &keep, NULL) == 0;
+  keep_to_string (known ? &keep : NULL, g->kept_for);
+  keep_destroy (&keep);
+}
+
 /* Damaged: it stays in the way, or is dropped for that. */
 static int
 take_damaged (struct planning *p, struct prune_generation *g, int r,
@@ -68,6 +87,10 @@ take_damaged (struct planning *p, struct prune_generation *g, int r,
       (r == -EBADMSG && prune_was_dropped (p->vault, &g->run)))
     return err_set (err, -EAGAIN, "somebody else changes the vault: %s",
                     why->msg);
+  if (r == -EBADMSG && g->nr_keeps > 0)
+    return err_set (err, r, "%s; nothing is deleted as long as it stays, and "
+                    "it is kept for %s (nbdimage generations --release)",
+                    why->msg, g->kept_for);
   if (r == -EBADMSG && p->options->drop_damaged) {
     g->fate = PRUNE_DAMAGED;
     report_warn (p->report, "%s", why->msg);
@@ -87,9 +110,11 @@ add_generation (struct planning *p, size_t i, struct err *err)
   bool marked = folder->names.dropped;
   struct vault_opened opened;
   struct err why = ERR_INIT;
-  int r = vault_view_open (p->view, i, marked, &opened,
-                           marked ? NULL : p->report, &why);
+  int r;
 
+  take_keeps (p, folder, &g);
+  r = vault_view_open (p->view, i, marked, &opened,
+                       marked ? NULL : p->report, &why);
   if (r == 0) {
     const struct nbi_header *h = generation_header (opened.gen);
 
@@ -184,7 +209,8 @@ choose (const struct planning *p, struct disk *disk, int64_t now,
   retention_choose (&p->options->retention, disk->times, disk->n, disk->why);
   for (size_t i = 0; i < disk->n; ++i) {
     disk->of[i]->why = disk->why[i];
-    disk->of[i]->fate = disk->why[i] == 0 ? PRUNE_DROPPED : PRUNE_KEPT;
+    disk->of[i]->fate = disk->why[i] == 0 && disk->of[i]->nr_keeps == 0
+      ? PRUNE_DROPPED : PRUNE_KEPT;
   }
   return 0;
 }
@@ -292,7 +318,8 @@ mark_one (struct planning *p, struct prune_generation *g, size_t i,
 static bool
 stays (const struct prune_generation *g)
 {
-  return g->fate == PRUNE_KEPT || g->fate == PRUNE_NOT_ASKED;
+  return g->fate == PRUNE_KEPT || g->fate == PRUNE_NOT_ASKED ||
+    (g->fate == PRUNE_MARKED && g->nr_keeps > 0);
 }
 
 /* The plan has the folders that are not gone, in their order. */

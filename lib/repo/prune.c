@@ -5,7 +5,8 @@
  *
  *   P1  partial/prune-UUID with a lease    a lease that expires
  *   P2  marks, each of them flushed        dropped, and still there
- *   P3 to P5  waits and listings           the same
+ *   P3 to P5  waits and listings; what is  the same
+ *       leased or kept by then is live
  *   P6  files/RUN to partial/prune-UUID,   in files/ with the mark, or out of
  *       flushed, then deleted              the vault
  *   P7  files that are dead                those that are left go next time
@@ -114,6 +115,18 @@ put_mark (struct prune *p, struct prune_folder *folder, struct err *err)
   return r;
 }
 
+/* Since the plan was made. */
+static bool
+is_kept_now (struct prune *p, const struct prune_folder *folder)
+{
+  if (folder->names.keeps.len == 0)
+    return false;
+  report_warn (p->report, "files/%s stays: it is kept, since a moment ago",
+               folder->run.folder);
+  ++p->result->nr_in_use;
+  return true;
+}
+
 /* Those that others put are flushed here too: what goes because of a mark must
  * not come back without it.
  */
@@ -127,7 +140,7 @@ put_marks (struct prune *p, struct err *err)
     struct prune_folder *folder = find_folder (p, g->run.folder);
 
     if ((g->fate == PRUNE_DROPPED || g->fate == PRUNE_DAMAGED) &&
-        folder != NULL && !folder->gone)
+        folder != NULL && !folder->gone && !is_kept_now (p, folder))
       folder->counts = true;
   }
   for (size_t i = 0; r == 0 && i < p->listing.folders.len; ++i) {
@@ -308,7 +321,8 @@ does_stay (const struct prune *p, const struct prune_folder *folder)
   if (folder->gone)
     return false;
   return !folder->counts ||
-    (is_leased (p, folder->run.run) && has_root (folder));
+    ((is_leased (p, folder->run.run) || folder->names.keeps.len > 0) &&
+     has_root (folder));
 }
 
 static int

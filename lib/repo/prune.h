@@ -17,6 +17,7 @@
 #define NBDIMAGE_REPO_PRUNE_H
 
 #include "lib/base/job.h"
+#include "lib/repo/keep.h"
 #include "lib/repo/retention.h"
 #include "lib/repo/vault-read.h"
 
@@ -52,6 +53,12 @@ struct prune_generation {
   uint64_t size;                /* of the disk, bytes; 0: the same */
   enum prune_fate fate;
   unsigned why;                 /* bits 1 << enum retention_rule */
+
+  /* It has so many keeps (keep.h), and this is what the first one says; it
+   * stays whatever the rules say, and also if it was dropped before.
+   */
+  size_t nr_keeps;
+  char kept_for[KEEP_STRING_SIZE];
 };
 
 DEFINE_VECTOR (prune_generations, struct prune_generation);
@@ -91,8 +98,8 @@ void prune_plan_free (struct prune_plan *plan);
 
 struct prune_result {
   size_t nr_generations;        /* whose folders went */
-  size_t nr_in_use;             /* that stay for now: somebody uses them, or
-                                   something in their folders */
+  size_t nr_in_use;             /* that stay for now: somebody uses or keeps
+                                   them, or something in their folders */
   struct prune_amount deleted;
   uint64_t nr_rewritten;        /* files, as a new edition */
 };

@@ -24,9 +24,11 @@ struct reader_lease {
   pid_t pid;                    /* that has this thread */
   struct job stop;              /* for waits in the store */
 
-  pthread_mutex_t lock;         /* of ended */
+  pthread_mutex_t lock;         /* of what follows */
   pthread_cond_t changed;
   bool ended;
+  bool known;                   /* whether it can be had; why has the reason */
+  struct err why;
 };
 
 /* Until it ends, or so many seconds (0: for as long as it takes): did it? */
@@ -47,31 +49,47 @@ wait_for_end (struct reader_lease *l, unsigned seconds)
 
 /* R1.  NULL: it can't be had. */
 static struct lease_hold *
-take (struct reader_lease *l)
+take (struct reader_lease *l, struct err *err)
 {
   CLEANUP_LEASE struct lease lease = LEASE_INIT;
   struct store *store = vault_store (l->vault);
   struct lease_hold *hold;
   uint8_t uuid[UUID_SIZE];
 
-  if (uuid_new (uuid, NULL) < 0 ||
-      lease_init (store, VAULT_NAME_READ, uuid, NULL, &lease, NULL) < 0 ||
-      lease_add (&lease, l->run.run, NULL) < 0 ||
-      lease_take (store, &lease, LEASE_THREAD, &hold, NULL) < 0)
+  if (uuid_new (uuid, err) < 0 ||
+      lease_init (store, VAULT_NAME_READ, uuid, NULL, &lease, err) < 0 ||
+      lease_add (&lease, l->run.run, err) < 0 ||
+      lease_take (store, &lease, LEASE_THREAD, &hold, err) < 0)
     return NULL;
   return hold;
 }
 
 /* R2: it was neither marked nor gone by the time the lease could be seen. */
 static bool
-is_there (struct reader_lease *l)
+is_there (struct reader_lease *l, struct err *err)
 {
   CLEANUP_VAULT_FOLDER struct vault_folder names = { .dropped = false };
   char path[VAULT_NAME_SIZE + 8];
+  int r;
 
   snprintf (path, sizeof path, "files/%s", l->run.folder);
-  return store_wait (vault_store (l->vault), &l->stop, NULL) == 0 &&
-    vault_look_in (l->vault, path, 0, &names, NULL) == 0 && !names.dropped;
+  r = store_wait (vault_store (l->vault), &l->stop, err);
+  if (r == 0)
+    r = vault_look_in (l->vault, path, 0, &names, err);
+  if (r == -ENOENT || (r == 0 && names.dropped))
+    r = err_set (err, -ESTALE, "%s: the generation was dropped, and may go at "
+                 "any time", path);
+  return r == 0;
+}
+
+static void
+tell (struct reader_lease *l, const struct err *why)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&l->lock);
+
+  l->why = *why;
+  l->known = true;
+  pthread_cond_broadcast (&l->changed);
 }
 
 /* R3. */
@@ -90,15 +108,19 @@ static void *
 keep (void *opaque)
 {
   struct reader_lease *l = opaque;
+  struct err why = ERR_INIT;
   struct lease_hold *hold;
+  bool there;
 
   if (l->delay > 0 && wait_for_end (l, l->delay))
     return NULL;
-  hold = take (l);
+  hold = take (l, &why);
+  there = hold != NULL && is_there (l, &why);
+  tell (l, &why);
+  if (there)
+    (void) wait_for_end (l, 0);
   if (hold == NULL)
     return NULL;
-  if (is_there (l))
-    (void) wait_for_end (l, 0);
   give_back (l, hold);
   return NULL;
 }
@@ -119,6 +141,7 @@ reader_lease_start (struct vault *vault, const struct vault_run *run,
   l->delay = delay;
   l->pid = getpid ();
   l->stop = (struct job) JOB_INIT;
+  l->why = (struct err) ERR_INIT;
   pthread_mutex_init (&l->lock, NULL);
   pthread_condattr_init (&attr);
   pthread_condattr_setclock (&attr, CLOCK_MONOTONIC);
@@ -131,6 +154,18 @@ reader_lease_start (struct vault *vault, const struct vault_run *run,
   }
   *out = l;
   return 0;
+}
+
+int
+reader_lease_wait (struct reader_lease *l, struct err *err)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&l->lock);
+
+  while (!l->known)
+    pthread_cond_wait (&l->changed, &l->lock);
+  if (l->why.code != 0 && err != NULL)
+    *err = l->why;
+  return l->why.code;
 }
 
 void
@@ -148,7 +183,7 @@ reader_lease_end (struct reader_lease *l)
     ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&l->lock);
 
     l->ended = true;
-    pthread_cond_signal (&l->changed);
+    pthread_cond_broadcast (&l->changed);
   }
   pthread_join (l->thread, NULL);
   pthread_cond_destroy (&l->changed);

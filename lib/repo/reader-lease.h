@@ -26,6 +26,11 @@ int reader_lease_start (struct vault *vault, const struct vault_run *run,
                         unsigned delay, struct reader_lease **out,
                         struct err *err);
 
+/* Until it is known whether it can be had: 0, or why not; -ESTALE: the run was
+ * dropped before.  Of one without delay.
+ */
+int reader_lease_wait (struct reader_lease *lease, struct err *err);
+
 /* Give it back.  NULL is fine. */
 void reader_lease_end (struct reader_lease *lease);
 

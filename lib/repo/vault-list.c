@@ -92,6 +92,7 @@ add_file (void *opaque, const struct store_entry *entry, struct err *err)
   struct vault_name name;
   struct vault_file file;
   struct vault_lock lock;
+  struct vault_keep keep;
   int r = 0;
 
   vault_name_parse (entry->name, &name);
@@ -108,6 +109,10 @@ add_file (void *opaque, const struct store_entry *entry, struct err *err)
     memcpy (lock.uuid, name.uuid, UUID_SIZE);
     lock.until = name.time;
     r = vector_append (&folder->locks, &lock);
+    break;
+  case VAULT_NAME_KEEP:
+    memcpy (keep.uuid, name.uuid, UUID_SIZE);
+    r = vector_append (&folder->keeps, &keep);
     break;
   case VAULT_NAME_DROPPED:
     folder->dropped = true;
@@ -147,6 +152,14 @@ compare_locks (const void *a, const void *b)
   return x->until == y->until ? 0 : x->until > y->until ? -1 : 1;
 }
 
+static int
+compare_keeps (const void *a, const void *b)
+{
+  const struct vault_keep *x = a, *y = b;
+
+  return memcmp (x->uuid, y->uuid, UUID_SIZE);
+}
+
 int
 vault_look_in (struct vault *v, const char *where, unsigned flags,
                struct vault_folder *folder, struct err *err)
@@ -161,8 +174,15 @@ vault_look_in (struct vault *v, const char *where, unsigned flags,
   if (r == 0) {
     JOIN (&folder->files, compare_files);
     JOIN (&folder->locks, compare_locks);
+    JOIN (&folder->keeps, compare_keeps);
   }
   return r;
+}
+
+bool
+vault_folder_is_hidden (const struct vault_folder *folder)
+{
+  return folder->dropped && folder->keeps.len == 0;
 }
 
 void
@@ -170,6 +190,7 @@ vault_folder_free (struct vault_folder *folder)
 {
   vector_free (&folder->files);
   vector_free (&folder->locks);
+  vector_free (&folder->keeps);
 }
 
 /*--- Marks ------------------------------------------------------------------*/

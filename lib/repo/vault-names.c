@@ -147,6 +147,8 @@ parse_uuid (const char *name, struct vault_name *out)
     out->kind = VAULT_NAME_ADOPTED;
   else if (strcmp (p, ".part") == 0)
     out->kind = VAULT_NAME_PART;
+  else if (strcmp (p, ".keep") == 0)
+    out->kind = VAULT_NAME_KEEP;
   else if (strcmp (p, ".key") == 0)
     out->kind = VAULT_NAME_KEY;
   else if (take_text (&p, ".") && take_edition (&p, &out->edition)) {
@@ -327,6 +329,16 @@ vault_name_lock (char buf[VAULT_NAME_SIZE], const uint8_t uuid[UUID_SIZE],
   put_hex (uuid, hex);
   vault_time_to_string (until, when);
   snprintf (buf, VAULT_NAME_SIZE, "%s.%s.lock", hex, when);
+  return buf;
+}
+
+const char *
+vault_name_keep (char buf[VAULT_NAME_SIZE], const uint8_t uuid[UUID_SIZE])
+{
+  char hex[HEX_SIZE + 1];
+
+  put_hex (uuid, hex);
+  snprintf (buf, VAULT_NAME_SIZE, "%s.keep", hex);
   return buf;
 }
 

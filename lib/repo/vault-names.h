@@ -29,6 +29,7 @@ enum vault_name_kind {
                                    UUID.EDITION.root.nbi */
   VAULT_NAME_PART,              /* UUID.part */
   VAULT_NAME_LOCK,              /* UUID.TIME.lock */
+  VAULT_NAME_KEEP,              /* UUID.keep */
   VAULT_NAME_DROPPED,           /* dropped */
   VAULT_NAME_LEASE,             /* lease.json */
   VAULT_NAME_ALIVE,             /* alive */
@@ -76,6 +77,8 @@ const char *vault_name_part (char buf[VAULT_NAME_SIZE],
                              const uint8_t uuid[UUID_SIZE]);
 const char *vault_name_lock (char buf[VAULT_NAME_SIZE],
                              const uint8_t uuid[UUID_SIZE], uint64_t until);
+const char *vault_name_keep (char buf[VAULT_NAME_SIZE],
+                             const uint8_t uuid[UUID_SIZE]);
 const char *vault_name_key (char buf[VAULT_NAME_SIZE],
                             const uint8_t uuid[UUID_SIZE]);
 const char *vault_name_adopted (char buf[VAULT_NAME_SIZE],

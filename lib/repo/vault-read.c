@@ -388,7 +388,7 @@ vault_view_open (struct vault_view *view, size_t i, bool dropped,
   r = vault_look_in (view->vault, path, 0, &names, err);
   if (r < 0)
     return r;
-  if (names.dropped && !dropped)
+  if (vault_folder_is_hidden (&names) && !dropped)
     return err_set (err, -ENOENT, "files/%s: the generation was dropped",
                     run->folder);
   r = open_last (view, run, &names, &opened.last, report, err);
@@ -425,11 +425,12 @@ vault_is_damage (int r)
 enum { OTHER, OF_DISK, DAMAGED };
 
 /* Does that folder have a generation of the disk?  DAMAGED, which is told:
- * nobody knows; or why it can't be found out.
+ * nobody knows; or why it can't be found out.  One with the mark is none,
+ * unless it is kept and those are wanted, by whoever names it.
  */
 static int
 is_of_disk (struct vault_view *view, size_t i, const char *disk_name,
-            struct report *report, struct err *err)
+            bool also_kept, struct report *report, struct err *err)
 {
   CLEANUP_VAULT_FOLDER struct vault_folder names = { .dropped = false };
   const struct vault_run *run = &view->runs.ptr[i];
@@ -443,7 +444,8 @@ is_of_disk (struct vault_view *view, size_t i, const char *disk_name,
     return OTHER;
   folder_path (path, run->folder);
   r = vault_look_in (view->vault, path, 0, &names, &why);
-  if (r == 0 && names.dropped)
+  if (r == 0 && names.dropped &&
+      (!also_kept || vault_folder_is_hidden (&names)))
     return OTHER;
   if (r == 0)
     r = open_last (view, run, &names, &last, report, &why);
@@ -482,7 +484,7 @@ vault_view_before (struct vault_view *view, size_t end, const char *disk_name,
   bool damaged = false;
 
   for (size_t n = end; n-- > 0; ) {
-    int r = is_of_disk (view, n, disk_name, report, err);
+    int r = is_of_disk (view, n, disk_name, false, report, err);
 
     *i = n;
     if (r < 0)
@@ -541,7 +543,7 @@ vault_view_find (struct vault_view *view, const char *disk_name,
 
     if (!means (&view->runs.ptr[n], which))
       continue;
-    r = is_of_disk (view, n, disk_name, report, err);
+    r = is_of_disk (view, n, disk_name, true, report, err);
     if (r < 0)
       return r;
     if (r == OF_DISK) {

@@ -43,9 +43,9 @@ struct vault_opened {
   struct generation *gen;
 };
 
-/* Run i of the list, if it is a generation: -ENOENT if it has the mark, and
- * dropped is not wanted, or if it has gone.  NBI-131, folders; the highest
- * edition that opens.  The view has to live as long as what is opened.
+/* Run i of the list, if it is a generation: -ENOENT if it has the mark and no
+ * keep, and dropped is not wanted, or if it has gone.  NBI-131, folders; the
+ * highest edition that opens.  The view has to live as long as what is opened.
  */
 int vault_view_open (struct vault_view *view, size_t i, bool dropped,
                      struct vault_opened *out, struct report *report,

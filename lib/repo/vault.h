@@ -101,8 +101,14 @@ struct vault_lock {
   uint64_t until;
 };
 
+/* A keep (keep.h). */
+struct vault_keep {
+  uint8_t uuid[UUID_SIZE];
+};
+
 DEFINE_VECTOR (vault_files, struct vault_file);
 DEFINE_VECTOR (vault_locks, struct vault_lock);
+DEFINE_VECTOR (vault_keeps, struct vault_keep);
 
 /* What is in a run's folder, by names. */
 struct vault_folder {
@@ -110,6 +116,7 @@ struct vault_folder {
   struct vault_files files;     /* by UUID; of one UUID the highest edition
                                    first */
   struct vault_locks locks;
+  struct vault_keeps keeps;     /* by UUID */
   unsigned nr_others;           /* names that mean nothing there */
 };
 
@@ -118,6 +125,9 @@ struct vault_folder {
  */
 int vault_look_in (struct vault *vault, const char *where, unsigned flags,
                    struct vault_folder *folder, struct err *err);
+
+/* Can it not be had by name any more?  It has the mark, and no keep. */
+bool vault_folder_is_hidden (const struct vault_folder *folder);
 
 void vault_folder_free (struct vault_folder *folder);
 

@@ -94,7 +94,7 @@ check_run (struct all *a, size_t i, struct err *err)
     return 0;
   for (size_t k = 0; r == 0 && k < names.files.len; ++k)
     r = check_file (a, run, &names.files.ptr[k], err);
-  if (r == 0 && !names.dropped)
+  if (r == 0 && !vault_folder_is_hidden (&names))
     r = check_generation (a, i, err);
   return r;
 }

@@ -124,3 +124,85 @@ rm -f got
 nbdcopy "$(jq -r .uri serve.json)" got
 cmp got a.img
 stop_pid "$serve_pid"
+
+# All of a vault is no image, and how to name one is said.
+for command in info convert; do
+    options=
+    [ $command = info ] || options="-O raw none.img"
+    # shellcheck disable=SC2086
+    refuses nbdimage $command v $options
+    contains "$tmp/refused" 'is a vault; name one disk in it, as v/DISK'
+done
+
+# A generation that is named is there for the server as long as it runs, before
+# any client; and one that an overlay lies over, for as long as it is kept.
+nbdimage backup --init --everything --name=d a.img k
+old=$(nbdimage generations --json k | jq -r '.[0].generation')
+wait_for () # FIND-ARGUMENTS: until something is found
+{
+    local i
+
+    for ((i = 0; i < 100; i++)); do
+        [ -z "$(find "$@")" ] || return 0
+        sleep 0.1
+    done
+    fail "nothing is found by: find $*"
+}
+prune ()
+{
+    nbdimage prune --keep-last=1 --yes "$@" k
+}
+serve "k/d@$old"
+wait_for k/partial -name 'read-*' -not -name '*.new'
+nbdimage backup --everything --name=d b.img k
+prune
+rm -f got
+nbdcopy "$(jq -r .uri serve.json)" got
+cmp got a.img
+stop_pid "$serve_pid"
+same leases "$(find k/partial -name 'read-*' | wc -l)" 0
+prune
+same generations "$(nbdimage generations --json k | jq length)" 1
+
+old=$(nbdimage generations --json k | jq -r '.[0].generation')
+serve --overlay=kept.vhd "k/d@$old"
+qemu-io -f raw -c 'write -P 9 0 64k' "$(jq -r .uri serve.json)"
+stop_pid "$serve_pid"
+nbdimage backup --everything --name=d a.img k
+prune --dry-run >out
+contains out "stays: kept for the overlay $PWD/kept.vhd on"
+prune --json >out.json
+same "kept for" "$(jq '[.generations[]."kept-for" // empty] | length' out.json)" 1
+serve --overlay=kept.vhd "k/d@$old"
+rm -f got
+nbdcopy "$(jq -r .uri serve.json)" got
+cmp <(tail -c +65537 got) <(tail -c +65537 b.img)
+stop_pid "$serve_pid"
+nbdimage verify k
+nbdimage generations k >out
+contains out "kept for the overlay $PWD/kept.vhd on"
+refuses grep 'is not there' out
+rm kept.vhd
+nbdimage generations k >out
+contains out 'which is not there'
+nbdimage generations --json k >out.json
+same "in vain" "$(jq '.[0].keeps[0]."in-vain"' out.json)" true
+keep=$(jq -r '.[0].keeps[0].id' out.json)
+refuses nbdimage generations --release=ffff0 k
+nbdimage generations --release="${keep:0:8}" --json k >out.json
+same keeps "$(jq '[.[].keeps[]] | length' out.json)" 0
+prune
+same generations "$(nbdimage generations --json k | jq length)" 1
+
+# A vault that can't be written is served all the same, and says what that means.
+# (Without the folder that leases are made in root can't write them either.)
+old=$(nbdimage generations --json k | jq -r '.[0].generation')
+mv k/partial aside
+serve --overlay=kept.vhd "k/d@$old"
+qemu-io -f raw -c 'write -P 9 0 64k' "$(jq -r .uri serve.json)"
+stop_pid "$serve_pid"
+contains serve.err 'may take this generation away while it is served'
+contains serve.err "can't be kept for this overlay"
+mv aside k/partial
+nbdimage generations k >out
+refuses grep kept out
