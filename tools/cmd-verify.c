@@ -124,8 +124,9 @@ show_result (const struct verify_command *v)
   }
   show_findings (v);
   output_text (v->path);
-  printf (": %" PRIu64 " generations in %" PRIu64 " files, %s, %s",
-          res->nr_generations, res->nr_files,
+  printf (": %" PRIu64 " generation%s in %" PRIu64 " file%s, %s, %s",
+          res->nr_generations, res->nr_generations == 1 ? "" : "s",
+          res->nr_files, res->nr_files == 1 ? "" : "s",
           size_to_string (res->bytes, size),
           v->structure ? "tables and maps looked at: " : "all read: ");
   if (v->nr == 0)

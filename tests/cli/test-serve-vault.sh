@@ -196,6 +196,8 @@ same generations "$(nbdimage generations --json k | jq length)" 1
 
 # A vault that can't be written is served all the same, and says what that means.
 # (Without the folder that leases are made in root can't write them either.)
+nbdimage verify k >out
+contains out 'k: 1 generation in 1 file, '
 old=$(nbdimage generations --json k | jq -r '.[0].generation')
 mv k/partial aside
 serve --overlay=kept.vhd "k/d@$old"
