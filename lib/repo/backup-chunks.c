@@ -171,24 +171,7 @@ examine_chunks (struct backup *b, const struct crew_member *me,
   return r;
 }
 
-/* Chunks that are to be read, side by side: those from `first' to `end'. */
-static int
-read_chunks (struct backup *b, struct hand *hand, uint8_t *buf, size_t len,
-             uint64_t off, struct err *err)
-{
-  struct err why = ERR_INIT;
-  int r = block_pread (b->source, buf, len, off, &why);
-
-  hand->read += len;
-  if (r < 0 && bad_sectors_may_be (r))
-    return bad_sectors_read (b->source, buf, len, off, &hand->bad, err);
-  if (r == 0)
-    return 0;
-  return err_set (err, why.code, "%s: reading at offset %" PRIu64 ": %s",
-                  block_name (b->source), off, why.msg);
-}
-
-/* How many bytes of the chunk at off could not be read. */
+/* How many bytes of the range at off could not be read. */
 static uint64_t
 bad_bytes (const struct hand *hand, uint64_t off, uint64_t len)
 {
@@ -203,6 +186,36 @@ bad_bytes (const struct hand *hand, uint64_t off, uint64_t len)
       n += end - start;
   }
   return n;
+}
+
+/* Nothing of a row of chunks could be read. */
+static int
+check_there (const struct backup *b, uint64_t off, struct err *err)
+{
+  int r = bad_sectors_check_there (b->source, err);
+
+  return r < 0 ? err_in (err, "%s: reading at offset %" PRIu64,
+                         block_name (b->source), off) : 0;
+}
+
+/* Chunks that are to be read, side by side: those from `first' to `end'. */
+static int
+read_chunks (struct backup *b, struct hand *hand, uint8_t *buf, size_t len,
+             uint64_t off, struct err *err)
+{
+  struct err why = ERR_INIT;
+  int r = block_pread (b->source, buf, len, off, &why);
+
+  hand->read += len;
+  if (r == 0)
+    return 0;
+  if (bad_sectors_may_be (r)) {
+    r = bad_sectors_read (b->source, buf, len, off, &hand->bad, err);
+    return r < 0 || bad_bytes (hand, off, len) < len ? r
+      : check_there (b, off, err);
+  }
+  return err_set (err, why.code, "%s: reading at offset %" PRIu64 ": %s",
+                  block_name (b->source), off, why.msg);
 }
 
 /* What was read of a chunk, as far as that can be told at a glance. */

@@ -10,6 +10,7 @@
 
 #define SMALL 4096
 #define SECTOR 512
+#define PLACES 16               /* of the disk: any of them will do */
 
 bool
 bad_sectors_may_be (int error)
@@ -73,4 +74,22 @@ bad_sectors_read (struct block *block, uint8_t *buf, size_t len, uint64_t off,
                   struct nbi_range_vector *bad, struct err *err)
 {
   return read_pieces (block, buf, len, off, SMALL, bad, err);
+}
+
+int
+bad_sectors_check_there (struct block *block, struct err *err)
+{
+  const uint64_t size = block_size (block);
+  struct err why = ERR_INIT;
+  uint8_t buf[SECTOR];
+
+  for (uint64_t i = 0; i < PLACES; ++i) {
+    uint64_t off = round_down (size / PLACES * i, SMALL);
+    size_t len = (size_t) min_u64 (sizeof buf, size - off);
+
+    if (block_pread (block, buf, len, off, &why) == 0)
+      return 0;
+  }
+  return err_set (err, -EIO, "nothing of it can be read any more: %s",
+                  why.msg);
 }

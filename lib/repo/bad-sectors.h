@@ -16,6 +16,13 @@ DEFINE_VECTOR (nbi_range_vector, struct nbi_range);
  */
 bool bad_sectors_may_be (int error);
 
+/* After a failure that a bad sector may be: can anything else of the block be
+ * read?  A disk that was pulled out, a server that is gone and a snapshot that
+ * is full fail everywhere, and are no disks of bad sectors.  0: something can;
+ * -EIO with the reason.  Reads some places of it.
+ */
+int bad_sectors_check_there (struct block *block, struct err *err);
+
 /* Read as much as possible of a range that could not be read as a whole: in
  * smaller pieces, then in sectors of 512 bytes.  What can't be read is zeros
  * in buf, and appended to `bad' in ascending order, joined with what it

@@ -180,6 +180,40 @@ for sector in 5000 5003 9000; do
     contains io 'Input/output error'
 done
 
+# A disk that is gone is none of which all that follows is bad: nothing can be
+# read from some moment on, nor what could be before.
+cat >gone.sh <<'SH'
+#!/usr/bin/env bash
+case $1 in
+    get_size) stat -c %s "$IMAGE" ;;
+    pread)
+        # Both ends are read first, to find out what it is.
+        (($4 < 8 * 1024 * 1024 || $4 > 24 * 1024 * 1024)) || touch "$GONE"
+        if [ -e "$GONE" ]; then
+            echo "EIO it was pulled out" >&2
+            exit 1
+        fi
+        dd if="$IMAGE" iflag=skip_bytes,count_bytes skip="$4" count="$3" \
+            status=none ;;
+    *) exit 2 ;;
+esac
+SH
+chmod +x gone.sh
+export GONE=$tmp/gone
+head -c 32M /dev/urandom >pulled.img
+IMAGE=$tmp/pulled.img nbdkit -f -U "$tmp/gone.sock" sh gone.sh & server=$!
+cleanup_fn stop_pid $server
+for ((i = 0; i < 100; i++)); do
+    [ ! -S gone.sock ] || break
+    sleep 0.1
+done
+status=0
+nbdimage backup --everything --single=gone.nbi --format=raw \
+    "nbd+unix:///?socket=$tmp/gone.sock" 2>err || status=$?
+same "exit status" "$status" 1
+contains err 'nothing of it can be read any more'
+[ ! -e gone.nbi ] || fail "a disk that is gone was saved"
+
 # --- refused
 
 touch there.nbi
