@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* SHA-256, by OpenSSL where nothing else is said. */
+/* SHA-256, by OpenSSL. */
 
 #ifndef NBDIMAGE_BASE_DIGEST_H
 #define NBDIMAGE_BASE_DIGEST_H
@@ -28,12 +28,6 @@ int digest_end (struct digest *digest, uint8_t out[DIGEST_SIZE],
 /* Of bytes that are all there.  The errors of the others. */
 int digest_of (const void *buf, size_t len, uint8_t out[DIGEST_SIZE],
                struct err *err);
-
-/* Of two of the same length, which takes two thirds of the time of one after
- * the other on x86 processors that have instructions for it.
- */
-int digest_of_two (const void *const buf[2], size_t len,
-                   uint8_t out[2][DIGEST_SIZE], struct err *err);
 
 void digest_free (struct digest *digest);       /* NULL is fine */
 

@@ -13,7 +13,6 @@
 #include "lib/base/checked.h"
 #include "lib/repo/backup-private.h"
 #include "lib/repo/chunk-source.h"
-#include "lib/repo/nbi-page.h"
 
 /*--- By any thread ----------------------------------------------------------*/
 
@@ -91,83 +90,28 @@ look_at_parts (struct backup *b, const uint8_t *plain, uint8_t *room,
     e->payload = room;
 }
 
-/* Where the chunk is in a buffer of the piece. */
-static uint8_t *
-place_of (const struct backup *b, const struct crew_member *me, unsigned buf,
-          const struct examined *e)
-{
-  return me->buffers[buf] +
-    ((uint64_t) e->record.number * b->header.chunk_size - me->range.off);
-}
-
-/* With its identity. */
 static int
-examine_data (struct backup *b, const struct crew_member *me,
-              struct hand *hand, struct examined *e, struct err *err)
+examine_data (struct backup *b, struct hand *hand, uint64_t c,
+              const uint8_t *plain, uint8_t *room, struct examined *e,
+              struct err *err)
 {
   struct generation *base = b->options->base;
-  const uint8_t *plain = place_of (b, me, 0, e);
-  uint8_t *room = place_of (b, me, 1, e);
+  int r;
 
-  if (base != NULL && e->kind == NBI_DATA)
-    backup_compare_to_base (base, e->record.number, e);
-  backup_find_left (b, e);
-  look_at_parts (b, plain, room, e);
-  return e->known || e->whole || e->copied ? 0
-    : payload_encode (hand->encoder, plain, &e->record, room, &e->payload,
-                      err);
-}
-
-/* One of them, or two that have the same length. */
-static int
-identify (struct backup *b, const struct crew_member *me,
-          struct examined *const e[2], size_t n, struct err *err)
-{
-  const void *const plain[2] = {
-    place_of (b, me, 0, e[0]), place_of (b, me, 0, e[n - 1]),
-  };
-  uint8_t id[2][DIGEST_SIZE];
-  int r = 0;
-
-  if (n == 2 && !b->keyed) {
-    r = nbi_identity_two (plain, e[0]->record.plain, id, err);
-    for (size_t i = 0; r == 0 && i < 2; ++i)
-      memcpy (e[i]->record.identity, id[i], DIGEST_SIZE);
-    return r;
+  if (e->kind == NBI_DATA && crew_is_zero (plain, e->record.plain)) {
+    e->kind = NBI_ZERO;
+    return 0;
   }
-  for (size_t i = 0; r == 0 && i < n; ++i)
-    r = backup_identity (b, plain[i], e[i]->record.plain,
-                         e[i]->record.identity, err);
-  return r;
-}
-
-/* Those with data from `first' on, two at a time, as long as the processor has
- * their bytes at hand.
- */
-static int
-examine_chunks (struct backup *b, const struct crew_member *me,
-                struct hand *hand, size_t first, struct err *err)
-{
-  int r = 0;
-
-  for (size_t i = first; r == 0 && i < hand->nr;) {
-    struct examined *two[2];
-    size_t n = 0;
-
-    for (; n < 2 && i < hand->nr; ++i) {
-      struct examined *e = &hand->chunks[i];
-
-      if (!nbi_kind_has_data (e->kind))
-        continue;
-      if (n == 1 && e->record.plain != two[0]->record.plain)
-        break;                  /* the disk's last one */
-      two[n++] = e;
-    }
-    if (n > 0)
-      r = identify (b, me, two, n, err);
-    for (size_t j = 0; r == 0 && j < n; ++j)
-      r = examine_data (b, me, hand, two[j], err);
+  r = backup_identity (b, plain, e->record.plain, e->record.identity, err);
+  if (r == 0 && base != NULL && e->kind == NBI_DATA)
+    backup_compare_to_base (base, c, e);
+  if (r == 0) {
+    backup_find_left (b, e);
+    look_at_parts (b, plain, room, e);
   }
+  if (r == 0 && !e->known && !e->whole && !e->copied)
+    r = payload_encode (hand->encoder, plain, &e->record, room, &e->payload,
+                        err);
   return r;
 }
 
@@ -218,16 +162,32 @@ read_chunks (struct backup *b, struct hand *hand, uint8_t *buf, size_t len,
                   block_name (b->source), off, why.msg);
 }
 
-/* What was read of a chunk, as far as that can be told at a glance. */
-static enum nbi_cell_kind
-kind_of (const struct hand *hand, const uint8_t *plain, uint64_t off,
-         uint32_t len)
+/* A chunk that is zeros, or at `in' in the buffer. */
+static int
+examine_chunk (struct backup *b, const struct crew_member *me,
+               struct hand *hand, uint64_t off, bool zero, struct err *err)
 {
-  uint64_t bad = bad_bytes (hand, off, len);
+  const struct nbi_header *h = &b->header;
+  size_t in = (size_t) (off - me->range.off);
+  struct examined *e = &hand->chunks[hand->nr++];
+  uint64_t c = off / h->chunk_size, bad;
 
+  *e = (struct examined) {
+    .kind = zero ? NBI_ZERO : NBI_DATA,
+    .record = {
+      .kind = NBI_CHUNK,
+      .number = (uint32_t) c,
+      .plain = nbi_chunk_len (h, c),
+    },
+  };
+  if (zero)
+    return 0;
+  bad = bad_bytes (hand, off, e->record.plain);
   if (bad > 0)
-    return bad == len ? NBI_UNREADABLE : NBI_DATA_IN_PART;
-  return crew_is_zero (plain, len) ? NBI_ZERO : NBI_DATA;
+    e->kind = bad == e->record.plain ? NBI_UNREADABLE : NBI_DATA_IN_PART;
+  return e->kind == NBI_UNREADABLE ? 0
+    : examine_data (b, hand, c, me->buffers[0] + in, me->buffers[1] + in, e,
+                    err);
 }
 
 /* Chunks side by side, all of them zeros or read in one go. */
@@ -236,31 +196,15 @@ examine_row (struct backup *b, const struct crew_member *me,
              struct hand *hand, uint64_t off, uint64_t end, bool zero,
              struct err *err)
 {
-  const struct nbi_header *h = &b->header;
-  uint8_t *buf = me->buffers[0] + (off - me->range.off);
-  size_t first = hand->nr;
+  size_t in = (size_t) (off - me->range.off);
   int r = 0;
 
   if (!zero && off < end)
-    r = read_chunks (b, hand, buf, (size_t) (end - off), off, err);
-  if (r < 0)
-    return r;
-  for (; off < end; off += h->chunk_size) {
-    uint64_t c = off / h->chunk_size;
-    struct examined *e = &hand->chunks[hand->nr++];
-
-    *e = (struct examined) {
-      .kind = NBI_ZERO,
-      .record = {
-        .kind = NBI_CHUNK,
-        .number = (uint32_t) c,
-        .plain = nbi_chunk_len (h, c),
-      },
-    };
-    if (!zero)
-      e->kind = kind_of (hand, place_of (b, me, 0, e), off, e->record.plain);
-  }
-  return examine_chunks (b, me, hand, first, err);
+    r = read_chunks (b, hand, me->buffers[0] + in, (size_t) (end - off), off,
+                     err);
+  for (; r == 0 && off < end; off += b->header.chunk_size)
+    r = examine_chunk (b, me, hand, off, zero, err);
+  return r;
 }
 
 /* One extent of the piece: chunks with zeros, or with data, of which those are

@@ -35,13 +35,6 @@ nbi_identity_with (const uint8_t *key, const void *plain, size_t len,
     : nbi_identity (plain, len, id, err);
 }
 
-int
-nbi_identity_two (const void *const plain[2], size_t len,
-                  uint8_t id[2][DIGEST_SIZE], struct err *err)
-{
-  return digest_of_two (plain, len, id, err);
-}
-
 /*--- Encoding ---------------------------------------------------------------*/
 
 struct payload_encoder {

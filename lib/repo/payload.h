@@ -21,12 +21,6 @@ int nbi_identity (const void *plain, size_t len, uint8_t id[DIGEST_SIZE],
 int nbi_identity_with (const uint8_t *key, const void *plain, size_t len,
                        uint8_t id[DIGEST_SIZE], struct err *err);
 
-/* Those of two that have the same length, of a file that is not encrypted: see
- * digest_of_two.
- */
-int nbi_identity_two (const void *const plain[2], size_t len,
-                      uint8_t id[2][DIGEST_SIZE], struct err *err);
-
 /*--- Encoding ---------------------------------------------------------------*/
 
 struct payload_encoder;
