@@ -29,7 +29,7 @@ write_fd (struct sink *sink, const void *buf, size_t len, struct err *err)
 void
 sink_fd_init (struct sink_fd *sink, int fd, const char *name)
 {
-  sink->sink.write = write_fd;
-  sink->fd = fd;
-  sink->name = name;
+  *sink = (struct sink_fd) {
+    .sink.write = write_fd, .fd = fd, .name = name,
+  };
 }
