@@ -86,7 +86,7 @@ len=$(stat -c %s win.nbi)
 cp win.nbi hurt.nbi
 hurt hurt.nbi $((len / 2)) 100000
 sha256sum hurt.nbi >before
-refuses as_raw hurt.nbi got.img
+refuses nbdimage convert hurt.nbi -O raw got.img
 status 1 nbdimage salvage --json --output=saved.nbi hurt.nbi
 cp out report
 sha256sum --check --quiet before

@@ -149,6 +149,7 @@ static int
 listen_to (struct freeze *f, unsigned seconds, struct answer *answer)
 {
   struct pollfd fd = { .fd = f->sock, .events = POLLIN };
+  ssize_t n;
   int r;
 
   do
@@ -156,8 +157,13 @@ listen_to (struct freeze *f, unsigned seconds, struct answer *answer)
   while (r < 0 && errno == EINTR);
   if (r <= 0)
     return -ETIMEDOUT;
-  return recv (f->sock, answer, sizeof *answer, 0) == sizeof *answer ? 0
-    : -EPIPE;
+  n = recv (f->sock, answer, sizeof *answer, 0);
+  /* It ended without reading what it was told last, which is an error, once;
+   * what it said is still there.
+   */
+  if (n < 0 && errno == ECONNRESET)
+    n = recv (f->sock, answer, sizeof *answer, 0);
+  return n == sizeof *answer ? 0 : -EPIPE;
 }
 
 static int
