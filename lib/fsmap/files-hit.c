@@ -146,7 +146,7 @@ get (struct asking *a, void *data, size_t len)
   return 0;
 }
 
-static int
+static void
 ask (struct asking *a, const struct fs_range *ranges, size_t nr_ranges)
 {
   struct files_question question = {
@@ -154,12 +154,11 @@ ask (struct asking *a, const struct fs_range *ranges, size_t nr_ranges)
     .nr_ranges = nr_ranges,
   };
   struct block_sizes sizes;
-  int r;
 
   block_get_sizes (a->partition, &sizes);
   question.sector_size = sizes.logical;
-  r = put (a, &question, sizeof question);
-  return r < 0 ? r : put (a, ranges, nr_ranges * sizeof *ranges);
+  if (put (a, &question, sizeof question) == 0)
+    put (a, ranges, nr_ranges * sizeof *ranges);
 }
 
 /*--- What it says -----------------------------------------------------------*/
@@ -252,10 +251,11 @@ static int
 run (struct asking *a, const struct fs_range *ranges, size_t nr_ranges,
      struct err *err)
 {
-  int status = 0, r = ask (a, ranges, nr_ranges);
+  int status = 0, r;
 
-  if (r == 0)
-    r = listen_to_it (a, err);
+  /* Has it ended already, it may have said something all the same. */
+  ask (a, ranges, nr_ranges);
+  r = listen_to_it (a, err);
   close (a->fd);
   if (r < 0)
     kill (a->pid, SIGKILL);

@@ -565,7 +565,8 @@ def half_close(server, n):
 
 
 def shut_reading(c):
-    c.s.shutdown(socket.SHUT_RD)
+    with contextlib.suppress(OSError):  # it ended before us
+        c.s.shutdown(socket.SHUT_RD)
 
 
 def goodbye(c):
