@@ -98,7 +98,10 @@ find_manifest (struct salvage_command *c, struct report *report,
   r = survey_disk (c->disk, &options, &c->manifest, &used, &unused, job, err);
   if (r == 0)
     used_map_free (&used);
-  return r == -EIO ? 0 : r;
+  else if (r == -EIO)
+    manifest_destroy (&c->manifest);
+  return r < 0 && r != -EIO ? r
+    : salvage_find_absent (c->salvage, &c->manifest, report, err);
 }
 
 /* What was done to it is part of what is saved. */

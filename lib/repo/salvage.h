@@ -22,6 +22,7 @@
 #define NBDIMAGE_REPO_SALVAGE_H
 
 #include "lib/fsmap/used-map.h"
+#include "lib/repo/manifest.h"
 #include "lib/repo/salvage-file.h"
 
 DEFINE_VECTOR (salvage_files, struct salvage_file *);
@@ -65,6 +66,14 @@ const char *salvage_manifest (const struct salvage *s, size_t *len);
  * -EBADMSG.  Lives as long as s.
  */
 int salvage_to_block (struct salvage *s, struct block **out, struct err *err);
+
+/* m was made of what the disk says, as the manifest that knew which partitions
+ * were left out of the backup is lost: of these `saved' becomes "none", which
+ * is told.  Where m has no table, nobody knows where they were, and all that is
+ * not allocated is lost from now on.  Nobody may be reading.  -ENOMEM.
+ */
+int salvage_find_absent (struct salvage *s, struct manifest *m,
+                         struct report *report, struct err *err);
 
 /* What was allocated, or nobody knows; finished.  The caller frees it. */
 int salvage_used (const struct salvage *s, struct used_map *map,

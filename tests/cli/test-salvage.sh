@@ -11,6 +11,7 @@ set -x
 
 requires jq
 requires nbdcopy
+requires qemu-io
 requires debugfs -V
 requires ntfscat --version
 requires mtype -V
@@ -203,6 +204,78 @@ for part in 4 2; do
     same "map" "$(jq -c '[.root, .manifest]' report)" '[false,false]'
     right "cut$part.nbi" win.img report
 done
+
+# --- a partition that was left out, and the manifest that says so is lost
+
+# hurt_records FILE KIND NUMBER: all records of the kind, with that number (-1:
+# any)
+hurt_records ()
+{
+    python3 - "$@" <<'PYTHON'
+import struct, sys
+name, kind, number = sys.argv[1], int (sys.argv[2]), int (sys.argv[3])
+with open (name, "r+b") as f:
+    data = f.read ()
+    hurt = 0
+    for off in range (4096, len (data) - 64, 64):
+        if data[off:off + 5] == b"NBIr" + bytes ([kind]) and \
+           struct.unpack_from ("<Q", data, off + 16)[0] == off and \
+           number in (-1, struct.unpack_from ("<I", data, off + 28)[0]):
+            f.seek (off)
+            f.write (bytes (128))
+            hurt += 1
+if hurt == 0:
+    sys.exit ("there is no such record")
+PYTHON
+}
+
+# absent IMAGE: reading partition 2 is an error, and of 1 it is what it was
+absent ()
+{
+    local start off len
+    start=$(jq '.partitions[1].offset' report)
+    off=$(jq '.partitions[0].offset' report)
+    len=$(jq '.partitions[0].length' report)
+    nbdkit -r -U - image "$1" --run \
+        "qemu-io -r -f raw -c 'read $((start + 1048576)) 512' \"\$uri\"" \
+        >io 2>&1 || :
+    contains io 'Input/output error'
+    rm -f got.img
+    refuses nbdimage convert "$1" -O raw got.img
+    rm -f got.img
+    nbdkit -r -U - --filter=offset image "$1" offset="$off" range="$len" \
+        --run 'nbdcopy "$uri" got.img'
+    cmp -n "$len" --ignore-initial="0:$off" got.img win.img
+}
+
+nbdimage backup --everything --partition=1 --chunk-size=16K --name=win \
+    --single=some.nbi win.img
+status 0 nbdimage salvage --dry-run some.nbi
+contains out 'Partition 1:  vfat ‘EFI-FAT’, whole'
+contains out 'Partition 2:  ntfs ‘nbdimage-ntfs’, left out of the backup'
+cp some.nbi silent.nbi
+hurt_records silent.nbi 3 -1
+status 0 nbdimage salvage --json --output=silent.saved.nbi silent.nbi
+cp out report
+contains err 'partition 2 was left out of the backup'
+same "absent" "$(jq -c '[.partitions[].absent]' report)" '[false,true]'
+absent silent.saved.nbi
+
+# A page of it is lost too.
+hurt_records silent.nbi 2 1
+status 1 nbdimage salvage --json --output=page.saved.nbi silent.nbi
+contains err 'partition 2: nobody knows whether it was left out'
+absent page.saved.nbi
+
+# And the table.
+hurt_records silent.nbi 1 0
+status 1 nbdimage salvage --json --output=table.saved.nbi silent.nbi
+cp out report
+contains err 'the partition table is lost as well'
+same "not allocated" "$(jq -c '[.unallocated, .partitions]' report)" '[0,[]]'
+rm -f got.img
+refuses nbdimage convert table.saved.nbi -O raw got.img
+contains "$tmp/refused" 'could not be read'
 
 # --- a vault: of several disks one has to be named, and it is its newest
 

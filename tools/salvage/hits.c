@@ -69,7 +69,7 @@ salvage_find_hits (struct salvage_command *c, struct job *job, struct err *err)
   for (size_t i = 0; r == 0 && i < nr; ++i) {
     const struct manifest_partition *p = &c->manifest.partitions.ptr[i];
 
-    if (p->fs.type != NULL)
+    if (p->fs.type != NULL && !manifest_partition_is_absent (p))
       r = look_in (c, p, &c->hits[i], job, err);
   }
   return r;

@@ -83,10 +83,11 @@ json_of_partitions (const struct salvage_command *c)
     const struct fs_hits *hits = c->hits ? &c->hits[i] : &no_hits;
 
     json_array_append_new (list, json_pack (
-      "{s:I,s:I,s:I,s:o,s:o,s:I,s:o,s:o}",
+      "{s:I,s:I,s:I,s:o,s:o,s:b,s:I,s:o,s:o}",
       "number", (json_int_t) p->number, "offset", (json_int_t) p->off,
       "length", (json_int_t) p->len, "fs", output_json_text (p->fs.type),
       "label", output_json_text (p->fs.label),
+      "absent", manifest_partition_is_absent (p),
       "lost", (json_int_t) lost_in (&c->lost, p->off, p->len),
       "files-hit", json_of_files (hits),
       "files-hit-note", output_json_text (hits->note)));
@@ -175,6 +176,33 @@ show_hits (const struct fs_hits *hits)
 }
 
 static void
+show_partition (const struct manifest_partition *p, uint64_t lost,
+                const struct fs_hits *hits)
+{
+  char str[SIZE_STRING_SIZE];
+  bool absent = manifest_partition_is_absent (p);
+
+  printf ("  Partition %" PRIu64 ":  ", p->number);
+  output_text (p->fs.type ? p->fs.type : "nothing known");
+  if (p->fs.label) {
+    printf (" ‘");
+    output_text (p->fs.label);
+    printf ("’");
+  }
+  if (absent)
+    printf (", left out of the backup%s\n", lost > 0 ? "; what it shares "
+            "with others, or else it itself, is lost" : "");
+  else if (lost == 0)
+    printf (", whole\n");
+  else {
+    printf (", %s (%" PRIu64 " bytes) lost\n", size_to_string (lost, str),
+            lost);
+    if (p->fs.type && hits)
+      show_hits (hits);
+  }
+}
+
+static void
 show_partitions (const struct salvage_command *c)
 {
   uint64_t inside = 0, lost;
@@ -185,21 +213,7 @@ show_partitions (const struct salvage_command *c)
 
     lost = lost_in (&c->lost, p->off, p->len);
     inside += lost;
-    printf ("  Partition %" PRIu64 ":  ", p->number);
-    output_text (p->fs.type ? p->fs.type : "nothing known");
-    if (p->fs.label) {
-      printf (" ‘");
-      output_text (p->fs.label);
-      printf ("’");
-    }
-    if (lost == 0) {
-      printf (", whole\n");
-      continue;
-    }
-    printf (", %s (%" PRIu64 " bytes) lost\n", size_to_string (lost, str),
-            lost);
-    if (p->fs.type && c->hits)
-      show_hits (&c->hits[i]);
+    show_partition (p, lost, c->hits ? &c->hits[i] : NULL);
   }
   lost = sum (&c->lost) > inside ? sum (&c->lost) - inside : 0;
   if (lost > 0 && c->manifest.partitions.len > 0)
