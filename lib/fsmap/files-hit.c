@@ -257,8 +257,8 @@ run (struct asking *a, const struct fs_range *ranges, size_t nr_ranges,
   ask (a, ranges, nr_ranges);
   r = listen_to_it (a, err);
   close (a->fd);
-  if (r < 0)
-    kill (a->pid, SIGKILL);
+  /* Has it said all there is nothing to wait for. */
+  kill (a->pid, SIGKILL);
   while (waitpid (a->pid, &status, 0) < 0 && errno == EINTR)
     ;
   if (r == 0 || r == -EPIPE) {

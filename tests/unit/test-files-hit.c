@@ -161,6 +161,23 @@ it_can_be_cancelled (void **state)
       -ECANCELED);
 }
 
+static void
+one_that_has_said_all_need_not_end (void **state)
+{
+  struct fs_hits hits;
+
+  (void) state;
+  alarm (120);                  /* or else this would never end */
+  assert_int_equal (
+      ask ("printf '\\x03\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0"
+           "\\0\\0\\0\\0\\0\\0\\0\\0' >&0; kill -STOP $$",
+           &hits, NULL, NULL),
+      0);
+  alarm (0);
+  assert_null (hits.note);
+  fs_hits_free (&hits);
+}
+
 #define TEST(f) cmocka_unit_test (f)
 
 int
@@ -173,6 +190,7 @@ main (void)
     TEST (what_it_said_before_counts),
     TEST (one_that_is_not_there_is_told),
     TEST (it_can_be_cancelled),
+    TEST (one_that_has_said_all_need_not_end),
   };
 
   return cmocka_run_group_tests (tests, set_up, tear_down);
