@@ -490,7 +490,8 @@ look_at_changes (struct backup *b, struct block *disk, struct err *err)
   r = options->base == NULL
     ? err_set (&why, -ESTALE, "there is no generation before")
     : changes_check (options->changes, options->base,
-                     b->keyed ? b->identity_key : NULL, disk, &why);
+                     b->keyed ? b->identity_key : NULL, disk,
+                     options->manifest, &why);
   if (r == 0)
     b->written = &options->changes->written;
   else if (r == -ESTALE)

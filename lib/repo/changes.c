@@ -9,9 +9,9 @@
 #include <string.h>
 
 #include "lib/base/cleanup.h"
+#include "lib/base/text.h"
 #include "lib/base/uuid.h"
 #include "lib/repo/changes.h"
-#include "lib/repo/manifest.h"
 #include "lib/repo/payload.h"
 
 #define LOOKED_AT 64            /* places */
@@ -36,26 +36,42 @@ changes_name_has_uuid (const char *name)
 /*--- Did it begin with the base? --------------------------------------------*/
 
 static int
-check_name (const struct changes *changes, struct generation *base,
+check_name (const struct changes *changes, const struct manifest *base,
             struct err *err)
 {
-  struct manifest m;
-  size_t len;
-  const char *json = generation_manifest (base, &len);
-  int r = manifest_read (json, len, generation_header (base), &m, err);
+  if (base->checkpoint == NULL)
+    return err_set (err, -ESTALE, "the generation before was made without "
+                    "--checkpoint, so that nothing tells whether the bitmap "
+                    "‘%s’ began with it", changes->bitmap);
+  return strcmp (base->checkpoint, changes->bitmap) == 0 ? 0
+    : err_set (err, -ESTALE, "with the generation before began the bitmap "
+               "‘%s’, not ‘%s’", base->checkpoint, changes->bitmap);
+}
 
-  if (r < 0)
-    r = err_set (err, -ESTALE, "the manifest of the generation before is "
-                 "damaged");
-  else if (m.checkpoint == NULL)
-    r = err_set (err, -ESTALE, "the generation before was made without "
-                 "--checkpoint, so that nothing tells whether the bitmap ‘%s’ "
-                 "began with it", changes->bitmap);
-  else if (strcmp (m.checkpoint, changes->bitmap) != 0)
-    r = err_set (err, -ESTALE, "with the generation before began the bitmap "
-                 "‘%s’, not ‘%s’", m.checkpoint, changes->bitmap);
-  manifest_destroy (&m);
-  return r;
+/* "": it is not known. */
+static int
+check_text (const char *what, const char *before, const char *now,
+            struct err *err)
+{
+  char a[TEXT_NAME_SIZE], b[TEXT_NAME_SIZE];
+
+  before = before ? before : "";
+  now = now ? now : "";
+  return strcmp (before, now) == 0 ? 0
+    : err_set (err, -ESTALE, "the generation before is of %s ‘%s’, not ‘%s’: "
+               "bitmaps of several disks may have one name", what,
+               text_clean (before, a, sizeof a), text_clean (now, b,
+                                                             sizeof b));
+}
+
+/* QEMU begins bitmaps of one name on all disks of a machine. */
+static int
+check_source (const struct manifest *base, const struct manifest *now,
+              struct err *err)
+{
+  int r = check_text ("the source", base->source_path, now->source_path, err);
+
+  return r < 0 ? r : check_text ("the host", base->host, now->host, err);
 }
 
 static int
@@ -138,13 +154,35 @@ look_at_some (const struct changes *changes, struct generation *base,
   return r;
 }
 
-int
-changes_check (const struct changes *changes, struct generation *base,
-               const uint8_t *key, struct block *disk, struct err *err)
+static int
+check_manifest (const struct changes *changes, struct generation *base,
+                const struct manifest *now, struct block *disk,
+                struct err *err)
 {
-  int r = check_name (changes, base, err);
+  struct manifest m;
+  size_t len;
+  const char *json = generation_manifest (base, &len);
+  int r = manifest_read (json, len, generation_header (base), &m, err);
 
+  if (r < 0)
+    r = err_set (err, -ESTALE, "the manifest of the generation before is "
+                 "damaged");
+  if (r == 0)
+    r = check_name (changes, &m, err);
   if (r == 0)
     r = check_sizes (changes, base, disk, err);
+  if (r == 0)
+    r = check_source (&m, now, err);
+  manifest_destroy (&m);
+  return r;
+}
+
+int
+changes_check (const struct changes *changes, struct generation *base,
+               const uint8_t *key, struct block *disk,
+               const struct manifest *now, struct err *err)
+{
+  int r = check_manifest (changes, base, now, disk, err);
+
   return r < 0 ? r : look_at_some (changes, base, key, disk, err);
 }

@@ -7,9 +7,9 @@
  * in a bitmap says when it began.  So (docs/NBI.md §14) a backup is told the
  * name of the bitmap that began at its own moment, its checkpoint, which has a
  * UUID in it and is in its manifest.  The next backup believes a bitmap if it
- * is the checkpoint of the very generation it builds on, if sizes are the same,
- * and if some places that should not have changed did not.  Otherwise all is
- * read and compared.
+ * is the checkpoint of the very generation it builds on, if sizes are the same
+ * and the source, and if some places that should not have changed did not.
+ * Otherwise all is read and compared.
  */
 
 #ifndef NBDIMAGE_REPO_CHANGES_H
@@ -19,6 +19,7 @@
 
 #include "lib/fsmap/used-map.h"
 #include "lib/repo/generation.h"
+#include "lib/repo/manifest.h"
 
 struct changes {
   const char *bitmap;           /* its name */
@@ -32,9 +33,10 @@ bool changes_name_has_uuid (const char *name);
 /* Is all that changed on the disk since the generation in the bitmap?  0 if so;
  * otherwise -ESTALE with the reason, for "all of it is read and compared: ".
  * Reads some places of the disk.  key: of identities, NULL if the base is not
- * encrypted.
+ * encrypted.  now: says of which source and host the disk is.
  */
 int changes_check (const struct changes *changes, struct generation *base,
-                   const uint8_t *key, struct block *disk, struct err *err);
+                   const uint8_t *key, struct block *disk,
+                   const struct manifest *now, struct err *err);
 
 #endif /* NBDIMAGE_REPO_CHANGES_H */

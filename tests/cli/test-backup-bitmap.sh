@@ -84,6 +84,13 @@ offer ()
             \"node-name\": \"disk\", \"bitmaps\": [\"$1\"]}"
 }
 
+# offer_clean: the same name for the disk behind the fault
+offer_clean ()
+{
+    qmp block-export-add '{"type": "nbd", "id": "b", "name": "b",
+                           "node-name": "clean"}'
+}
+
 withdraw ()
 {
     qmp block-export-del '{"id": "b", "mode": "hard"}'
@@ -134,8 +141,10 @@ same "changes" "$(jq -r .changes report)" none
 # What could not be read is read again, written or not.  So there is a
 # generation without it first, of the disk behind the fault, at the same moment.
 rm -r vault
-nbdimage backup --init --name=vm "$export_c" vault
-nbdimage backup --name=vm --checkpoint="$one" --json "$export_c" vault >report
+offer_clean
+nbdimage backup --init --name=vm "$export_b" vault
+nbdimage backup --name=vm --checkpoint="$one" --json "$export_b" vault >report
+withdraw
 same "changes" "$(jq -r .changes report)" identity
 same "read" "$(jq '.read >= 40 * 1024 * 1024' report)" true
 same "unreadable" "$(jq .unreadable report)" 0
@@ -208,7 +217,9 @@ withdraw
 # One with the right name that began too late: somebody made it anew.
 five=$(new_name)
 begin "$five"
-nbdimage backup --name=vm --checkpoint="$five" --json "$export_c" vault >report
+offer_clean
+nbdimage backup --name=vm --checkpoint="$five" --json "$export_b" vault >report
+withdraw
 same "unreadable" "$(jq .unreadable report)" 0
 write 'write -P 21 0 30M'
 qmp block-dirty-bitmap-clear "{\"node\": \"disk\", \"name\": \"$five\"}"
@@ -218,7 +229,27 @@ compares 'it did not begin with that' --bitmap="$five" --checkpoint="$six" \
     "$export_b"
 withdraw
 
+# Of another export, or another machine: bitmaps of all disks of a machine may
+# have one name.
+begin "$six"
+offer "$six"
+nbdimage backup --name=vm --checkpoint="$six" --json "$export_c" vault >report
+same "unreadable" "$(jq .unreadable report)" 0
+compares "is of the source ‘$export_c’" --bitmap="$six" "$export_b"
+withdraw
+if unshare --uts true; then
+    six=$(new_name)
+    begin "$six"
+    offer "$six"
+    unshare --uts bash -c 'hostname elsewhere; exec "$@"' - \
+        nbdimage backup --name=vm --checkpoint="$six" "$export_b" vault ||
+        [ $? -eq 1 ]
+    compares 'is of the host ‘elsewhere’' --bitmap="$six" "$export_b"
+    withdraw
+fi
+
 # Another size.
+six=$(new_name)
 begin "$six"
 offer "$six"
 truncate -s $((size + 65536)) larger.img
@@ -233,8 +264,10 @@ withdraw
 head -c 64 /dev/urandom >key
 seven=$(new_name)
 begin "$seven"
+offer_clean
 nbdimage backup --init --encrypt --key-file=key --name=vm \
-    --checkpoint="$seven" "$export_c" secret
+    --checkpoint="$seven" "$export_b" secret
+withdraw
 write 'write -P 22 7M 64k'
 offer "$seven"
 nbdimage backup --key-file=key --name=vm --bitmap="$seven" --json "$export_b" \
