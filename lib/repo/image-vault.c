@@ -17,6 +17,7 @@
 #include "lib/repo/generation-diff.h"
 #include "lib/repo/image-nbi-private.h"
 #include "lib/repo/keep.h"
+#include "lib/repo/lease.h"
 #include "lib/repo/reader-lease.h"
 #include "lib/repo/store-at.h"
 #include "lib/repo/vault-keys.h"
@@ -133,7 +134,8 @@ vault_images_protect (struct vault_images *v, const struct vault_run *run,
   if (l == NULL) {
     l = calloc (1, sizeof *l);
     if (l == NULL ||
-        reader_lease_start (v->vault, run, delay, &l->lease, NULL) < 0) {
+        reader_lease_start (v->vault, run, delay, LEASE_RENEW, &l->lease,
+                            NULL) < 0) {
       free (l);
       return NULL;
     }

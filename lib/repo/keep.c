@@ -3,9 +3,12 @@
 /* A reader's lease protects the generation until the keep does:
  *
  *   K1  the lease, as R1 and R2; is it     a lease that expires
- *       dropped: fail
+ *       dropped, and has no keep: fail
  *   K2  files/RUN/UUID.keep, flushed       the keep: it was not dropped when
  *                                          K1 looked, and the lease was there
+ *       was it dropped already: wait, and  the same, or a keep of what is gone:
+ *       look.  If the others' keeps have   the folder it lies in has the mark
+ *       gone, delete the keep, and fail
  *   K3  is the lease still there?  If      the same
  *       not, delete the keep, and fail
  *   K4  the lease goes, as R3              the keep, and a lease that expires
@@ -15,6 +18,10 @@
  * the lease put its marks before K1 looked for them.  Only who is taken for
  * dead between K1 and K2, and then dies before K3, leaves a keep of what is
  * gone; the folder it lies in has the mark, and a prune says so.
+ *
+ * What is dropped and kept (its overlay was moved, so that it has another name
+ * now) is left alone for the sake of the other keeps only: one of these has to
+ * be there until ours can be seen.
  */
 
 #include <config.h>
@@ -197,23 +204,58 @@ has_one (struct vault *vault, const struct vault_run *run,
   return false;
 }
 
-/* *has: there is a keep for that file. */
+/* -ESTALE: it is gone. */
 static int
-look (struct vault *vault, const struct vault_run *run, const char *path,
-      bool *has, struct err *err)
+look_in (struct vault *vault, const struct vault_run *run,
+         struct vault_folder *names, struct err *err)
 {
-  CLEANUP_VAULT_FOLDER struct vault_folder names = { .dropped = false };
   char folder[PRUNE_PATH_SIZE];
   int r;
 
   snprintf (folder, sizeof folder, "files/%s", run->folder);
-  r = vault_look_in (vault, folder, 0, &names, err);
-  if (r == -ENOENT)
-    return refuse_stale (run, err);
+  r = vault_look_in (vault, folder, 0, names, err);
+  return r == -ENOENT ? refuse_stale (run, err) : r;
+}
+
+/* *has: there is a keep for that file.  names is to be freed in each case. */
+static int
+look (struct vault *vault, const struct vault_run *run, const char *path,
+      struct vault_folder *names, bool *has, struct err *err)
+{
+  int r = look_in (vault, run, names, err);
+
   if (r < 0)
     return r;
-  *has = has_one (vault, run, &names, path);
-  return names.dropped && !*has ? refuse_stale (run, err) : 0;
+  *has = has_one (vault, run, names, path);
+  return vault_folder_is_hidden (names) ? refuse_stale (run, err) : 0;
+}
+
+static bool
+has_keep (const struct vault_folder *names, const uint8_t uuid[UUID_SIZE])
+{
+  for (size_t i = 0; i < names->keeps.len; ++i)
+    if (memcmp (names->keeps.ptr[i].uuid, uuid, UUID_SIZE) == 0)
+      return true;
+  return false;
+}
+
+/* Ours can be seen by now: is one of those that there were before there still?
+ * Of others that came with ours nobody knows.
+ */
+static int
+look_for_others (struct vault *vault, const struct vault_run *run,
+                 const struct vault_folder *before, struct job *job,
+                 struct err *err)
+{
+  CLEANUP_VAULT_FOLDER struct vault_folder names = { .dropped = false };
+  int r = store_wait (vault_store (vault), job, err);
+
+  if (r == 0)
+    r = look_in (vault, run, &names, err);
+  for (size_t i = 0; r == 0 && i < before->keeps.len; ++i)
+    if (has_keep (&names, before->keeps.ptr[i].uuid))
+      return 0;
+  return r < 0 ? r : refuse_stale (run, err);
 }
 
 /* K2. */
@@ -247,18 +289,22 @@ keep_with (struct lease_hold *hold, struct vault *vault,
            const struct vault_run *run, const char *path, struct job *job,
            struct err *err)
 {
+  CLEANUP_VAULT_FOLDER struct vault_folder names = { .dropped = false };
   uint8_t uuid[UUID_SIZE];
-  bool has;
+  bool has = false;
   int r = store_wait (vault_store (vault), job, err);
 
   if (r == 0)
-    r = look (vault, run, path, &has, err);
+    r = look (vault, run, path, &names, &has, err);
   if (r < 0 || has)
     return r;
   r = write_keep (vault, run, path, (uint64_t) lease_time (hold), uuid, err);
   if (r < 0)
     return r;
-  r = lease_renew (hold, err);
+  if (names.dropped)
+    r = look_for_others (vault, run, &names, job, err);
+  if (r == 0)
+    r = lease_renew (hold, err);
   if (r < 0) {
     (void) keep_release (vault, run->folder, uuid, NULL);
     return r == -ENOENT ? refuse_stale (run, err) : r;
@@ -287,9 +333,10 @@ keep_put (struct vault *vault, const struct vault_run *run, const char *path,
           struct job *job, struct err *err)
 {
   char folder[PRUNE_PATH_SIZE];
+  CLEANUP_VAULT_FOLDER struct vault_folder names = { .dropped = false };
   struct lease_hold *hold;
-  bool has;
-  int r = look (vault, run, path, &has, err);
+  bool has = false;
+  int r = look (vault, run, path, &names, &has, err);
 
   if (r < 0 || has)
     return r;

@@ -186,6 +186,15 @@ prune_list (struct vault *vault, struct prune_listing *listing,
 }
 
 bool
+prune_has_root (const struct prune_folder *folder)
+{
+  for (size_t i = 0; i < folder->names.files.len; ++i)
+    if (folder->names.files.ptr[i].root)
+      return true;
+  return false;
+}
+
+bool
 prune_was_dropped (struct vault *vault, const struct vault_run *run)
 {
   CLEANUP_VAULT_FOLDER struct vault_folder names = { .dropped = false };

@@ -78,13 +78,26 @@ take_keeps (struct planning *p, const struct prune_folder *folder,
   keep_destroy (&keep);
 }
 
+/* Who kept it was killed, and it has gone (keep.c): that keep holds nothing. */
+static void
+warn_in_vain (struct planning *p, const struct prune_folder *folder,
+              struct prune_generation *g)
+{
+  if (g->nr_keeps == 0 || prune_has_root (folder))
+    return;
+  report_warn (p->report, "files/%s is kept for %s, but was dropped before "
+               "that, and there is no generation in it any more",
+               folder->run.folder, g->kept_for);
+  g->nr_keeps = 0;
+}
+
 /* Damaged: it stays in the way, or is dropped for that. */
 static int
 take_damaged (struct planning *p, struct prune_generation *g, int r,
               const struct err *why, struct err *err)
 {
-  if (r == -ENOENT ||
-      (r == -EBADMSG && prune_was_dropped (p->vault, &g->run)))
+  if (r == -ENOENT || (r == -EBADMSG && g->fate != PRUNE_MARKED &&
+                       prune_was_dropped (p->vault, &g->run)))
     return err_set (err, -EAGAIN, "somebody else changes the vault: %s",
                     why->msg);
   if (r == -EBADMSG && g->nr_keeps > 0)
@@ -129,6 +142,7 @@ add_generation (struct planning *p, size_t i, struct err *err)
     r = take_damaged (p, &g, r, &why, err);
   if (marked) {
     g.fate = PRUNE_MARKED;
+    warn_in_vain (p, folder, &g);
     r = 0;
   }
   else if (r == 0 && g.fate != PRUNE_DAMAGED && is_asked (p, g.disk))

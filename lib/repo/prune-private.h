@@ -38,6 +38,11 @@ int prune_list (struct vault *vault, struct prune_listing *listing,
 
 void prune_listing_free (struct prune_listing *listing);
 
+/* Has the folder a file with the root of a map, so that there is a generation
+ * to be had of it?
+ */
+bool prune_has_root (const struct prune_folder *folder);
+
 /* Is it marked or gone by now?  Then what is missing of it is no damage. */
 bool prune_was_dropped (struct vault *vault, const struct vault_run *run);
 

@@ -293,8 +293,8 @@ mark_live (struct prune *p, size_t i, struct err *err)
       r = note_newest (p, generation_header (opened.gen), err);
     vault_opened_close (&opened);
   }
-  if (r == -ENOENT ||
-      (r == -EBADMSG && prune_was_dropped (p->vault, &folder->run)))
+  if (r == -ENOENT || (r == -EBADMSG && !folder->names.dropped &&
+                       prune_was_dropped (p->vault, &folder->run)))
     return err_set (err, -EAGAIN, "somebody else took away what files/%s "
                     "needs; nothing is deleted", folder->run.folder);
   if (vault_is_damage (r))
@@ -304,17 +304,8 @@ mark_live (struct prune *p, size_t i, struct err *err)
 
 /* Of a generation that was dropped before the lease came that names it, there
  * may be no root any more: whoever leases it finds the mark, and gives up (B3,
- * R2).
+ * R2).  The same of a keep whose owner was killed in front of K3.
  */
-static bool
-has_root (const struct prune_folder *folder)
-{
-  for (size_t i = 0; i < folder->names.files.len; ++i)
-    if (folder->names.files.ptr[i].root)
-      return true;
-  return false;
-}
-
 static bool
 does_stay (const struct prune *p, const struct prune_folder *folder)
 {
@@ -322,7 +313,7 @@ does_stay (const struct prune *p, const struct prune_folder *folder)
     return false;
   return !folder->counts ||
     ((is_leased (p, folder->run.run) || folder->names.keeps.len > 0) &&
-     has_root (folder));
+     prune_has_root (folder));
 }
 
 static int

@@ -55,7 +55,8 @@ struct prune_generation {
   unsigned why;                 /* bits 1 << enum retention_rule */
 
   /* It has so many keeps (keep.h), and this is what the first one says; it
-   * stays whatever the rules say, and also if it was dropped before.
+   * stays whatever the rules say, and also if it was dropped before, unless
+   * there is nothing of it any more, which is told.
    */
   size_t nr_keeps;
   char kept_for[KEEP_STRING_SIZE];

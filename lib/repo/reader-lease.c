@@ -19,7 +19,7 @@
 struct reader_lease {
   struct vault *vault;
   struct vault_run run;
-  unsigned delay;
+  unsigned delay, again;        /* seconds */
   pthread_t thread;
   pid_t pid;                    /* that has this thread */
   struct job stop;              /* for waits in the store */
@@ -27,7 +27,7 @@ struct reader_lease {
   pthread_mutex_t lock;         /* of what follows */
   pthread_cond_t changed;
   bool ended;
-  bool known;                   /* whether it can be had; why has the reason */
+  bool known;                   /* it was tried; why has what hindered it */
   struct err why;
 };
 
@@ -104,30 +104,43 @@ give_back (struct reader_lease *l, struct lease_hold *hold)
   lease_free (hold);
 }
 
+/* Until it ends, or somebody breaks it.  Is it to be tried again? */
+static bool
+hold_once (struct reader_lease *l)
+{
+  struct err why = ERR_INIT;
+  struct lease_hold *hold = take (l, &why);
+  bool ended = false;
+
+  if (hold != NULL)
+    (void) is_there (l, &why);
+  tell (l, &why);
+  if (hold != NULL && why.code == 0)
+    do
+      ended = wait_for_end (l, l->again);
+    while (!ended && lease_check (hold, NULL) == 0);
+  if (hold != NULL)
+    give_back (l, hold);
+  if (why.code == -ESTALE)
+    return false;
+  return why.code == 0 ? !ended : !wait_for_end (l, l->again);
+}
+
 static void *
 keep (void *opaque)
 {
   struct reader_lease *l = opaque;
-  struct err why = ERR_INIT;
-  struct lease_hold *hold;
-  bool there;
 
   if (l->delay > 0 && wait_for_end (l, l->delay))
     return NULL;
-  hold = take (l, &why);
-  there = hold != NULL && is_there (l, &why);
-  tell (l, &why);
-  if (there)
-    (void) wait_for_end (l, 0);
-  if (hold == NULL)
-    return NULL;
-  give_back (l, hold);
+  while (hold_once (l))
+    ;
   return NULL;
 }
 
 int
 reader_lease_start (struct vault *vault, const struct vault_run *run,
-                    unsigned delay, struct reader_lease **out,
+                    unsigned delay, unsigned again, struct reader_lease **out,
                     struct err *err)
 {
   struct reader_lease *l = calloc (1, sizeof *l);
@@ -139,6 +152,7 @@ reader_lease_start (struct vault *vault, const struct vault_run *run,
   l->vault = vault;
   l->run = *run;
   l->delay = delay;
+  l->again = again;
   l->pid = getpid ();
   l->stop = (struct job) JOB_INIT;
   l->why = (struct err) ERR_INIT;

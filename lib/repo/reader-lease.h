@@ -18,16 +18,18 @@ struct reader_lease;
 /* Who reads for less time has none: seconds. */
 #define READER_LEASE_DELAY 10
 
-/* Of this run, after so many seconds.  vault stays the caller's, and longer.
- * Not before a process forks that goes on reading in its child: the lease is
- * that of the process.  -EAGAIN: no thread can be made.
+/* Of this run, after `delay' seconds; one that can't be had, or that somebody
+ * broke, is tried again every `again' seconds, unless the run was dropped.
+ * vault stays the caller's, and longer.  Not before a process forks that goes
+ * on reading in its child: the lease is that of the process.  -EAGAIN: no
+ * thread can be made.
  */
 int reader_lease_start (struct vault *vault, const struct vault_run *run,
-                        unsigned delay, struct reader_lease **out,
-                        struct err *err);
+                        unsigned delay, unsigned again,
+                        struct reader_lease **out, struct err *err);
 
-/* Until it is known whether it can be had: 0, or why not; -ESTALE: the run was
- * dropped before.  Of one without delay.
+/* Until it was tried once: 0, or why it could not be had when it was tried last;
+ * -ESTALE: the run was dropped before.  Of one without delay.
  */
 int reader_lease_wait (struct reader_lease *lease, struct err *err);
 

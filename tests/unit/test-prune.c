@@ -645,7 +645,7 @@ test_reader (void **state)
   vault_trial_back_up_well (t, 0, NULL);
   assert_int_equal (vault_open (store, 0, &vault, NULL, NULL), 0);
   find_run (vault, t->versions[3].run, &run);
-  assert_int_equal (reader_lease_start (vault, &run, 0, &lease, NULL), 0);
+  assert_int_equal (reader_lease_start (vault, &run, 0, 1000, &lease, NULL), 0);
   wait_for_name (t, "partial/read-", true);
   vault_trial_prune_well (t, &keep_one, &result);
   assert_true (has_name (t, "files/", run.folder));
@@ -655,7 +655,7 @@ test_reader (void **state)
   wait_for_name (t, "partial/read-", false);
   wait_for_name (t, "broken/read-", false);
 
-  assert_int_equal (reader_lease_start (vault, &run, 0, &lease, NULL), 0);
+  assert_int_equal (reader_lease_start (vault, &run, 0, 1000, &lease, NULL), 0);
   reader_lease_end (lease);
   wait_for_name (t, "partial/read-", false);
   vault_trial_prune_well (t, &keep_one, &result);
@@ -665,14 +665,45 @@ test_reader (void **state)
   vault_trial_check_clean (t);
 
   /* It went: nobody holds it. */
-  assert_int_equal (reader_lease_start (vault, &run, 0, &lease, NULL), 0);
+  assert_int_equal (reader_lease_start (vault, &run, 0, 1000, &lease, NULL), 0);
   wait_for_name (t, "partial/read-", false);
   reader_lease_end (lease);
   /* One who reads for a moment has none. */
-  assert_int_equal (reader_lease_start (vault, &run, 1000, &lease, NULL), 0);
+  assert_int_equal (reader_lease_start (vault, &run, 1000, 1000, &lease,
+                                        NULL), 0);
   reader_lease_end (lease);
   vault_trial_check_clean (t);
   vault_close (vault);
+  store_close (store);
+  vault_trial_free (t);
+}
+
+/* What hinders it once need not do so a minute later. */
+static void
+test_reader_again (void **state)
+{
+  const struct store_fault fault = {
+    .kind = STORE_FAULT_ONCE, .ops = STORE_OP_MAKE_FOLDER, .at = 1,
+    .code = -EIO,
+  };
+  struct vault_trial *t = trial_with (41, 2);
+  struct store *store = vault_trial_store (t, 0);
+  struct store *faulty = store_faulty_new (store);
+  struct reader_lease *lease;
+  struct vault_run run;
+  struct vault *vault;
+
+  (void) state;
+  assert_int_equal (vault_open (faulty, 0, &vault, NULL, NULL), 0);
+  find_run (vault, t->versions[0].run, &run);
+  store_faulty_set (faulty, &fault);
+  assert_int_equal (reader_lease_start (vault, &run, 0, 1, &lease, NULL), 0);
+  assert_int_equal (reader_lease_wait (lease, NULL), -EIO);
+  wait_for_name (t, "partial/read-", true);
+  reader_lease_end (lease);
+  vault_trial_check_clean (t);
+  vault_close (vault);
+  store_close (faulty);
   store_close (store);
   vault_trial_free (t);
 }
@@ -725,15 +756,16 @@ put_keep (struct keeper *k)
     fail_msg ("%s", err.msg);
 }
 
+/* One of so many. */
 static void
-release_keeps (struct keeper *k)
+release_keep (struct keeper *k, size_t nr)
 {
   CLEANUP_VAULT_FOLDER struct vault_folder names = { .dropped = false };
   char path[STORE_PATH_SIZE];
 
   snprintf (path, sizeof path, "files/%s", k->run.folder);
   assert_int_equal (vault_look_in (k->vault, path, 0, &names, NULL), 0);
-  assert_int_equal (names.keeps.len, 1);
+  assert_int_equal (names.keeps.len, nr);
   assert_int_equal (keep_release (k->vault, k->run.folder,
                                   names.keeps.ptr[0].uuid, NULL), 0);
 }
@@ -773,7 +805,7 @@ test_keep (void **state)
   assert_true (has_name (k.t, "files/", k.run.folder));
   assert_false (is_marked (&k));
 
-  release_keeps (&k);
+  release_keep (&k, 1);
   vault_trial_prune_well (k.t, &keep_one, &result);
   assert_false (has_name (k.t, "files/", k.run.folder));
   assert_int_equal (vault_trial_check (k.t), 2);
@@ -808,8 +840,9 @@ test_keep_after_plan (void **state)
   keeper_free (&k);
 }
 
-/* What is marked can't be kept; and a mark that came at the same moment leaves
- * it, to whoever names it, as long as it is kept.
+/* What is marked can't be kept, unless it is kept already: an overlay that was
+ * moved has another name then.  A mark that came at the same moment leaves it,
+ * to whoever names it, as long as it is kept.
  */
 static void
 test_keep_and_mark (void **state)
@@ -826,9 +859,9 @@ test_keep_and_mark (void **state)
   keeper_init (&k, 62);
   put_keep (&k);
   assert_int_equal (vault_drop (k.vault, k.run.folder, NULL), 0);
-  assert_int_equal (keep_put (k.vault, &k.run, "/other", NULL, NULL),
-                    -ESTALE);
   put_keep (&k);                /* has one */
+  assert_int_equal (keep_put (k.vault, &k.run, "/other", NULL, NULL), 0);
+  release_keep (&k, 2);
   vault_trial_prune_well (k.t, &keep_one, &result);
   assert_true (has_name (k.t, "files/", k.run.folder));
 
@@ -842,13 +875,103 @@ test_keep_and_mark (void **state)
   /* It is no base, though. */
   assert_int_equal (vault_view_before (view, i + 1, vault_trial_disk (0), &i,
                                        NULL, NULL), -ENOENT);
-  release_keeps (&k);
+  release_keep (&k, 1);
+  assert_int_equal (keep_put (k.vault, &k.run, "/other", NULL, NULL),
+                    -ESTALE);
   assert_int_equal (vault_view_find (view, vault_trial_disk (0), id, &i, NULL,
                                      NULL), -ENOENT);
   vault_view_free (view);
   generation_caches_destroy (&caches);
   vault_trial_prune_well (k.t, &keep_one, &result);
   assert_false (has_name (k.t, "files/", k.run.folder));
+  keeper_free (&k);
+}
+
+/* In front of the second keep: the first one goes. */
+static void
+release_before (void *opaque, unsigned op, const char *name)
+{
+  struct keeper *k = opaque;
+
+  if (op == STORE_OP_MAKE && strstr (name, ".keep") != NULL)
+    release_keep (k, 1);
+}
+
+/* What is marked is left for the sake of a keep: if that goes when another
+ * comes, the other one holds nothing, and is not left behind.
+ */
+static void
+test_keep_goes_as_another_comes (void **state)
+{
+  struct prune_result result;
+  struct store *faulty;
+  struct vault *vault;
+  struct keeper k;
+
+  (void) state;
+  keeper_init (&k, 64);
+  put_keep (&k);
+  assert_int_equal (vault_drop (k.vault, k.run.folder, NULL), 0);
+  faulty = store_faulty_new (k.store);
+  assert_int_equal (vault_open (faulty, 0, &vault, NULL, NULL), 0);
+  store_faulty_watch (faulty, release_before, &k);
+  assert_int_equal (keep_put (vault, &k.run, "/other", NULL, NULL), -ESTALE);
+  assert_false (has_name (k.t, "files/", ".keep"));
+  vault_close (vault);
+  store_close (faulty);
+  vault_trial_prune_well (k.t, &keep_one, &result);
+  assert_false (has_name (k.t, "files/", k.run.folder));
+  vault_trial_check_clean (k.t);
+  keeper_free (&k);
+}
+
+/* Take away the files with a root, or those without. */
+static void
+take_files (struct keeper *k, bool root)
+{
+  CLEANUP_VAULT_FOLDER struct vault_folder names = { .dropped = false };
+  char path[STORE_PATH_SIZE], name[VAULT_NAME_SIZE];
+  size_t n = 0;
+
+  snprintf (path, sizeof path, "files/%s", k->run.folder);
+  assert_int_equal (vault_look_in (k->vault, path, 0, &names, NULL), 0);
+  for (size_t i = 0; i < names.files.len; ++i) {
+    const struct vault_file *f = &names.files.ptr[i];
+
+    if (f->root != root)
+      continue;
+    snprintf (path, sizeof path, "files/%s/%s", k->run.folder,
+              vault_name_nbi (name, f->uuid, f->edition, f->root));
+    assert_int_equal (store_delete (k->store, path, NULL), 0);
+    ++n;
+  }
+  assert_true (n > 0);
+}
+
+/* Who was killed in front of K3 left a keep of what went: of a part of it that
+ * is said, and who it is for; of all of it there is nothing to keep.
+ */
+static void
+test_keep_of_what_went (void **state)
+{
+  struct err err = ERR_INIT;
+  struct prune_result result;
+  struct prune_plan plan;
+  struct keeper k;
+
+  (void) state;
+  keeper_init (&k, 65);
+  put_keep (&k);
+  assert_int_equal (vault_drop (k.vault, k.run.folder, NULL), 0);
+  take_files (&k, false);
+  assert_int_equal (vault_trial_prune (k.t, k.store, &keep_one, &plan,
+                                       &result, &err), -EBADMSG);
+  prune_plan_free (&plan);
+  assert_non_null (strstr (err.msg, "is kept for the overlay /not/there.vhd"));
+  take_files (&k, true);
+  vault_trial_prune_well (k.t, &keep_one, &result);
+  assert_false (has_name (k.t, "files/", k.run.folder));
+  vault_trial_check_clean (k.t);
   keeper_free (&k);
 }
 
@@ -1407,9 +1530,12 @@ main (void)
     cmocka_unit_test (test_lease_unclear),
     cmocka_unit_test (test_interrupted),
     cmocka_unit_test (test_reader),
+    cmocka_unit_test (test_reader_again),
     cmocka_unit_test (test_keep),
     cmocka_unit_test (test_keep_after_plan),
     cmocka_unit_test (test_keep_and_mark),
+    cmocka_unit_test (test_keep_goes_as_another_comes),
+    cmocka_unit_test (test_keep_of_what_went),
     cmocka_unit_test (test_keep_fails),
     cmocka_unit_test (test_edition),
     cmocka_unit_test (test_edition_with_root),
