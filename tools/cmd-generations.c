@@ -196,6 +196,7 @@ show (struct generations *g, const struct vault_run *run,
   struct entry e = { .run = run, .h = generation_header (opened->gen) };
   size_t len;
   const char *json = generation_manifest (opened->gen, &len);
+  bool dropped;
   int r;
 
   if (g->disk != NULL && strcmp (g->disk, e.h->name) != 0)
@@ -214,10 +215,11 @@ show (struct generations *g, const struct vault_run *run,
     print (&e);
     print_keeps (g, &e);
   }
+  dropped = e.names.dropped;
   vector_free (&e.absent);
   vault_folder_free (&e.names);
   manifest_destroy (&e.m);
-  if (r == 0 && json_object_set_new (g->newest, e.h->name,
+  if (r == 0 && !dropped && json_object_set_new (g->newest, e.h->name,
                                      json_integer ((json_int_t) e.h->time)) < 0)
     r = err_nomem (err);
   return r;
@@ -248,6 +250,26 @@ parse_age (struct generations *g)
                          "expected 36h, 2d or 1w", text);
 }
 
+/* After a clock was ahead, all that comes later would be older for long. */
+static int
+check_age (const struct generations *g, const char *name, uint64_t t,
+           uint64_t now)
+{
+  char text[VAULT_TIME_SIZE];
+
+  vault_time_to_string (t, text);
+  if (t > now + VAULT_AHEAD)
+    tool_error ("%s: the newest generation of ‘%s’ is %s, more than a day "
+                "later than it is now: nobody knows how old it is", g->path,
+                name, text);
+  else if (t + g->max_seconds < now)
+    tool_error ("%s: the newest generation of ‘%s’ is %s, older than %s",
+                g->path, name, text, g->max_age);
+  else
+    return STATUS_DONE;
+  return STATUS_FAILED;
+}
+
 /* Of each disk that was listed; and where nothing was, that is too old. */
 static int
 check_ages (const struct generations *g)
@@ -263,17 +285,10 @@ check_ages (const struct generations *g)
     tool_error ("%s: there is no generation", g->path);
     return STATUS_FAILED;
   }
-  json_object_foreach (g->newest, name, time_of) {
-    uint64_t t = (uint64_t) json_integer_value (time_of);
-    char text[VAULT_TIME_SIZE];
-
-    if (t + g->max_seconds >= now)
-      continue;
-    vault_time_to_string (t, text);
-    tool_error ("%s: the newest generation of ‘%s’ is %s, older than %s",
-                g->path, name, text, g->max_age);
-    status = STATUS_FAILED;
-  }
+  json_object_foreach (g->newest, name, time_of)
+    if (check_age (g, name, (uint64_t) json_integer_value (time_of), now) !=
+        STATUS_DONE)
+      status = STATUS_FAILED;
   return status;
 }
 
@@ -291,6 +306,36 @@ warn_ahead (struct generations *g, struct report *report)
     if (t > now + VAULT_AHEAD)
       vault_warn_ahead (report, name, t);
   }
+}
+
+/* One that can't be opened: who stands on it, as only who knows that can take
+ * the keep away.  By its folder's name.
+ */
+static int
+show_keeps (struct generations *g, const struct vault_run *run,
+            struct err *err)
+{
+  char path[STORE_PATH_SIZE], id[UUID_STRING_SIZE], time[VAULT_TIME_SIZE];
+  struct entry e = { .run = run };
+  int r;
+
+  snprintf (path, sizeof path, "files/%s", run->folder);
+  uuid_to_string (run->run, id);
+  vault_time_to_string (run->time, time);
+  r = vault_look_in (g->vault, path, 0, &e.names, NULL);
+  if (r == 0 && e.names.keeps.len > 0 && !g->json) {
+    printf ("%s  can't be read  ", time);
+    output_text (run->disk);
+    putchar ('\n');
+    print_keeps (g, &e);
+  }
+  else if (r == 0 && e.names.keeps.len > 0 && json_array_append_new (g->list,
+    json_pack ("{s:n,s:s,s:s,s:s,s:o,s:b}", "disk", "folder", run->folder,
+               "generation", time, "id", id, "keeps", keeps_to_json (g, &e),
+               "dropped", e.names.dropped)) < 0)
+    r = err_nomem (err);
+  vault_folder_free (&e.names);
+  return r == -ENOMEM ? r : 0;
 }
 
 /* One that can't be opened is named, and the others are listed. */
@@ -316,6 +361,9 @@ list (struct generations *g, struct report *report, struct err *err)
     }
     g->damaged = true;
     report_warn (report, "%s", why.msg);
+    r = show_keeps (g, &runs->ptr[i], err);
+    if (r < 0)
+      return r;
   }
   return 0;
 }

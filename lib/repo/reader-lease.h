@@ -28,8 +28,8 @@ int reader_lease_start (struct vault *vault, const struct vault_run *run,
                         unsigned delay, unsigned again,
                         struct reader_lease **out, struct err *err);
 
-/* Until it was tried once: 0, or why it could not be had when it was tried last;
- * -ESTALE: the run was dropped before.  Of one without delay.
+/* Until it was tried once: 0, or why it could not be had when that was tried
+ * last; -ESTALE: the run was dropped before.  Of one without delay.
  */
 int reader_lease_wait (struct reader_lease *lease, struct err *err);
 
