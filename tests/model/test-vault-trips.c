@@ -157,11 +157,13 @@ cut_absent (const struct disk *d, struct used_map *used)
   *used = cut;
 }
 
+/* Never so much that the disk seems to be gone. */
 static unsigned
 choose_bad (struct trips *t, const struct disk *d,
             struct nbi_range bad[MAX_BAD])
 {
-  unsigned nr = chance (t, 5) ? 1 + rng_below (&t->rng, MAX_BAD) : 0;
+  unsigned nr = d->r.size > 300000 && chance (t, 4)
+    ? 1 + rng_below (&t->rng, MAX_BAD) : 0;
 
   for (unsigned i = 0; i < nr; ++i) {
     bad[i].off = round_down (below (t, d->r.size), SECTOR);
