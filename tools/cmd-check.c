@@ -4,11 +4,15 @@
 
 #include <config.h>
 
+#include <errno.h>
 #include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "lib/base/cleanup.h"
 #include "lib/block/nbd.h"
 #include "lib/format/check.h"
+#include "lib/repo/image-vault.h"
 #include "tools/check-output.h"
 #include "tools/commands.h"
 #include "tools/image-options.h"
@@ -52,6 +56,12 @@ show (const char *name, const struct check_command *c,
       ? status : STATUS_FAILED;
   check_output_findings (name, check);
   check_output_summary (name, c->format, check);
+  if (!c->data && check->format != NULL && strcmp (check->format, "nbi") == 0) {
+    printf ("Only its structure was looked at, not the data; ‘nbdimage "
+            "verify ");
+    output_shell_word (name);
+    printf ("’ reads that too\n");
+  }
   return status;
 }
 
@@ -74,6 +84,9 @@ check_image (const char *name, const struct check_command *c,
   tool_warnings (name, &report);
   if (block_nbd_is_uri (name))
     check_forget_mendable (&check);
+  if (r == -EISDIR && vault_images_is_one (name))
+    err_set (&err, r, "is a vault; nbdimage verify looks at all of it, and "
+             "nbdimage check at one disk of it, as %s/DISK", name);
   return r < 0 ? tool_fail (name, &err) : show (name, c, &check);
 }
 

@@ -6,41 +6,36 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdbool.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
-#include "lib/base/size.h"
+#include "lib/base/cleanup.h"
+#include "lib/repo/image-nbi.h"
+#include "lib/repo/image-vault.h"
 #include "lib/repo/store-at.h"
 #include "lib/repo/vault-keys.h"
 #include "lib/repo/verify-vault.h"
 #include "tools/commands.h"
 #include "tools/keys.h"
-#include "tools/output.h"
-#include "tools/progress.h"
 #include "tools/report.h"
+#include "tools/verify/verify-tool.h"
 
 #define CHUNKS_LIMIT ((size_t) 1024 * 1024)     /* each is read once */
-
-struct verify_command {
-  const char *progress;
-  bool structure, json;
-  struct key_option_values keys;
-
-  const char *path;
-  enum progress_mode mode;
-  struct generation_caches caches;
-  struct store *store;
-  struct vault *vault;
-  struct verify_vault_result result;
-  json_t *findings;             /* with --json */
-  uint64_t nr;                  /* of findings */
-};
 
 static const struct option_spec verify_options[] = {
   { "structure", 0, OPTION_FLAG, NULL,
     "only tables and maps, not the data itself",
     offsetof (struct verify_command, structure) },
+  { "sample", 0, OPTION_STRING, "N%|SIZE",
+    "of the data, read so much, chosen by chance",
+    offsetof (struct verify_command, sample_size) },
+  { "seed", 0, OPTION_UNSIGNED, "N",
+    "choose what was chosen with this number",
+    offsetof (struct verify_command, seed) },
   PROGRESS_OPTION (struct verify_command, progress),
   { "json", 0, OPTION_FLAG, NULL,
     "print the result as JSON", offsetof (struct verify_command, json) },
@@ -48,92 +43,97 @@ static const struct option_spec verify_options[] = {
   OPTION_END
 };
 
-/* What was found is printed at the end, not across the progress. */
-static int
-found (void *opaque, struct file_reader *file,
-       const struct verify_finding *finding, struct err *err)
-{
-  struct verify_command *v = opaque;
-  json_t *object;
+/*--- What is looked at ------------------------------------------------------*/
 
-  ++v->nr;
-  object = json_pack ("{s:o,s:s,s:o,s:o}",
-    "file", output_json_text (file != NULL ? file_reader_name (file)
-                              : v->path),
-    "kind", finding->kind,
-    "offset", finding->off == VERIFY_NOWHERE ? json_null ()
-    : json_integer ((json_int_t) finding->off),
-    "sentence", output_json_text (finding->what->msg));
-  return object == NULL || json_array_append_new (v->findings, object) < 0
-    ? err_nomem (err) : 0;
+/* A folder that is a vault; anything else that is called so may be one of its
+ * disks.
+ */
+static int
+open_target (struct verify_command *v, struct report *report, struct err *err)
+{
+  const struct image_options options = { .format = NULL };
+  bool remote = store_at_is_remote (v->path);
+  struct stat st;
+  int r;
+
+  if (vault_images_is_one (v->path))
+    return 0;
+  v->in_vault = remote || stat (v->path, &st) < 0 || S_ISDIR (st.st_mode);
+  r = image_open (v->path, &options, &v->image, report, err);
+  if (r < 0)
+    return r;
+  if (nbi_image_generation (v->image) == NULL)
+    return err_set (err, -EINVAL, "is no backup; nbdimage check --data reads "
+                    "all of it");
+  return 0;
 }
 
 static int
-work (struct verify_command *v, struct report *report, struct job *job,
-      struct err *err)
+verify_all (struct verify_command *v, const struct verify *verify,
+            struct report *report, struct err *err)
 {
-  const struct verify verify = {
-    .data = !v->structure, .job = job, .found = found, .opaque = v,
-  };
-  int r = generation_caches_init (&v->caches, CHUNKS_LIMIT, err);
+  struct generation_caches caches;
+  struct vault *vault = NULL;
+  struct store *store = NULL;
+  int r = generation_caches_init (&caches, CHUNKS_LIMIT, err);
 
+  if (r < 0)
+    return r;
+  caches.keys = keys_get ();
+  r = store_at (v->path, false, v->job, &store, err);
   if (r == 0)
-    r = store_at (v->path, false, job, &v->store, err);
+    r = vault_open (store, 0, &vault, report, err);
   if (r == 0)
-    r = vault_open (v->store, 0, &v->vault, report, err);
-  v->caches.keys = keys_get ();
+    r = vault_unlock (vault, keys_get (), report, err);
   if (r == 0)
-    r = vault_unlock (v->vault, keys_get (), report, err);
-  if (r == 0)
-    r = verify_vault (v->vault, &v->caches, &verify, &v->result, report, err);
-  if (v->store != NULL)
-    store_set_job (v->store, NULL);
+    r = verify_vault (vault, &caches, verify, &v->result, report, err);
+  if (store != NULL)
+    store_set_job (store, NULL);
+  vault_close (vault);
+  generation_caches_destroy (&caches);
+  store_close (store);
   return r;
 }
 
-static void
-show_findings (const struct verify_command *v)
+static int
+verify_generation_of (struct verify_command *v, const struct verify *verify,
+                      struct err *err)
 {
-  const json_t *finding;
-  size_t i;
+  int r = 0;
 
-  json_array_foreach (v->findings, i, finding) {
-    output_text (json_string_value (json_object_get (finding, "file")));
-    printf (": ");
-    output_text (json_string_value (json_object_get (finding, "sentence")));
-    putchar ('\n');
-  }
+  /* A prune meanwhile shall take nothing away; who can't say so to others
+   * verifies all the same.
+   */
+  if (v->in_vault)
+    (void) nbi_image_hold (v->image, NULL);
+  r = verify_needs_new (nbi_image_generation (v->image), v->job, &v->needs,
+                        err);
+  return r < 0 ? r : nbi_image_verify (v->image, verify, &v->result, err);
 }
 
 static int
-show_result (const struct verify_command *v)
+work (struct verify_command *v, struct report *report, struct err *err)
 {
-  const struct verify_vault_result *res = &v->result;
-  int status = v->nr > 0 ? STATUS_DAMAGED : STATUS_DONE, r;
-  char size[SIZE_STRING_SIZE];
+  long cores = sysconf (_SC_NPROCESSORS_ONLN);
+  struct verify verify = {
+    .data = !v->structure, .threads = cores > 0 ? (unsigned) cores : 1,
+    .job = v->job, .found = verify_found, .opaque = v,
+  };
 
-  if (v->json) {
-    r = output_json (json_pack ("{s:o,s:o,s:o,s:o,s:b,s:o}",
-      "vault", output_json_text (v->path),
-      "generations", json_integer ((json_int_t) res->nr_generations),
-      "files", json_integer ((json_int_t) res->nr_files),
-      "bytes", json_integer ((json_int_t) res->bytes),
-      "whole", v->nr == 0,
-      "findings", json_incref (v->findings)));
-    return r == STATUS_DONE ? status : r;
-  }
-  show_findings (v);
-  output_text (v->path);
-  printf (": %" PRIu64 " generation%s in %" PRIu64 " file%s, %s, %s",
-          res->nr_generations, res->nr_generations == 1 ? "" : "s",
-          res->nr_files, res->nr_files == 1 ? "" : "s",
-          size_to_string (res->bytes, size),
-          v->structure ? "tables and maps looked at: " : "all read: ");
-  if (v->nr == 0)
-    printf ("whole\n");
-  else
-    printf ("%" PRIu64 " thing%s wrong\n", v->nr, v->nr == 1 ? " is" : "s are");
-  return status;
+  verify_pieces_use (&verify);
+  return v->image != NULL ? verify_generation_of (v, &verify, err)
+    : verify_all (v, &verify, report, err);
+}
+
+/* Without its key nothing of a backup can be told from damage. */
+static int
+fail (const struct verify_command *v, int r, const struct err *err)
+{
+  struct err why = *err;
+
+  if (r == -EACCES)
+    err_set (&why, r, "%.400s; nothing was verified", err->msg);
+  return tool_fail (v->path, &why);
 }
 
 static int
@@ -143,50 +143,75 @@ verify (struct verify_command *v)
   struct err err = ERR_INIT;
   struct job job = JOB_INIT;
   struct progress *progress = NULL;
-  int r;
+  int r = open_target (v, &report, &err);
 
-  v->findings = json_array ();
-  if (v->findings == NULL) {
-    err_nomem (&err);
-    return tool_fail (v->path, &err);
-  }
-  r = progress_start (&job, v->mode, v->path, &progress, &err);
+  v->job = &job;
   if (r == 0)
-    r = work (v, &report, &job, &err);
+    r = progress_start (&job, v->mode, v->path, &progress, &err);
+  if (r == 0)
+    r = work (v, &report, &err);
   progress_stop (progress);
   tool_warnings (v->path, &report);
-  if (r == -ENOTDIR)
-    err_set (&err, r, "is no folder, and so no vault; nbdimage check looks at "
-             "one image");
-  return r < 0 ? tool_fail (v->path, &err) : show_result (v);
+  return r < 0 ? fail (v, r, &err) : verify_show (v);
+}
+
+/*--- The command line -------------------------------------------------------*/
+
+static int
+parse_sample (struct verify_command *v, struct err *err)
+{
+  int r;
+
+  v->sampled = v->sample_size != NULL;
+  if (!v->sampled)
+    return v->seed == UINT_MAX ? 0
+      : err_set (err, -EINVAL, "--seed is for --sample");
+  if (v->structure)
+    return err_set (err, -EINVAL, "either --structure or --sample");
+  r = verify_sample_parse (v->sample_size, &v->sample, err);
+  if (r < 0)
+    return err_in (err, "--sample");
+  if (v->seed == UINT_MAX) {
+    if (getrandom (&v->seed, sizeof v->seed, 0) != sizeof v->seed)
+      return err_sys (err, "getrandom");
+    v->seed &= INT_MAX;
+  }
+  v->sample.random = v->seed;
+  return 0;
 }
 
 static int
 run (int argc, char *argv[])
 {
-  struct verify_command v = { .mode = PROGRESS_AUTO };
+  struct verify_command v = { .mode = PROGRESS_AUTO, .seed = UINT_MAX };
   struct err err = ERR_INIT;
   int first, status;
 
   command_parse (&command_verify, argc, argv, &v, &first);
   if (argc - first != 1)
-    command_usage_error (&command_verify, "expected one vault");
-  if (progress_mode_parse (v.progress, &v.mode, &err) < 0 ||
+    command_usage_error (&command_verify, "expected one vault, disk in a "
+                         "vault, or backup");
+  if (parse_sample (&v, &err) < 0 ||
+      progress_mode_parse (v.progress, &v.mode, &err) < 0 ||
       keys_use (&v.keys, &err) < 0)
     command_usage_error (&command_verify, "%s", err.msg);
   v.path = argv[first];
+  v.findings = json_array ();
+  if (v.findings == NULL) {
+    err_nomem (&err);
+    return tool_fail (v.path, &err);
+  }
   status = verify (&v);
   json_decref (v.findings);
-  vault_close (v.vault);
-  generation_caches_destroy (&v.caches);
-  store_close (v.store);
+  verify_needs_free (v.needs);
+  image_unref (v.image);
   return status;
 }
 
 const struct command command_verify = {
   .name = "verify",
-  .operands = "VAULT",
-  .summary = "Prove that a vault of backups is whole",
+  .operands = "VAULT|VAULT/DISK[@GENERATION]|FILE.nbi",
+  .summary = "Prove that a vault of backups, or one of them, is whole",
   .options = verify_options,
   .run = run,
 };

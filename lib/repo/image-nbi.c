@@ -17,7 +17,7 @@
 #include "lib/repo/image-nbi-private.h"
 #include "lib/repo/image-nbi.h"
 #include "lib/repo/reader-lease.h"
-#include "lib/repo/verify.h"
+#include "lib/repo/verify-one.h"
 
 struct keyring *nbi_keys;
 
@@ -333,51 +333,15 @@ found (void *opaque, struct file_reader *file,
   return check_add_err (c, &subject, finding->what, err);
 }
 
-/* File i of a generation in a vault, unless it is the last, which is open. */
-static int
-check_needed (struct nbi_image *nbi, uint32_t i, const struct verify *verify,
-              struct err *err)
-{
-  struct file_reader *file;
-  struct err why = ERR_INIT;
-  struct nbi_file needed;
-  int r = file_reader_file (nbi->file, i, &needed, err);
-
-  if (r < 0 || memcmp (needed.uuid, file_reader_header (nbi->file)->file,
-                       UUID_SIZE) == 0)
-    return r;
-  r = vault_view_look_up (nbi->view, &needed, &file, NULL, &why);
-  if (vault_is_damage (r)) {
-    const struct verify_finding finding = {
-      .kind = "nbi-file", .off = VERIFY_NOWHERE, .what = &why,
-    };
-
-    return found (verify->opaque, NULL, &finding, err);
-  }
-  if (r < 0) {
-    if (err != NULL)
-      *err = why;
-    return r;
-  }
-  r = verify_file (file, verify, err);
-  file_reader_unref (file);
-  return r;
-}
-
 static int
 nbi_check_open (struct image *img, struct check *c, struct err *err)
 {
-  struct nbi_image *nbi = img->state;
   const struct verify verify = {
     .job = c->job, .found = found, .opaque = c,
   };
-  uint32_t nr = file_reader_trailer (nbi->file)->nr_files;
-  int r = verify_file (nbi->file, &verify, err);
+  struct verify_result result;
 
-  for (uint32_t i = 0; nbi->view != NULL && r == 0 && i < nr; ++i)
-    r = check_needed (nbi, i, &verify, err);
-  return r < 0 ? r
-    : verify_generation (nbi->gen, nbi->file, &nbi->manifest, &verify, err);
+  return nbi_image_verify (img, &verify, &result, err);
 }
 
 /*----------------------------------------------------------------------------*/
@@ -460,4 +424,13 @@ nbi_image_open_files (struct image *img, struct err *err)
       file_reader_unref (file);
   }
   return r;
+}
+
+int
+nbi_image_verify (struct image *img, const struct verify *v,
+                  struct verify_result *result, struct err *err)
+{
+  const struct nbi_image *nbi = img->state;
+
+  return verify_one (nbi->gen, nbi->file, &nbi->manifest, v, result, err);
 }

@@ -6,6 +6,7 @@
 #include "lib/format/image.h"
 #include "lib/repo/absent.h"
 #include "lib/repo/generation.h"
+#include "lib/repo/verify.h"
 
 #define NBI_IMAGE_CACHE ((size_t) 64 * 1024 * 1024)     /* decoded; bytes */
 
@@ -46,5 +47,9 @@ int nbi_image_open_files (struct image *img, struct err *err);
  * image.  After the process has forked for the last time.
  */
 int nbi_image_hold (struct image *img, struct err *err);
+
+/* verify_one of an image that is a generation. */
+int nbi_image_verify (struct image *img, const struct verify *v,
+                      struct verify_result *result, struct err *err);
 
 #endif /* NBDIMAGE_REPO_IMAGE_NBI_H */

@@ -14,18 +14,18 @@
 
 #include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
-#include "lib/repo/decoders.h"
-#include "lib/repo/payload.h"
-#include "lib/repo/verify.h"
+#include "lib/repo/verify-crew.h"
 
 struct walk {
   struct file_reader *file;
   const struct verify *v;
-  struct decoders *decoders;    /* NULL: data is not looked at */
-  uint8_t *plain;               /* room for a record */
+  struct verify_crew *crew;
+  struct verify_piece *pieces;  /* that were gathered, and not looked at yet */
+  size_t nr_pieces;
   uint64_t pos;                 /* what is in front was looked at */
   bool lost;                    /* not known what begins at pos */
   uint64_t nr_records, stored;  /* that are there */
+  uint64_t nr_told;
 };
 
 static int
@@ -36,14 +36,8 @@ tell (struct walk *w, const char *kind, uint64_t off, const struct err *what,
     .kind = kind, .off = off, .what = what,
   };
 
+  ++w->nr_told;
   return w->v->found (w->v->opaque, w->file, &finding, err);
-}
-
-/* Errors that are not the file's end it. */
-static bool
-is_finding (int r)
-{
-  return r == -EBADMSG || r == -ENOTSUP || r == -EIO;
 }
 
 /* r, unless it is about the file: then that is told. */
@@ -53,7 +47,7 @@ tell_if (struct walk *w, int r, const char *kind, uint64_t off,
 {
   if (r == 0)
     return 0;
-  if (is_finding (r))
+  if (verify_is_finding (r))
     return tell (w, kind, off, what, err);
   if (err != NULL)
     *err = *what;
@@ -92,67 +86,62 @@ step_to (struct walk *w, const char *what, uint64_t off, uint64_t len,
 
 /*--- Records ----------------------------------------------------------------*/
 
-static bool
-same_record (const struct nbi_record *a, const struct nbi_record *b)
-{
-  return a->kind == b->kind && a->codec == b->codec &&
-    a->number == b->number && a->stored == b->stored &&
-    a->plain == b->plain && a->xxh3 == b->xxh3 && a->ordinal == b->ordinal;
-}
-
-/* NBI-30 to NBI-38, and NBI-67. */
+/* What is wrong with those that were gathered. */
 static int
-check_header (struct walk *w, const struct nbi_record *record, struct err *why)
+tell_pieces (struct walk *w, struct err *err)
 {
-  uint8_t head[NBI_RECORD_SIZE];
-  struct nbi_record found;
-  int r;
+  int r = 0;
 
-  r = block_pread (file_reader_block (w->file), head, sizeof head, record->off,
-                   why);
-  if (r == 0)
-    r = nbi_record_decode (head, file_reader_header (w->file), record->off,
-                           file_reader_end (w->file), &found, why);
-  if (r == 0 && !same_record (&found, record))
-    r = nbi_refuse (why, 67, "the header of the record at %" PRIu64 " says "
-                    "other things than the table", record->off);
+  for (size_t i = 0; r == 0 && i < w->nr_pieces; ++i) {
+    const struct verify_piece *p = &w->pieces[i];
+
+    r = tell_if (w, p->header.code, "nbi-record", p->record.off, &p->header,
+                 err);
+    if (r == 0)
+      r = tell_if (w, p->data.code, "nbi-data", p->record.off, &p->data, err);
+  }
   return r;
 }
 
-/* NBI-40 to NBI-43. */
 static int
-check_data (struct walk *w, const struct nbi_record *record, struct err *why)
+look_at_pieces (struct walk *w, struct err *err)
 {
-  uint8_t identity[DIGEST_SIZE];
+  const struct verify *v = w->v;
+  struct verify_passed passed = { .clean = false };
   int r;
 
-  r = decoders_read (w->decoders, w->file, record, w->plain, why);
+  if (w->nr_pieces == 0)
+    return 0;
+  r = verify_crew_run (w->crew, w->file, w->pieces, w->nr_pieces, err);
   if (r == 0)
-    r = file_reader_identity (w->file, w->plain, record->plain, identity, why);
-  if (r == 0 && memcmp (identity, record->identity, DIGEST_SIZE) != 0)
-    r = nbi_refuse (why, 43, "the record at %" PRIu64 " has another identity "
-                    "than the table says", record->off);
-  return r;
+    r = tell_pieces (w, err);
+  for (size_t i = 0; i < w->nr_pieces; ++i)
+    passed.bytes += NBI_RECORD_SIZE + w->pieces[i].record.stored;
+  passed.records = w->nr_pieces;
+  passed.end = w->pieces[w->nr_pieces - 1].record.ordinal + 1;
+  passed.clean = w->nr_told == 0;
+  w->nr_pieces = 0;
+  return r < 0 || v->passed == NULL ? r
+    : v->passed (v->opaque, w->file, &passed, err);
 }
 
 static int
 check_record (struct walk *w, const struct nbi_record *record,
               struct err *err)
 {
-  struct err why = ERR_INIT;
+  const struct verify *v = w->v;
+  struct verify_piece *piece;
   int r;
 
   r = step_to (w, "a record", record->off, NBI_RECORD_SIZE + record->stored,
                err);
-  if (r < 0)
+  if (r < 0 || (v->wants != NULL && record->ordinal != NBI_NONE &&
+                !v->wants (v->opaque, w->file, record)))
     return r;
-  r = tell_if (w, check_header (w, record, &why), "nbi-record", record->off,
-               &why, err);
-  if (r == 0 && w->decoders != NULL)
-    r = tell_if (w, check_data (w, record, &why), "nbi-data", record->off,
-                 &why, err);
-  return r < 0 ? r
-    : job_advance (w->v->job, NBI_RECORD_SIZE + record->stored, err);
+  piece = &w->pieces[w->nr_pieces++];
+  piece->record = *record;
+  piece->header.code = piece->data.code = 0;
+  return w->nr_pieces < VERIFY_PIECES ? 0 : look_at_pieces (w, err);
 }
 
 /*--- Tables -----------------------------------------------------------------*/
@@ -370,9 +359,13 @@ walk (struct walk *w, struct err *err)
   for (uint64_t g = 0; r == 0 && g < nr_groups; ++g)
     r = check_group (w, (uint32_t) g, err);
   if (r == 0)
+    r = look_at_pieces (w, err);
+  if (r == 0)
     r = check_tables (w, err);
   if (r == 0 && t->manifest.off != 0)
     r = check_record (w, &t->manifest, err);
+  if (r == 0)
+    r = look_at_pieces (w, err);
   if (r == 0)
     r = step_to (w, "the trailer", file_reader_end (w->file), 0, err);
   return r < 0 ? r : check_numbers (w, err);
@@ -382,20 +375,20 @@ int
 verify_file (struct file_reader *file, const struct verify *v,
              struct err *err)
 {
-  CLEANUP_FREE uint8_t *plain = malloc (NBI_CHUNK_MAX);
+  CLEANUP_FREE struct verify_piece *pieces =
+    malloc (VERIFY_PIECES * sizeof *pieces);
   struct walk w = {
-    .file = file, .v = v, .plain = plain, .pos = NBI_HEADER_SIZE,
+    .file = file, .v = v, .pieces = pieces, .pos = NBI_HEADER_SIZE,
   };
-  int r = 0;
+  int r;
 
-  if (plain == NULL)
+  if (pieces == NULL)
     return err_nomem (err);
-  if (v->data)
-    r = decoders_new (&w.decoders, err);
-  if (r == 0) {
+  r = verify_crew_new (v, &w.crew, err);
+  if (r == 0 && v->begin == NULL)
     job_start (v->job, "checking", file_reader_end (file));
+  if (r == 0)
     r = walk (&w, err);
-  }
-  decoders_free (w.decoders);
+  verify_crew_free (w.crew);
   return r;
 }

@@ -13,7 +13,7 @@ struct all {
   struct vault *vault;
   struct vault_view *view;
   const struct verify *v;
-  struct verify_vault_result *result;
+  struct verify_result *result;
   struct report *report;
 };
 
@@ -54,6 +54,21 @@ check_file (struct all *a, const struct vault_run *run,
   return r;
 }
 
+/* What can't be opened now is told later. */
+static int
+survey_file (struct all *a, const struct vault_run *run,
+             const struct vault_file *name, struct err *err)
+{
+  struct file_reader *file;
+  int r;
+
+  if (vault_view_open_file (a->view, run, name, &file, NULL, NULL) < 0)
+    return job_check (a->v->job, err);
+  r = a->v->survey (a->v->opaque, file, err);
+  file_reader_unref (file);
+  return r < 0 ? r : job_check (a->v->job, err);
+}
+
 static int
 check_generation (struct all *a, size_t i, struct err *err)
 {
@@ -81,7 +96,10 @@ check_generation (struct all *a, size_t i, struct err *err)
 }
 
 static int
-check_run (struct all *a, size_t i, struct err *err)
+check_run (struct all *a, size_t i,
+           int (*fn) (struct all *a, const struct vault_run *run,
+                      const struct vault_file *name, struct err *err),
+           struct err *err)
 {
   CLEANUP_VAULT_FOLDER struct vault_folder names = { .dropped = false };
   const struct vault_run *run = &vault_view_runs (a->view)->ptr[i];
@@ -93,10 +111,24 @@ check_run (struct all *a, size_t i, struct err *err)
   if (r == -ENOENT)
     return 0;
   for (size_t k = 0; r == 0 && k < names.files.len; ++k)
-    r = check_file (a, run, &names.files.ptr[k], err);
-  if (r == 0 && !vault_folder_is_hidden (&names))
+    r = fn (a, run, &names.files.ptr[k], err);
+  if (r == 0 && fn == check_file && !vault_folder_is_hidden (&names))
     r = check_generation (a, i, err);
   return r;
+}
+
+static int
+survey (struct all *a, struct err *err)
+{
+  size_t n = vault_view_runs (a->view)->len;
+  int r = 0;
+
+  if (a->v->begin == NULL)
+    return 0;
+  job_start (a->v->job, "opening files", 0);
+  for (size_t i = 0; r == 0 && i < n; ++i)
+    r = check_run (a, i, survey_file, err);
+  return r < 0 ? r : a->v->begin (a->v->opaque, err);
 }
 
 static int
@@ -107,7 +139,7 @@ tell_name (void *opaque, const struct err *what, struct err *err)
 
 int
 verify_vault (struct vault *vault, const struct generation_caches *caches,
-              const struct verify *v, struct verify_vault_result *result,
+              const struct verify *v, struct verify_result *result,
               struct report *report, struct err *err)
 {
   struct all a = {
@@ -115,11 +147,13 @@ verify_vault (struct vault *vault, const struct generation_caches *caches,
   };
   int r = vault_view_new (vault, caches, &a.view, err);
 
-  *result = (struct verify_vault_result) { 0, 0, 0 };
+  *result = (struct verify_result) { 0, 0, 0 };
   if (r == 0)
     r = vault_view_names (a.view, tell_name, &a, err);
+  if (r == 0)
+    r = survey (&a, err);
   for (size_t i = 0; r == 0 && i < vault_view_runs (a.view)->len; ++i)
-    r = check_run (&a, i, err);
+    r = check_run (&a, i, check_file, err);
   vault_view_free (a.view);
   return r;
 }

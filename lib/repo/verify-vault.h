@@ -8,18 +8,13 @@
 #include "lib/repo/vault-read.h"
 #include "lib/repo/verify.h"
 
-struct verify_vault_result {
-  uint64_t nr_generations, nr_files;    /* that were looked at */
-  uint64_t bytes;                       /* of the files */
-};
-
 /* Every file of every run that has no mark, all its editions; what can't be
  * opened is told with file NULL.  Generations that went meanwhile are not there
  * any more, and nothing is wrong with that.  Errors as verify_file, and those
  * of the store's listings.
  */
 int verify_vault (struct vault *vault, const struct generation_caches *caches,
-                  const struct verify *v, struct verify_vault_result *result,
+                  const struct verify *v, struct verify_result *result,
                   struct report *report, struct err *err);
 
 #endif /* NBDIMAGE_REPO_VERIFY_VAULT_H */

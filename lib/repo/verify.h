@@ -10,6 +10,8 @@
 #ifndef NBDIMAGE_REPO_VERIFY_H
 #define NBDIMAGE_REPO_VERIFY_H
 
+#include <errno.h>
+
 #include "lib/base/job.h"
 #include "lib/repo/generation.h"
 #include "lib/repo/manifest.h"
@@ -27,15 +29,53 @@ struct verify_finding {
   uint64_t disk_off, disk_len;
 };
 
+/* Records of a file that were looked at, since this was told the last time. */
+struct verify_passed {
+  uint32_t end;                 /* all that are wanted below this ordinal were
+                                   looked at; 0: the manifest was */
+  uint64_t records, bytes;      /* headers and payloads */
+  bool clean;                   /* nothing is wrong in the file so far */
+};
+
+/* What verify_vault and verify_one looked at. */
+struct verify_result {
+  uint64_t nr_generations, nr_files;
+  uint64_t bytes;               /* of the files */
+};
+
 struct verify {
   bool data;                    /* decode every record, and prove identities */
+  unsigned threads;             /* that do; 0 and 1: the caller's alone */
   struct job *job;
 
-  /* By the thread that verifies.  Negative: stop. */
+  /* Before the first file: each of them, then begin, which begins a phase of
+   * the job that verify_file advances in.  NULLs: verify_file begins one.
+   */
+  int (*survey) (void *opaque, struct file_reader *file, struct err *err);
+  int (*begin) (void *opaque, struct err *err);
+
+  /* Is the record looked at?  The manifest always is.  NULL: all are. */
+  bool (*wants) (void *opaque, struct file_reader *file,
+                 const struct nbi_record *record);
+
+  /* NULL, or called now and then.  Negative: stop. */
+  int (*passed) (void *opaque, struct file_reader *file,
+                 const struct verify_passed *passed, struct err *err);
+
+  /* Negative: stop.  This and the others are called by the thread that
+   * verifies.
+   */
   int (*found) (void *opaque, struct file_reader *file,
                 const struct verify_finding *finding, struct err *err);
   void *opaque;
 };
+
+/* Is it about the backup, and so to be told? */
+static inline bool
+verify_is_finding (int r)
+{
+  return r == -EBADMSG || r == -ENOTSUP || r == -EIO;
+}
 
 /* One file: header and trailer and their copies, tables, each record once.
  * Phase "checking", in bytes of the file.  0 whatever was found; -ENOMEM,

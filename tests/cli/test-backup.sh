@@ -511,9 +511,9 @@ same "exit status" "$status" 3
 contains out "lost/web: is damaged"
 rm -r lost
 
-# What is no vault is said to be none, and named once.
+# What is no backup is said to be none, and named once.
 status=0
-nbdimage verify used.nbi 2>err || status=$?
+nbdimage verify ext4.img 2>err || status=$?
 same "exit status" "$status" 1
 contains err 'nbdimage check'
 refuses nbdimage backup ext4.img ext4.img

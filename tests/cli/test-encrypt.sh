@@ -214,6 +214,10 @@ nothing_plain v
 refused 'there is no key' setsid -w nbdimage generations v
 nbdimage verify --key-file=key v
 refused 'there is no key' setsid -w nbdimage verify v
+refused 'nothing was verified' setsid -w nbdimage verify v
+refused 'nothing was verified' setsid -w nbdimage verify v/a-name
+refused 'nothing was verified' nbdimage verify --key-file=otherkey v/a-name
+nbdimage verify --key-file=key v/a-name
 nbdimage convert --key-file=key v/a-name got.img
 same got.img disk2.img
 refused 'there is no key' setsid -w nbdimage convert v/a-name got.img

@@ -390,7 +390,7 @@ static void
 run_check (struct player *p)
 {
   const struct verify v = { .data = true, .found = find_damage };
-  struct verify_vault_result result;
+  struct verify_result result;
   struct generation_caches caches;
   struct vault *vault;
   int r;

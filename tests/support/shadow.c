@@ -163,7 +163,7 @@ check_whole (struct vault *vault, const struct generation_caches *caches,
   const struct verify v = {
     .data = true, .found = fail_finding, .opaque = (void *) what,
   };
-  struct verify_vault_result result;
+  struct verify_result result;
   struct err err = ERR_INIT;
 
   if (verify_vault (vault, caches, &v, &result, NULL, &err) < 0)

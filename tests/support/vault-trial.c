@@ -407,7 +407,7 @@ vault_trial_verify (struct vault_trial *t)
   const struct verify verify = {
     .data = true, .found = tell_finding, .opaque = t,
   };
-  struct verify_vault_result result;
+  struct verify_result result;
   struct err err = ERR_INIT;
   struct looking l;
 

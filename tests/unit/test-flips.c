@@ -141,7 +141,7 @@ static bool
 look (struct flips *f, bool verified)
 {
   const struct verify verify = { .data = true, .found = count, .opaque = f };
-  struct verify_vault_result result;
+  struct verify_result result;
   struct generation_caches caches;
   struct vault *vault;
   bool ok = true;

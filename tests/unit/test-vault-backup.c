@@ -401,7 +401,7 @@ verify_with (struct trial *t, int code, int expected)
     .kind = STORE_FAULT_ONCE, .ops = STORE_OP_OPEN, .at = 1, .code = code,
   };
   struct generation_caches caches;
-  struct verify_vault_result result;
+  struct verify_result result;
   struct vault *vault;
   unsigned nr = 0;
   const struct verify verify = {

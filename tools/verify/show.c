@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+#include <config.h>
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/base/size.h"
+#include "lib/repo/image-nbi.h"
+#include "lib/repo/vault-names.h"
+#include "tools/output.h"
+#include "tools/verify/verify-tool.h"
+
+/* Shares of the pieces of which it is said how likely damage would have been
+ * seen: 1 of so many.
+ */
+static const unsigned parts[] = { 10, 100, 1000 };
+
+int
+verify_found (void *opaque, struct file_reader *file,
+              const struct verify_finding *finding, struct err *err)
+{
+  struct verify_command *v = opaque;
+  json_t *object;
+
+  ++v->nr_found;
+  object = json_pack ("{s:o,s:s,s:o,s:o}",
+    "file", output_json_text (file != NULL ? file_reader_name (file)
+                              : v->path),
+    "kind", finding->kind,
+    "offset", finding->off == VERIFY_NOWHERE ? json_null ()
+    : json_integer ((json_int_t) finding->off),
+    "sentence", output_json_text (finding->what->msg));
+  return object == NULL || json_array_append_new (v->findings, object) < 0
+    ? err_nomem (err) : 0;
+}
+
+static double
+chance_of (const struct verify_command *v, unsigned part)
+{
+  return verify_sample_chance (v->stored.nr, v->read.nr,
+                               (v->stored.nr + part - 1) / part);
+}
+
+/*--- For programs -----------------------------------------------------------*/
+
+static json_t *
+number (uint64_t n)
+{
+  return json_integer ((json_int_t) n);
+}
+
+static json_t *
+generation_json (const struct verify_command *v)
+{
+  const struct nbi_header *h;
+
+  if (v->image == NULL)
+    return json_null ();
+  h = generation_header (nbi_image_generation (v->image));
+  return json_pack ("{s:o,s:o}", "disk", output_json_text (h->name),
+                    "time", output_json_time ((int64_t) h->time));
+}
+
+static json_t *
+sample_json (const struct verify_command *v)
+{
+  json_t *chances = json_array ();
+
+  if (!v->sampled) {
+    json_decref (chances);
+    return json_null ();
+  }
+  for (size_t i = 0; i < sizeof parts / sizeof parts[0]; ++i)
+    json_array_append_new (chances, json_pack ("{s:f,s:f}",
+      "damaged", 1.0 / parts[i], "chance", chance_of (v, parts[i])));
+  return json_pack ("{s:o,s:o}", "seed", number (v->seed),
+                    "chances", chances);
+}
+
+static json_t *
+pieces_json (const struct verify_command *v)
+{
+  return json_pack ("{s:o,s:o,s:o}", "stored", number (v->stored.nr),
+                    "read", number (v->structure ? 0 : v->read.nr),
+                    "bytes", number (v->structure ? 0 : v->read.bytes));
+}
+
+static json_t *
+whole_json (const struct verify_command *v)
+{
+  return v->nr_found > 0 ? json_false ()
+    : v->sampled ? json_null () : json_true ();
+}
+
+static int
+show_json (const struct verify_command *v)
+{
+  const struct verify_result *res = &v->result;
+
+  return output_json (json_pack (
+    "{s:o,s:o,s:o,s:o,s:o,s:o,s:s,s:o,s:o,s:o,s:o}",
+    "vault", v->image == NULL ? output_json_text (v->path) : json_null (),
+    "name", output_json_text (v->path),
+    "generation", generation_json (v),
+    "generations", number (res->nr_generations),
+    "files", number (res->nr_files),
+    "bytes", number (res->bytes),
+    "data", v->structure ? "none" : v->sampled ? "sample" : "all",
+    "pieces", pieces_json (v),
+    "sample", sample_json (v),
+    "whole", whole_json (v),
+    "findings", json_incref (v->findings)));
+}
+
+/*--- For people -------------------------------------------------------------*/
+
+static void
+show_findings (const struct verify_command *v)
+{
+  const json_t *finding;
+  size_t i;
+
+  json_array_foreach (v->findings, i, finding) {
+    output_text (json_string_value (json_object_get (finding, "file")));
+    printf (": ");
+    output_text (json_string_value (json_object_get (finding, "sentence")));
+    putchar ('\n');
+  }
+}
+
+/* What is in a vault is named with its time: DISK alone is another one
+ * tomorrow.
+ */
+static void
+show_name (const struct verify_command *v)
+{
+  char time[VAULT_TIME_SIZE];
+
+  output_text (v->path);
+  if (!v->in_vault || strchr (v->path, '@') != NULL)
+    return;
+  vault_time_to_string (
+    generation_header (nbi_image_generation (v->image))->time, time);
+  printf (" (%s)", time);
+}
+
+static void
+show_amount (const struct verify_command *v)
+{
+  const struct verify_result *res = &v->result;
+  char size[SIZE_STRING_SIZE];
+  const char *s = res->nr_files == 1 ? "" : "s";
+
+  if (v->image == NULL)
+    printf (": %" PRIu64 " generation%s in %" PRIu64 " file%s, %s, ",
+            res->nr_generations, res->nr_generations == 1 ? "" : "s",
+            res->nr_files, s, size_to_string (res->bytes, size));
+  else
+    printf (": %" PRIu64 " piece%s in %" PRIu64 " file%s, %s, ",
+            v->stored.nr, v->stored.nr == 1 ? "" : "s", res->nr_files, s,
+            size_to_string (v->stored.bytes, size));
+}
+
+/* 99.9 of what is never 100. */
+static void
+show_percent (double part)
+{
+  unsigned n = (unsigned) (part * 1000);
+
+  printf ("%u.%u %%", n / 10, n % 10);
+}
+
+static void
+show_sample (const struct verify_command *v)
+{
+  double read = v->stored.nr == 0 ? 1
+    : (double) v->read.nr / (double) v->stored.nr;
+  char size[SIZE_STRING_SIZE];
+
+  printf ("%" PRIu64 " of %" PRIu64 " pieces read (", v->read.nr,
+          v->stored.nr);
+  show_percent (read < 1 ? read : 1);
+  printf (", %s; --seed=%u): ", size_to_string (v->read.bytes, size), v->seed);
+}
+
+static void
+show_chances (const struct verify_command *v)
+{
+  for (size_t i = 0; i < sizeof parts / sizeof parts[0]; ++i) {
+    printf (i == 0 ? "If 1 in %u pieces were damaged, one would have been seen "
+            "with a chance of " : i + 1 < sizeof parts / sizeof parts[0]
+            ? ", if 1 in %u, of " : ", and if 1 in %u, of ", parts[i]);
+    show_percent (chance_of (v, parts[i]));
+  }
+  printf (".\n");
+}
+
+static void
+show_text (const struct verify_command *v)
+{
+  show_findings (v);
+  show_name (v);
+  show_amount (v);
+  if (v->sampled)
+    show_sample (v);
+  else
+    printf (v->structure ? "tables and maps looked at: " : "all read: ");
+  if (v->nr_found > 0)
+    printf ("%" PRIu64 " thing%s wrong\n", v->nr_found,
+            v->nr_found == 1 ? " is" : "s are");
+  else
+    printf (v->sampled ? "nothing wrong in them, nor in tables and maps\n"
+            : "whole\n");
+  if (v->sampled && v->nr_found == 0)
+    show_chances (v);
+}
+
+int
+verify_show (const struct verify_command *v)
+{
+  int r;
+
+  if (v->json)
+    r = show_json (v);
+  else {
+    show_text (v);
+    r = output_finish ();
+  }
+  return r == STATUS_DONE && v->nr_found > 0 ? STATUS_DAMAGED : r;
+}
