@@ -537,6 +537,7 @@ image_check_block (struct block *block, const struct image_options *options,
   }
   if (r < 0)
     return r;
+  check->data = flags & CHECK_DATA;
   check->format = ops->name;
   check->file = block_name (block);
   check->is_parent = false;
@@ -561,6 +562,7 @@ check_opened (struct check *check, struct image *img, const char *name,
 {
   int r;
 
+  check->data = flags & CHECK_DATA;
   check->format = image_format (img);
   check->file = name;
   check->is_parent = false;

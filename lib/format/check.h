@@ -92,6 +92,7 @@ DEFINE_VECTOR (file_ranges, struct file_range);
 
 struct check {
   struct job *job;              /* set by the caller; NULL: nobody looks */
+  bool data;                    /* set by image_check: CHECK_DATA */
   const char *format;           /* "vhd"; NULL: not known yet */
   struct finding_vector findings;       /* in the order they were found */
   struct finding_counts counts;
@@ -105,7 +106,7 @@ struct check {
 };
 
 #define CHECK_INIT \
-  { NULL, NULL, VECTOR_INIT, VECTOR_INIT, { 0 }, 0, 0, NULL, false }
+  { NULL, false, NULL, VECTOR_INIT, VECTOR_INIT, { 0 }, 0, 0, NULL, false }
 
 void check_free (struct check *check);
 

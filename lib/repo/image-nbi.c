@@ -337,7 +337,7 @@ static int
 nbi_check_open (struct image *img, struct check *c, struct err *err)
 {
   const struct verify verify = {
-    .job = c->job, .found = found, .opaque = c,
+    .data = c->data, .job = c->job, .found = found, .opaque = c,
   };
   struct verify_result result;
 
