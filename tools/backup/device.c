@@ -205,15 +205,15 @@ device_at (const char *path, struct device *device)
  */
 static bool
 is_mounted_on (const struct device *device, char *line, struct device *fs,
-               char where[4096])
+               struct mount_place *place)
 {
-  char source[4096], options[4096];
+  char source[4096], options[4096], *where = place->where;
   const char *rest = strstr (line, " - ");
   struct device other;
 
   if (rest == NULL ||
-      sscanf (line, "%*s %*s %u:%u %*s %4095s", &fs->major, &fs->minor,
-              where) != 3 ||
+      sscanf (line, "%llu %*s %u:%u %*s %4095s", &place->id, &fs->major,
+              &fs->minor, where) != 4 ||
       sscanf (rest, " - %*s %4095s %4095s", source, options) != 2 ||
       !is_rw (options))
     return false;
@@ -233,12 +233,13 @@ list_mounts (const struct device *device, struct mount_vector *mounts,
   CLEANUP_FREE char *line = NULL;
   struct device fs;
   char where[4096];
+  struct mount_place place = { 0, where };
   size_t cap = 0;
   int r = 0;
 
   while (r == 0 && fp != NULL && getline (&line, &cap, fp) > 0)
-    if (is_mounted_on (device, line, &fs, where))
-      r = mounts_add (mounts, fs.major, fs.minor, where, err);
+    if (is_mounted_on (device, line, &fs, &place))
+      r = mounts_add (mounts, fs.major, fs.minor, &place, err);
   return r;
 }
 
@@ -297,7 +298,7 @@ backup_device_check_still (struct block *disk, struct err *err)
                  "while it is read makes a backup that is of no moment; "
                  "unmount it, mount it read-only, have it held still with "
                  "--freeze, back up a snapshot of it, or take it as it is with "
-                 "--live", mounts.ptr[0].where);
+                 "--live", mount_where (&mounts.ptr[0]));
   mounts_free (&mounts);
   return r < 0 ? r : backup_device_check_swap (disk, err);
 }

@@ -28,7 +28,7 @@
 
 struct freeze {
   struct mount_vector mounts;   /* of the caller, as long as this is */
-  int *folders;                 /* their roots, opened */
+  int *folders;                 /* or a file of each, opened */
   size_t nr;
   int sock;
   pid_t guardian;
@@ -173,11 +173,10 @@ open_folders (struct freeze *f, struct err *err)
   if (f->folders == NULL)
     return err_nomem (err);
   for (; f->nr < f->mounts.len; ++f->nr) {
-    const char *where = f->mounts.ptr[f->nr].where;
-    int fd = open (where, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = mount_open (&f->mounts.ptr[f->nr], err);
 
     if (fd < 0)
-      return err_sys (err, "%s", where);
+      return fd;
     f->folders[f->nr] = fd;
   }
   return 0;
@@ -204,7 +203,7 @@ start_guardian (struct freeze *f, unsigned seconds, struct err *err)
 static int
 explain (const struct freeze *f, const struct answer *answer, struct err *err)
 {
-  const char *where = f->mounts.ptr[answer->which].where;
+  const char *where = mount_where (&f->mounts.ptr[answer->which]);
 
   return answer->error == EBUSY
     ? err_set (err, -EBUSY, "the file system at %s is frozen already, by "
@@ -261,7 +260,7 @@ thaw (struct freeze *f, struct err *err)
                     "(--freeze-limit), or because of SIGTERM");
   if (answer.error != 0)
     return err_set (err, -EIO, "the file system at %s can't be thawed: %s",
-                    f->mounts.ptr[answer.which].where,
+                    mount_where (&f->mounts.ptr[answer.which]),
                     strerror (answer.error));
   return told ? 0
     : err_set (err, -ETIMEDOUT, "the process that keeps file systems from "

@@ -23,7 +23,7 @@ refuse (const struct mount *mount, const char *what, struct err *err)
   return err_set (err, -EBUSY, "the file system at %s can't be frozen: %s is "
                   "in it, and would wait for itself; unmount it, mount it "
                   "read-only, back up a snapshot of it, or take it as it is "
-                  "with --live", mount->where, what);
+                  "with --live", mount_where (mount), what);
 }
 
 /* A file or folder that will be written, or made in a folder. */

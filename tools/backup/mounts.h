@@ -10,22 +10,38 @@
 #include "lib/base/err.h"
 #include "lib/base/vector.h"
 
-/* A file system, in one of the places where it is. */
+/* Where a file system is mounted, all of it or a folder or a file of it. */
+struct mount_place {
+  unsigned long long id;        /* the kernel's number of this mount */
+  char *where;                  /* another may be mounted over it */
+};
+
+DEFINE_VECTOR (mount_places, struct mount_place);
+
+/* A file system. */
 struct mount {
   unsigned major, minor;        /* as the kernel lists it; of no device, where
                                    a file system may have several */
-  char *where;
+  struct mount_places places;   /* one at least */
 };
 
 DEFINE_VECTOR (mount_vector, struct mount);
 
 void mounts_free (struct mount_vector *mounts);
 
-/* Add one, unless the file system is there already; where is copied.
+/* Add a place, which is copied, of a file system that may be there already.
  * -ENOMEM.
  */
 int mounts_add (struct mount_vector *mounts, unsigned major, unsigned minor,
-                const char *where, struct err *err);
+                const struct mount_place *place, struct err *err);
+
+/* For messages: one of its places. */
+const char *mount_where (const struct mount *mount);
+
+/* Open a folder or a file of the file system, for reading: a descriptor that is
+ * the caller's.  -EBUSY: in none of its places it can be seen.
+ */
+int mount_open (const struct mount *mount, struct err *err);
 
 /* Which of them is it that the file lies in; NULL: none.  fd is any open file
  * or folder.
