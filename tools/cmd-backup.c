@@ -270,38 +270,76 @@ fill_header (struct backup_work *w, struct err *err)
 
 /*--- The work ---------------------------------------------------------------*/
 
+static int
+survey (struct backup_work *w, struct job *job, struct err *err)
+{
+  const struct backup_command *b = w->command;
+  const struct survey_options options = {
+    .sector_size = w->options.header.logical, .everything = b->everything,
+    .partitions = b->partitions, .nr_partitions = b->nr_partitions,
+  };
+  int r = survey_disk (w->disk.disk, &options, &w->manifest, &w->used,
+                       w->options.report, job, err);
+
+  return r < 0 ? err_in (err, "%s", w->source) : 0;
+}
+
+/* What is frozen is not to be so a moment longer than need be: not while
+ * somebody types a passphrase, or others let go of the vault.
+ */
+static int
+hold_and_survey (void *opaque, struct job *job, struct err *err)
+{
+  struct backup_work *w = opaque;
+  const struct backup_command *b = w->command;
+  int r = backup_hold (image_block (w->disk.img), b->vault ? b->vault
+                       : b->single, b->freeze_limit, &w->held, job, err);
+
+  return r < 0 ? err_in (err, "%s", w->source) : survey (w, job, err);
+}
+
+static int
+let_go (void *opaque, struct err *err)
+{
+  struct backup_work *w = opaque;
+
+  return backup_hold_end (&w->held, err) < 0
+    ? err_in (err, "%s", w->source) : 0;
+}
+
 /* in_vault: what is said of the vault, not of the disk. */
 static int
 back_up (struct backup_work *w, struct report *report,
          struct report *in_vault, struct job *job, struct err *err)
 {
   const struct backup_command *b = w->command;
-  const struct survey_options survey = {
-    .sector_size = w->options.header.logical, .everything = b->everything,
-    .partitions = b->partitions, .nr_partitions = b->nr_partitions,
-  };
   const struct backup_vault vault = {
     .path = b->vault, .init = b->init, .encrypt = b->encrypt,
     .keys = keys_get (),
   };
-  int r;
+  int r = 0;
 
-  r = survey_disk (w->disk.disk, &survey, &w->manifest, &w->used, report, job,
-                   err);
-  if (r < 0)
-    return err_in (err, "%s", w->source);
   w->options.used = &w->used;
   w->options.manifest = &w->manifest;
   w->options.changes = w->changes.bitmap != NULL ? &w->changes : NULL;
   w->options.report = report;
-  w->options.all_read = backup_hold_end;
-  w->options.opaque = &w->held;
-  return b->vault != NULL
+  w->options.opaque = w;
+  if (b->freeze) {
+    w->options.before_read = hold_and_survey;
+    w->options.all_read = let_go;
+  }
+  else
+    r = survey (w, job, err);
+  if (r < 0)
+    return r;
+  r = b->vault != NULL
     ? backup_to_vault (w->disk.disk, &w->options, &vault, &w->result, in_vault,
                        job, err)
     : backup_to_file (w->disk.disk, &w->options, b->single,
                       b->encrypt ? keys_get () : NULL, &w->result.backup, job,
                       err);
+  /* Canceled by whom? */
+  return r == -ECANCELED && let_go (w, err) < 0 ? err->code : r;
 }
 
 /* subject: NULL where the message has its own. */
@@ -333,8 +371,8 @@ backup (struct backup_work *w)
                             : b->freeze ? BACKUP_FROZEN : BACKUP_OFFLINE,
                             &w->disk, &w->manifest, &report, &err);
   if (r == 0 && b->freeze)
-    r = backup_hold (image_block (w->disk.img), b->vault ? b->vault : b->single,
-                     b->freeze_limit, &w->held, &err);
+    r = backup_hold_new (image_block (w->disk.img), b->vault ? b->vault
+                         : b->single, &w->held, &err);
   if (r == 0)
     r = fill_header (w, &err);
   if (r == 0 && b->checkpoint != NULL &&

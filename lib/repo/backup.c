@@ -543,6 +543,8 @@ backup_disk (struct block *disk, const struct backup_options *options,
     r = check_base (&b, err);
   if (r == 0)
     r = set_up_keys (&b, err);
+  if (r == 0 && options->before_read != NULL)
+    r = options->before_read (options->opaque, job, err);
   if (r == 0)
     r = look_at_changes (&b, disk, err);
   if (r == 0 && options->from != NULL)

@@ -60,6 +60,12 @@ struct backup_options {
   const struct changes *changes;
   struct report *report;
 
+  /* Called before any of the disk is read, when there is nothing else to wait
+   * for; what used and manifest point to may change in it.  An error is the
+   * backup's.  NULL: nobody is called.
+   */
+  int (*before_read) (void *opaque, struct job *job, struct err *err);
+
   /* Called once all of the disk was read: is it certain that it did not change
    * meanwhile?  An error is the backup's.  NULL: nobody is asked.
    */

@@ -55,6 +55,8 @@ int backup_source_disk_name (const char *name,
 
 /*--- device.c: disks of this machine ----------------------------------------*/
 
+bool backup_is_device (struct block *disk);
+
 /* What the kernel knows about the device, if it is one. */
 int backup_device_describe (struct block *disk, struct manifest *m,
                             struct err *err);
@@ -79,21 +81,28 @@ int backup_device_mounts (struct block *disk, struct mount_vector *mounts,
 
 struct backup_held {
   struct mount_vector mounts;
-  struct freeze *freeze;        /* NULL: nothing is frozen */
+  struct freeze *freeze;        /* NULL: it is no device */
 };
 
-/* Freeze what of the disk is mounted for writing, for at most so many seconds,
- * and see to it that what is read from now on is what is there.  Nothing is
- * frozen where the target (a path, or "-"), our own messages, or the root of
- * the system lie: -EBUSY.  In each case *held is the caller's to free.
+/* Make ready for it: before there are threads.  Nothing can be frozen where the
+ * target (a path, or "-"), our own messages, or the root of the system lie:
+ * -EBUSY.  In each case *held is the caller's to free.
+ */
+int backup_hold_new (struct block *disk, const char *target,
+                     struct backup_held *held, struct err *err);
+
+/* Freeze what of the disk is mounted for writing now, for at most so many
+ * seconds, and see to it that what is read from now on is what is there.
+ * -EBUSY as above.  Are they thawed too early, then the job is canceled, and
+ * backup_hold_end says why.
  */
 int backup_hold (struct block *disk, const char *target, unsigned seconds,
-                 struct backup_held *held, struct err *err);
+                 struct backup_held *held, struct job *job, struct err *err);
 
-/* All was read: let it go.  -ETIMEDOUT: it was not held all the time.  For
- * backup_options: opaque is a struct backup_held.
+/* All was read, or will not be: let it go.  -ETIMEDOUT: it was not held all the
+ * time.  Again: the same.
  */
-int backup_hold_end (void *opaque, struct err *err);
+int backup_hold_end (struct backup_held *held, struct err *err);
 void backup_hold_free (struct backup_held *held);
 
 /*--- single.c: a backup in one file -----------------------------------------*/

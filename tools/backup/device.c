@@ -39,6 +39,14 @@ device_of (struct block *disk, struct device *device)
   return true;
 }
 
+bool
+backup_is_device (struct block *disk)
+{
+  struct device device;
+
+  return device_of (disk, &device);
+}
+
 /*--- What it is -------------------------------------------------------------*/
 
 /* The first line of a file of the device, or of the disk that it is a

@@ -3,160 +3,67 @@
 #include <config.h>
 
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/fs.h>
 #include <poll.h>
-#include <signal.h>
+#include <pthread.h>
 #include <stdbool.h>
-#include <stdio.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
-#include <sys/signalfd.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "lib/base/cleanup.h"
 #include "tools/backup/freeze.h"
+#include "tools/backup/guardian.h"
 
-/* How long whoever asks waits for an answer, besides the time that file systems
+/* How long the guardian may take to answer, besides the time that file systems
  * may be frozen: to freeze one is to write what it has in memory.
  */
 #define ANSWER_SECONDS 120
 
+#define TICK_MS 100             /* between looks at the job */
+
 struct freeze {
-  struct mount_vector mounts;   /* of the caller, as long as this is */
-  int *folders;                 /* or a file of each, opened */
-  size_t nr;
   int sock;
   pid_t guardian;
+
+  const struct mount_vector *mounts;    /* the caller's */
+  int *folders;                 /* or a file of each, opened */
+  size_t nr;
+  struct job *job;
+
+  /* Of the thread, until it was joined. */
   bool ended;
   struct err result;            /* once it has ended; code 0: all is well */
+
+  pthread_t thread;
+  bool has_thread;
+  int stop;                     /* eventfd; the thread is to end */
 };
 
-/* What the guardian says. */
-struct answer {
-  int error;                    /* errno; 0: done */
-  size_t which;                 /* the folder; of an error */
-};
+/*--- Talking to the guardian ------------------------------------------------*/
 
-/*--- The guardian -----------------------------------------------------------*/
-
-/* One that is not frozen is EINVAL. */
-static int
-thaw_all (const int *folders, size_t nr, size_t *which)
-{
-  int error = 0;
-
-  while (nr-- > 0)
-    if (ioctl (folders[nr], FITHAW, 0) < 0 && errno != EINVAL) {
-      error = errno;
-      *which = nr;
-    }
-  return error;
-}
-
-static void
-say (int sock, int error, size_t which)
-{
-  const struct answer answer = { error, which };
-
-  (void) !send (sock, &answer, sizeof answer, MSG_NOSIGNAL);
-}
-
-/* Nothing of what the other has open stays so in here; the messages of neither
- * terminal nor service get here; and neither a page that is missing nor the
- * kernel's choice when memory is short ends it.
+/* 0, or -EPIPE: the guardian has ended without a word; -ETIMEDOUT after so many
+ * seconds, 0: never; -ECANCELED.
  */
-static void
-settle_down (struct freeze *f)
-{
-  int null = open ("/dev/null", O_RDWR | O_CLOEXEC), adj;
-  unsigned last = (unsigned) f->sock;
-
-  setsid ();
-  for (int fd = 0; fd <= 2; ++fd)
-    dup2 (null, fd);
-  for (size_t i = 0; i < f->nr; ++i)
-    last = (unsigned) f->folders[i] > last ? (unsigned) f->folders[i] : last;
-  for (unsigned fd = 3; fd < last; ++fd) {
-    bool ours = (int) fd == f->sock;
-
-    for (size_t i = 0; i < f->nr; ++i)
-      ours = ours || f->folders[i] == (int) fd;
-    if (!ours)
-      close ((int) fd);
-  }
-  close_range (last + 1, ~0U, 0);
-  mlockall (MCL_CURRENT | MCL_FUTURE);
-  adj = open ("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-  if (adj >= 0) {
-    (void) !write (adj, "-1000", 5);
-    close (adj);
-  }
-}
-
-/* Until it is time to thaw; ETIMEDOUT: nobody said so. */
 static int
-watch (const struct freeze *f, int signals, unsigned seconds)
-{
-  struct pollfd fds[] = {
-    { .fd = f->sock, .events = POLLIN },
-    { .fd = signals, .events = POLLIN },
-  };
-  int r;
-
-  do
-    r = poll (fds, 2, (int) (seconds < 1000000 ? seconds : 1000000) * 1000);
-  while (r < 0 && errno == EINTR);
-  return r > 0 && fds[0].revents != 0 ? 0 : ETIMEDOUT;
-}
-
-static void __attribute__ ((__noreturn__))
-guard (struct freeze *f, unsigned seconds)
-{
-  sigset_t ignored, ending;
-  int signals, why = 0, error;
-  size_t which = 0;
-
-  sigfillset (&ignored);
-  sigprocmask (SIG_SETMASK, &ignored, NULL);
-  settle_down (f);
-  sigemptyset (&ending);
-  sigaddset (&ending, SIGTERM);
-  signals = signalfd (-1, &ending, SFD_CLOEXEC);
-  for (size_t i = 0; i < f->nr; ++i)
-    if (ioctl (f->folders[i], FIFREEZE, 0) < 0) {
-      /* This one is somebody else's, if it is frozen. */
-      error = errno;
-      thaw_all (f->folders, i, &which);
-      say (f->sock, error, i);
-      _exit (1);
-    }
-  say (f->sock, 0, 0);
-  why = watch (f, signals, seconds);
-  error = thaw_all (f->folders, f->nr, &which);
-  say (f->sock, error != 0 ? error : why, which);
-  _exit (0);
-}
-
-/*--- Who starts it ----------------------------------------------------------*/
-
-/* 0, or -EPIPE: the guardian has ended without a word; -ETIMEDOUT. */
-static int
-listen_to (struct freeze *f, unsigned seconds, struct answer *answer)
+listen_to (const struct freeze *f, uint64_t seconds, struct job *job,
+           struct guardian_answer *answer)
 {
   struct pollfd fd = { .fd = f->sock, .events = POLLIN };
+  const uint64_t ticks = seconds * 1000 / TICK_MS;
+  uint64_t i = 0;
   ssize_t n;
   int r;
 
-  do
-    r = poll (&fd, 1, (int) (seconds < 1000000 ? seconds : 1000000) * 1000);
-  while (r < 0 && errno == EINTR);
-  if (r <= 0)
-    return -ETIMEDOUT;
+  do {
+    r = poll (&fd, 1, TICK_MS);
+    if (r <= 0 && job_check (job, NULL) < 0)
+      return -ECANCELED;
+    if (r <= 0 && seconds > 0 && ++i > ticks)
+      return -ETIMEDOUT;
+  } while (r <= 0);
   n = recv (f->sock, answer, sizeof *answer, 0);
   /* It ended without reading what it was told last, which is an error, once;
    * what it said is still there.
@@ -167,100 +74,64 @@ listen_to (struct freeze *f, unsigned seconds, struct answer *answer)
 }
 
 static int
-open_folders (struct freeze *f, struct err *err)
+order (const struct freeze *f, const int *folders, size_t nr, bool last,
+       unsigned seconds)
 {
-  f->folders = calloc (f->mounts.len, sizeof *f->folders);
-  if (f->folders == NULL)
-    return err_nomem (err);
-  for (; f->nr < f->mounts.len; ++f->nr) {
-    int fd = mount_open (&f->mounts.ptr[f->nr], err);
+  union {
+    char bytes[CMSG_SPACE (GUARDIAN_FOLDERS * sizeof (int))];
+    struct cmsghdr align;
+  } control = { .bytes = { 0 } };
+  struct guardian_order what = { .last = last, .seconds = seconds };
+  struct iovec iov = { &what, sizeof what };
+  struct msghdr msg = {
+    .msg_iov = &iov, .msg_iovlen = 1,
+    .msg_control = control.bytes,
+    .msg_controllen = CMSG_SPACE (nr * sizeof *folders),
+  };
+  struct cmsghdr *c = CMSG_FIRSTHDR (&msg);
 
-    if (fd < 0)
-      return fd;
-    f->folders[f->nr] = fd;
-  }
-  return 0;
+  c->cmsg_level = SOL_SOCKET;
+  c->cmsg_type = SCM_RIGHTS;
+  c->cmsg_len = CMSG_LEN (nr * sizeof *folders);
+  memcpy (CMSG_DATA (c), folders, nr * sizeof *folders);
+  return sendmsg (f->sock, &msg, MSG_NOSIGNAL) == sizeof what ? 0 : -errno;
 }
 
 static int
-start_guardian (struct freeze *f, unsigned seconds, struct err *err)
+order_all (const struct freeze *f, unsigned seconds)
 {
-  int socks[2];
+  int r = 0;
 
-  if (socketpair (AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, socks) < 0)
-    return err_sys (err, "socketpair");
-  f->guardian = fork ();
-  if (f->guardian == 0) {
-    close (socks[0]);
-    f->sock = socks[1];
-    guard (f, seconds);
+  for (size_t i = 0; r == 0 && i < f->nr; i += GUARDIAN_FOLDERS) {
+    size_t left = f->nr - i;
+    bool last = left <= GUARDIAN_FOLDERS;
+
+    r = order (f, f->folders + i, last ? left : GUARDIAN_FOLDERS, last,
+               seconds);
   }
-  close (socks[1]);
-  f->sock = socks[0];
-  return f->guardian < 0 ? err_sys (err, "fork") : 0;
-}
-
-static int
-explain (const struct freeze *f, const struct answer *answer, struct err *err)
-{
-  const char *where = mount_where (&f->mounts.ptr[answer->which]);
-
-  return answer->error == EBUSY
-    ? err_set (err, -EBUSY, "the file system at %s is frozen already, by "
-               "somebody else", where)
-    : err_set (err, -answer->error, "the file system at %s can't be frozen: %s",
-               where, strerror (answer->error));
-}
-
-int
-freeze_begin (const struct mount_vector *mounts, unsigned seconds,
-              struct freeze **out, struct err *err)
-{
-  struct freeze *f = calloc (1, sizeof *f);
-  struct answer answer = { 0, 0 };
-  int r;
-
-  if (f == NULL)
-    return err_nomem (err);
-  f->mounts = *mounts;
-  f->sock = -1;
-  f->guardian = -1;
-  r = open_folders (f, err);
-  if (r == 0)
-    r = start_guardian (f, seconds, err);
-  if (r < 0)
-    f->ended = true;
-  else if (listen_to (f, seconds + ANSWER_SECONDS, &answer) < 0)
-    r = err_set (err, -ETIMEDOUT, "freezing the file systems did not end");
-  else if (answer.error != 0) {
-    f->ended = true;
-    r = explain (f, &answer, err);
-  }
-  if (r < 0)
-    freeze_free (f);
-  else
-    *out = f;
   return r;
 }
 
+/*--- The end ----------------------------------------------------------------*/
+
 /* The guardian's word for it, or, if it is gone, our own hand. */
 static int
-thaw (struct freeze *f, struct err *err)
+thaw (const struct freeze *f, struct err *err)
 {
-  struct answer answer = { 0, 0 };
+  struct guardian_answer answer = { 0, 0 };
   bool told;
 
   (void) !send (f->sock, "", 1, MSG_NOSIGNAL);
-  told = listen_to (f, ANSWER_SECONDS, &answer) == 0;
+  told = listen_to (f, ANSWER_SECONDS, NULL, &answer) == 0;
   if (!told)
-    answer.error = thaw_all (f->folders, f->nr, &answer.which);
+    answer.error = guardian_thaw (f->folders, f->nr, &answer.which);
   if (told && answer.error == ETIMEDOUT)
     return err_set (err, -ETIMEDOUT, "file systems were thawed before all of "
                     "the disk was read, as they may not be frozen any longer "
                     "(--freeze-limit), or because of SIGTERM");
   if (answer.error != 0)
     return err_set (err, -EIO, "the file system at %s can't be thawed: %s",
-                    mount_where (&f->mounts.ptr[answer.which]),
+                    mount_where (&f->mounts->ptr[answer.which]),
                     strerror (answer.error));
   return told ? 0
     : err_set (err, -ETIMEDOUT, "the process that keeps file systems from "
@@ -268,12 +139,65 @@ thaw (struct freeze *f, struct err *err)
                "the time");
 }
 
+static void
+settle (struct freeze *f)
+{
+  f->result.code = thaw (f, &f->result);
+  f->ended = true;
+}
+
+/* Until it is to end, or the guardian has something to say that nobody asked
+ * for, or is gone: whoever reads then reads in vain.
+ */
+static void *
+look_after (void *opaque)
+{
+  struct freeze *f = opaque;
+  struct pollfd fds[] = {
+    { .fd = f->sock, .events = POLLIN },
+    { .fd = f->stop, .events = POLLIN },
+  };
+  int r;
+
+  do
+    r = poll (fds, 2, -1);
+  while (r < 0 && errno == EINTR);
+  if (r > 0 && fds[1].revents == 0) {
+    settle (f);
+    job_cancel (f->job);
+  }
+  return NULL;
+}
+
+static int
+start_thread (struct freeze *f, struct err *err)
+{
+  f->stop = eventfd (0, EFD_CLOEXEC);
+  if (f->stop < 0)
+    return err_sys (err, "eventfd");
+  errno = pthread_create (&f->thread, NULL, look_after, f);
+  if (errno != 0)
+    return err_sys (err, "pthread_create");
+  f->has_thread = true;
+  return 0;
+}
+
+static void
+stop_thread (struct freeze *f)
+{
+  const uint64_t one = 1;
+
+  if (f->has_thread && write (f->stop, &one, sizeof one) == sizeof one)
+    pthread_join (f->thread, NULL);
+  f->has_thread = false;
+}
+
 int
 freeze_end (struct freeze *f, struct err *err)
 {
+  stop_thread (f);
   if (!f->ended)
-    f->result.code = thaw (f, &f->result);
-  f->ended = true;
+    settle (f);
   if (f->result.code < 0 && err != NULL)
     *err = f->result;
   return f->result.code;
@@ -285,12 +209,121 @@ freeze_free (struct freeze *f)
   if (f == NULL)
     return;
   freeze_end (f, NULL);
-  if (f->sock >= 0)
-    close (f->sock);
-  if (f->guardian > 0)
-    waitpid (f->guardian, NULL, 0);
+  close (f->sock);
+  waitpid (f->guardian, NULL, 0);
+  if (f->stop >= 0)
+    close (f->stop);
   for (size_t i = 0; i < f->nr; ++i)
     close (f->folders[i]);
   free (f->folders);
   free (f);
+}
+
+/*--- The beginning ----------------------------------------------------------*/
+
+int
+freeze_new (struct freeze **out, struct err *err)
+{
+  struct freeze *f = calloc (1, sizeof *f);
+  int socks[2], r;
+
+  if (f == NULL)
+    return err_nomem (err);
+  f->ended = true;
+  f->stop = -1;
+  if (socketpair (AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, socks) < 0) {
+    r = err_sys (err, "socketpair");
+    free (f);
+    return r;
+  }
+  f->sock = socks[0];
+  f->guardian = fork ();
+  if (f->guardian == 0)
+    guardian_run (socks[1]);
+  r = f->guardian < 0 ? err_sys (err, "fork") : 0;
+  close (socks[1]);
+  if (r == 0)
+    *out = f;
+  else {
+    close (f->sock);
+    free (f);
+  }
+  return r;
+}
+
+static int
+open_folders (struct freeze *f, struct err *err)
+{
+  f->folders = calloc (f->mounts->len, sizeof *f->folders);
+  if (f->folders == NULL)
+    return err_nomem (err);
+  for (; f->nr < f->mounts->len; ++f->nr) {
+    int fd = mount_open (&f->mounts->ptr[f->nr], err);
+
+    if (fd < 0)
+      return fd;
+    f->folders[f->nr] = fd;
+  }
+  return 0;
+}
+
+/* It has taken back what it did. */
+static int
+explain (struct freeze *f, const struct guardian_answer *answer,
+         struct err *err)
+{
+  const char *where = mount_where (&f->mounts->ptr[answer->which]);
+
+  f->ended = true;
+  return answer->error == ETIMEDOUT
+    ? err_set (err, -ETIMEDOUT, "freezing the file systems was ended by "
+               "SIGTERM")
+    : answer->error == EBUSY
+    ? err_set (err, -EBUSY, "the file system at %s is frozen already, by "
+               "somebody else", where)
+    : err_set (err, -answer->error, "the file system at %s can't be frozen: %s",
+               where, strerror (answer->error));
+}
+
+/* It answers twice: all was written, which takes what it takes; all is frozen.
+ */
+static int
+wait_until_frozen (struct freeze *f, unsigned seconds, struct err *err)
+{
+  struct guardian_answer answer = { 0, 0 };
+  int r = listen_to (f, 0, f->job, &answer);
+
+  if (r == 0 && answer.error == 0)
+    r = listen_to (f, (uint64_t) seconds + ANSWER_SECONDS, f->job, &answer);
+  if (r == -ECANCELED)
+    return job_check (f->job, err);
+  if (r == -EPIPE)
+    return err_set (err, r, "the process that freezes file systems was ended");
+  if (r < 0)
+    return err_set (err, r, "freezing the file systems did not end");
+  return answer.error != 0 ? explain (f, &answer, err) : 0;
+}
+
+int
+freeze_begin (struct freeze *f, const struct mount_vector *mounts,
+              unsigned seconds, struct job *job, struct err *err)
+{
+  int r;
+
+  f->mounts = mounts;
+  f->job = job;
+  r = open_folders (f, err);
+  if (r < 0)
+    return r;
+  f->ended = false;
+  if (order_all (f, seconds) < 0)
+    r = err_set (err, -EPIPE, "the process that freezes file systems was "
+                 "ended");
+  else
+    r = wait_until_frozen (f, seconds, err);
+  if (r == 0)
+    r = start_thread (f, err);
+  if (r < 0)
+    freeze_end (f, NULL);
+  return r;
 }

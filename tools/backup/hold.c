@@ -65,17 +65,43 @@ check_targets (const struct mount_vector *mounts, const char *target,
   return r;
 }
 
+/* What is frozen, if it is now. */
+static int
+list (struct block *disk, const char *target, struct mount_vector *mounts,
+      struct err *err)
+{
+  int r = backup_device_mounts (disk, mounts, err);
+
+  return r == 0 && mounts->len > 0 ? check_targets (mounts, target, err) : r;
+}
+
+int
+backup_hold_new (struct block *disk, const char *target,
+                 struct backup_held *held, struct err *err)
+{
+  struct mount_vector mounts = VECTOR_INIT;
+  int r;
+
+  if (!backup_is_device (disk))
+    return 0;
+  r = list (disk, target, &mounts, err);
+  mounts_free (&mounts);
+  return r < 0 ? r : freeze_new (&held->freeze, err);
+}
+
 int
 backup_hold (struct block *disk, const char *target, unsigned seconds,
-             struct backup_held *held, struct err *err)
+             struct backup_held *held, struct job *job, struct err *err)
 {
-  int r = backup_device_mounts (disk, &held->mounts, err);
+  int r;
 
-  if (r == 0 && held->mounts.len > 0)
-    r = check_targets (&held->mounts, target, err);
+  if (held->freeze == NULL)
+    return 0;
+  job_start (job, "freezing", 0);
+  r = list (disk, target, &held->mounts, err);
   if (r < 0 || held->mounts.len == 0)
     return r;
-  r = freeze_begin (&held->mounts, seconds, &held->freeze, err);
+  r = freeze_begin (held->freeze, &held->mounts, seconds, job, err);
   if (r < 0)
     return r;
   /* Files are written past the pages that the kernel has of the device: those
@@ -87,10 +113,8 @@ backup_hold (struct block *disk, const char *target, unsigned seconds,
 }
 
 int
-backup_hold_end (void *opaque, struct err *err)
+backup_hold_end (struct backup_held *held, struct err *err)
 {
-  struct backup_held *held = opaque;
-
   return held->freeze != NULL ? freeze_end (held->freeze, err) : 0;
 }
 

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "lib/base/cleanup.h"
@@ -24,22 +23,13 @@ copy_text (char **to, const char *from, struct err *err)
   return *to != NULL ? 0 : err_nomem (err);
 }
 
-static bool
-is_device (struct block *disk)
-{
-  int fd = block_file_fd (disk);
-  struct stat st;
-
-  return fd >= 0 && fstat (fd, &st) == 0 && S_ISBLK (st.st_mode);
-}
-
 static int
 describe (const char *name, const struct backup_source *source,
           enum backup_stillness how, struct manifest *m, struct err *err)
 {
   static const char *const held[] = { "offline", "live", "frozen" };
   struct block *below = image_block (source->img);
-  bool device = is_device (below);
+  bool device = backup_is_device (below);
   char host[256] = "";
   int r;
 
