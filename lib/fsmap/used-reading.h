@@ -28,6 +28,7 @@ int used_read_fat (struct used_reading *rd, struct err *err);
 int used_read_exfat (struct used_reading *rd, struct err *err);
 int used_read_xfs (struct used_reading *rd, struct err *err);
 int used_read_btrfs (struct used_reading *rd, struct err *err);
+int used_read_f2fs (struct used_reading *rd, struct err *err);
 int used_read_swap (struct used_reading *rd, struct err *err);
 
 /* Read `what`, which is at a place that the file system chose: -EBADMSG when

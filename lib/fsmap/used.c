@@ -27,6 +27,7 @@ static const struct reader readers[] = {
   { "exfat", used_read_exfat },
   { "xfs", used_read_xfs },
   { "btrfs", used_read_btrfs },
+  { "f2fs", used_read_f2fs },
   { "swap", used_read_swap },
 };
 

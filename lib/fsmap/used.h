@@ -12,7 +12,8 @@
  * and trees; where they have checksums or are there twice, these are compared.
  * It is proven for NTFS only that each file lies where they say "used"; for
  * the others that is fsck's work.  What nothing protects is the bitmap of an
- * exFAT, and those of an ext without checksums, beyond their sums.
+ * exFAT, and those of an F2FS, or of an ext without checksums, beyond their
+ * sums.
  *
  *   ext2, ext3, ext4   through libext2fs; bitmaps with their checksums
  *   ntfs               $Bitmap; all records of the $MFT, $LogFile, $Volume,
@@ -21,6 +22,7 @@
  *   exfat              the allocation bitmap
  *   xfs                the trees of free space by block number; the log
  *   btrfs              all of the chunks: more than is used; one device
+ *   f2fs               the maps of segments (SIT), with their counts
  *   swap               the first page
  *
  * Always used: what a partition has behind the end of its file system, and

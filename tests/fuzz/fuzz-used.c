@@ -10,6 +10,7 @@
 
 #include "lib/base/bytes.h"
 #include "lib/base/checked.h"
+#include "lib/base/crc32.h"
 #include "lib/base/crc32c.h"
 #include "lib/fsmap/used.h"
 #include "tests/fuzz/fuzz.h"
@@ -65,6 +66,30 @@ fix_exfat (struct sparse *s, unsigned shift)
   sparse_write (s, sums, sector, 11 * sector);
 }
 
+/* Both ends of both checkpoints, and the second superblock. */
+static void
+fix_f2fs (struct sparse *s, const uint8_t *boot)
+{
+  static uint8_t block[4096];
+  uint32_t at = get_le32 (boot + 76);
+
+  sparse_read (s, block, 3072, 1024);
+  sparse_write (s, block, 3072, 4096 + 1024);
+  for (unsigned i = 0; i < 2; ++i) {
+    uint64_t off = (at + i * UINT64_C (512)) * 4096;
+
+    if (!range_fits (off, sizeof block, s->size))
+      return;
+    sparse_read (s, block, sizeof block, off);
+    put_le32 (block + 4092, ~crc32_update (~UINT32_C (0xf2f52010), block,
+                                           4092));
+    sparse_write (s, block, sizeof block, off);
+    off += (get_le32 (block + 136) - UINT64_C (1)) % 512 * 4096;
+    if (range_fits (off, sizeof block, s->size))
+      sparse_write (s, block, sizeof block, off);
+  }
+}
+
 /* Nodes are where records are: of those that there are before, as fixing adds
  * some.
  */
@@ -109,6 +134,9 @@ fuzz_fix (struct sparse *s)
     for (uint64_t i = 0; i < 4 && i <= s->size / (group + 1); ++i)
       fix_crc (s, i * group + sector, sector, 216);
   }
+  sparse_read (s, boot, 128, 1024);
+  if (get_le32 (boot) == 0xf2f52010)
+    fix_f2fs (s, boot);
   if (memcmp (super + 64, "_BHRfS_M", 8) == 0) {
     fix_nodes (s, get_le32 (super + 148), false);
     fix_btrfs (s, 65536, 4096);
@@ -158,7 +186,7 @@ int
 LLVMFuzzerTestOneInput (const uint8_t *data, size_t len)
 {
   static const char *const kinds[] = { "ext4", "ntfs", "vfat", "exfat", "xfs",
-                                       "btrfs", "swap" };
+                                       "btrfs", "f2fs", "swap" };
   struct block *block;
   struct sparse s;
 

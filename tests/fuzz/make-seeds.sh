@@ -350,6 +350,19 @@ with open(sys.argv[1], "r+b") as f:
             f.write(bytes(16384))
 END
 $encode "$tmp/fs" >"$to/used/btrfs"
+fs f2fs 60M mkfs.f2fs -r
+# Without which kernel made it, extensions of files, the SSA, the NAT, and bits
+# of that.
+python3 - "$tmp/fs" <<'END'
+import sys
+with open(sys.argv[1], "r+b") as f:
+    for at, n in ((1024 + 1148, 516), (1024 + 1668, 512), (5120 + 1148, 516),
+                  (5120 + 1668, 512), (700 * 4096, 324 * 4096),
+                  (1200 * 4096, 336 * 4096), (2560 * 4096, 1536 * 4096)):
+        f.seek(at)
+        f.write(bytes(n))
+END
+$encode "$tmp/fs" >"$to/used/f2fs"
 fs swap 1M mkswap
 # Without most of what is in $UpCase and $AttrDef, and with a log of Windows.
 fs ntfs 2M mkntfs -F -Q -c 4096

@@ -12,6 +12,7 @@ used.py exfat-fill IMAGE SEED       files, some of them in pieces
 used.py exfat-list IMAGE            their names and hashes
 used.py ntfs-log IMAGE STATE...     restart pages of Windows in $LogFile
 used.py xfs-list OURS IMAGE         the same, and their extents are used
+used.py f2fs-list OURS IMAGE        the same, through its nodes
 
 OURS is the output of used-dump.  Exits with 1 when they differ.
 """
@@ -343,6 +344,111 @@ def xfs_list(ours, image):
             print(name, hashlib.sha256(data[:length]).hexdigest())
 
 
+class F2fs:
+    def __init__(self, image):
+        self.f = open(image, "rb")
+        sb = self.at(0)[1024:]
+        self.features, = struct.unpack_from("<I", sb, 2180)
+        nat_segments, = struct.unpack_from("<I", sb, 60)
+        cp, _, self.nat, _, self.main = struct.unpack_from("<IIIII", sb, 76)
+        payload, = struct.unpack_from("<I", sb, 1664)
+        pack = max((cp, cp + 512), key=lambda b: self.at(b)[7::-1])
+        data = b"".join(self.at(pack + i) for i in range(payload + 1))
+        flags, total, first = struct.unpack_from("<III", data, 132)
+        sit_len, nat_len = struct.unpack_from("<II", data, 156)
+        at = 192
+        if flags & 0x400:
+            at += 4
+        elif payload == 0:
+            at += sit_len
+        self.bitmap = data[at:at + nat_len]
+        journal = self.at(pack + first)[0 if flags & 4 else 3584:]
+        self.entries = {}
+        for block in range(nat_segments // 2 * 512):
+            self.read_nat(block)
+        for i in range(struct.unpack_from("<H", journal)[0]):
+            nid, _, _, addr = struct.unpack_from("<IBII", journal, 2 + 13 * i)
+            self.entries[nid] = addr
+
+    def at(self, block):
+        self.f.seek(block * 4096)
+        return self.f.read(4096)
+
+    def read_nat(self, block):
+        at = self.nat + block // 512 * 1024 + block % 512
+        if self.bitmap[block // 8] & 0x80 >> block % 8:
+            at += 512
+        data = self.at(at)
+        if not any(data):
+            return
+        for i in range(455):
+            addr, = struct.unpack_from("<I", data, 9 * i + 5)
+            self.entries[455 * block + i] = addr
+
+    def pieces(self, nid, depth):
+        """Addresses in a node that is no inode; None: of nothing."""
+        if nid == 0:
+            return [0] * 1018 ** (depth + 1)
+        words = struct.unpack_from("<1018I", self.at(self.entries[nid]))
+        if depth == 0:
+            return list(words)
+        return [a for w in words for a in self.pieces(w, depth - 1)]
+
+    def inode(self, nid):
+        """Mode, name, bytes in the inode or None, addresses, size."""
+        data = self.at(self.entries[nid])
+        mode, _, inline = struct.unpack_from("<HBB", data)
+        size, = struct.unpack_from("<Q", data, 16)
+        length, = struct.unpack_from("<I", data, 88)
+        extra = xattr = 0
+        if inline & 0x20:
+            extra, xattr = struct.unpack_from("<HH", data, 360)
+        if not self.features & 0x40:
+            xattr = 50 if inline & 5 else 0
+        first, end = 360 + extra, 4052 - 4 * xattr
+        name = data[92:92 + length].decode()
+        if inline & 6:
+            return mode, name, data[first + 4:end], [], size
+        addrs = [a for a, in struct.iter_unpack("<I", data[first:end])]
+        nids = struct.unpack_from("<5I", data, 4052)
+        for depth, n in zip((0, 0, 1, 1, 2), nids):
+            missing = -(-size // 4096) - len(addrs)
+            if n:
+                addrs += self.pieces(n, depth)
+            else:
+                addrs += [0] * min(missing, 1018 ** (depth + 1))
+        return mode, name, None, addrs, size
+
+
+def f2fs_list(ours, image):
+    runs = clip(Ours(ours).runs, 0, 1 << 63)
+    x = F2fs(image)
+
+    def must_be_used(addr, what):
+        if minus([[addr * 4096, addr * 4096 + 4096]], runs):
+            sys.exit(f"{what}: block {addr} is not used")
+
+    for nid, addr in sorted(x.entries.items()):
+        if addr in (0, 1):      # of nothing; of the file system's own
+            continue
+        must_be_used(addr, f"node {nid}")
+        number, owner = struct.unpack_from("<II", x.at(addr), 4072)
+        if number != nid:
+            sys.exit(f"node {nid} is {number}")
+        if owner != nid:
+            continue
+        mode, name, data, addrs, size = x.inode(nid)
+        pages = []
+        for a in addrs:
+            if 0 < a < 0xfffffffe:
+                must_be_used(a, name)
+            if mode >> 12 == 8 and len(pages) * 4096 < size:
+                pages.append(x.at(a) if 0 < a < 0xfffffffe else bytes(4096))
+        if mode >> 12 == 8 and name:    # and no file of quotas
+            data = b"".join(pages) if data is None else data
+            print(name, hashlib.sha256(data[:size]).hexdigest())
+
+
 def freesp(ours, nr, size):
     o = Ours(ours)
     free = int(size) - o.bytes
@@ -354,6 +460,6 @@ def freesp(ours, nr, size):
 COMMANDS = {"log": log, "dumpe2fs": dumpe2fs, "fat": fat, "exfat": exfat,
             "freesp": freesp, "exfat-fill": exfat_fill,
             "exfat-list": exfat_list, "ntfs-log": ntfs_log,
-            "xfs-list": xfs_list}
+            "xfs-list": xfs_list, "f2fs-list": f2fs_list}
 
 COMMANDS[sys.argv[1]](*sys.argv[2:])
