@@ -53,6 +53,8 @@ boot_cd "$iso"
 
 nbdimage backup --init --everything --name=rescue --codec=zstd --json "$iso" \
     "$tmp/vault" >"$tmp/report"
+[ "$(du -sb "$tmp/vault/files" | cut -f 1)" -lt "$(stat -c %s "$iso")" ] ||
+    fail "it is not compressed"
 nbdimage info "$tmp/vault/rescue" >"$tmp/info"
 contains "$tmp/info" "ISO 9660"
 same "the bytes" "$(nbdkit -r -U - image "$tmp/vault/rescue" \
