@@ -277,7 +277,8 @@ fail (struct prune_command *c, int r, const struct err *err)
 {
   int status = tool_fail (c->change.name, err);
 
-  if (r == -EBADMSG && !c->options.drop_damaged)
+  /* Not where it is vault.json. */
+  if (r == -EBADMSG && c->vault != NULL && !c->options.drop_damaged)
     tool_note ("%s: --drop-damaged drops generations that are damaged; what "
                "of them can be read is lost then", c->change.name);
   return status;

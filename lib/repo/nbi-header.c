@@ -153,10 +153,12 @@ check_envelope (const uint8_t *buf, struct err *err)
     return nbi_refuse (err, 14, "header: checksum is %08" PRIx32
                        ", computed %08" PRIx32, get_le32 (buf + CRC_OFF), crc);
   if (get_le32 (buf + OFF_VERSION) != FORMAT_VERSION)
-    return nbi_beyond (err, 11, "version %" PRIu32 " of the format",
-                       get_le32 (buf + OFF_VERSION));
+    return nbi_beyond (err, 11, "header: version %" PRIu32 " of the format at"
+                       " offset %d, expected %d", get_le32 (buf + OFF_VERSION),
+                       OFF_VERSION, FORMAT_VERSION);
   if (unknown != 0)
-    return nbi_beyond (err, 12, "features %" PRIx64 " are not known", unknown);
+    return nbi_beyond (err, 12, "header: features %" PRIx64 " are not known",
+                       unknown);
   return 0;
 }
 
@@ -188,15 +190,19 @@ check_disk (const struct nbi_header *h, struct err *err)
 {
   if (!is_power_of_2 (h->chunk_size) || h->chunk_size < NBI_CHUNK_MIN ||
       h->chunk_size > NBI_CHUNK_MAX)
-    return nbi_refuse (err, 15, "header: chunks of %" PRIu32 " bytes",
-                       h->chunk_size);
+    return nbi_refuse (err, 15, "header: chunks of %" PRIu32 " bytes, expected"
+                       " a power of two from %" PRIu32 " to %" PRIu32,
+                       h->chunk_size, NBI_CHUNK_MIN, NBI_CHUNK_MAX);
   if (h->disk_size == 0 || nbi_nr_chunks (h) > NBI_MAX_CHUNKS)
     return nbi_refuse (err, 16, "header: a disk of %" PRIu64 " bytes in chunks"
-                       " of %" PRIu32, h->disk_size, h->chunk_size);
+                       " of %" PRIu32 ", expected 1 to %" PRIu64 " chunks",
+                       h->disk_size, h->chunk_size, NBI_MAX_CHUNKS);
   if (!sector_size_fits (h->logical) || !sector_size_fits (h->physical) ||
       h->logical > h->physical)
-    return nbi_refuse (err, 17, "header: sectors of %" PRIu32 " and %" PRIu32
-                       " bytes", h->logical, h->physical);
+    return nbi_refuse (err, 17, "header: logical sectors of %" PRIu32 " and"
+                       " physical ones of %" PRIu32 " bytes, expected powers of"
+                       " two from %d to %d, in that order", h->logical,
+                       h->physical, SECTOR_MIN, SECTOR_MAX);
   return 0;
 }
 
@@ -263,8 +269,9 @@ check_encryption (const struct nbi_header *h, struct err *err)
   if (!nbi_encrypted (h) && !uuid_is_zero (h->key_id))
     return nbi_refuse (err, 21, "header: a key id without encryption");
   if (h->nr_slots > NBI_MAX_SLOTS || nbi_encrypted (h) != (h->nr_slots > 0))
-    return nbi_refuse (err, 22, "header: %u key slots with encryption %u",
-                       h->nr_slots, h->encryption);
+    return nbi_refuse (err, 22, "header: %u key slots with encryption %u,"
+                       " expected %s", h->nr_slots, h->encryption,
+                       nbi_encrypted (h) ? "1 to 8" : "none");
   for (unsigned i = 0; i < NBI_MAX_SLOTS; ++i) {
     int r = check_slot (h, i, err);
 
@@ -279,9 +286,11 @@ check_numbers (const struct nbi_header *h, struct err *err)
 {
   if (h->edition > NBI_MAX_EDITION || h->number > NBI_MAX_EDITION)
     return nbi_refuse (err, 23, "header: edition %" PRIu32 ", file %" PRIu32
-                       " of the run", h->edition, h->number);
+                       " of the run, expected at most %" PRIu32, h->edition,
+                       h->number, NBI_MAX_EDITION);
   if (h->time == 0 || h->time > NBI_MAX_TIME)
-    return nbi_refuse (err, 24, "header: time %" PRIu64, h->time);
+    return nbi_refuse (err, 24, "header: time %" PRIu64 ", expected 1 to %"
+                       PRIu64, h->time, NBI_MAX_TIME);
   return 0;
 }
 

@@ -91,13 +91,14 @@ take_place (struct decoder *d, struct nbi_run *run, struct err *err)
     return r;
   if (file > d->nr_used || file >= d->nr_files)
     return nbi_refuse (err, 73, "map: file %" PRIu64 " after %" PRIu32
-                       " of %" PRIu32, file, d->nr_used, d->nr_files);
+                       " of %" PRIu32 ", expected the next one at most", file,
+                       d->nr_used, d->nr_files);
   if (file == d->nr_used)
     d->expected[d->nr_used++] = 0;
   ordinal = (int64_t) d->expected[file] + from_zigzag (difference);
   if (ordinal < 0 || ordinal + run->count - 1 > MAX_ORDINAL)
-    return nbi_refuse (err, 74, "map: %u records from %" PRId64, run->count,
-                       ordinal);
+    return nbi_refuse (err, 74, "map: %u records from %" PRId64 ", expected 0"
+                       " to %" PRIu32, run->count, ordinal, NBI_NONE - 1);
   d->expected[file] = (uint64_t) ordinal + run->count;
   run->file = (uint16_t) file;
   run->ordinal = (uint32_t) ordinal;
@@ -218,13 +219,15 @@ nbi_page_decode (const uint8_t *buf, size_t len, uint32_t nr_chunks,
   int r;
 
   if (len < HEAD)
-    return nbi_refuse (err, 70, "map: a page of %zu bytes", len);
+    return nbi_refuse (err, 70, "map: a page of %zu bytes, expected %d at"
+                       " least", len, HEAD);
   nr_files = get_le32 (buf + 4);
   if (get_le32 (buf) != nr_chunks || nr_files > nr_chunks ||
       (size_t) nr_files * UUID_SIZE > len - HEAD)
     return nbi_refuse (err, 70, "map: a page of %zu bytes, %" PRIu32
-                       " chunks, not %" PRIu32 ", and %" PRIu32 " files", len,
-                       get_le32 (buf), nr_chunks, nr_files);
+                       " chunks and %" PRIu32 " files, expected %" PRIu32
+                       " chunks, and no more files than that and than fit",
+                       len, get_le32 (buf), nr_files, nr_chunks);
   d = malloc (sizeof *d);
   if (d == NULL)
     return err_nomem (err);

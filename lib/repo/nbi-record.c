@@ -3,6 +3,7 @@
 #include <config.h>
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "lib/base/bytes.h"
@@ -43,17 +44,21 @@ check_lengths (const struct nbi_record *rec, const struct nbi_header *h,
   uint32_t net;
 
   if (rec->kind < NBI_CHUNK || rec->kind > NBI_MANIFEST)
-    return nbi_beyond (err, 33, "record: kind %u", rec->kind);
+    return nbi_beyond (err, 33, "record: kind %u, expected %d to %d",
+                       rec->kind, NBI_CHUNK, NBI_MANIFEST);
   if (rec->codec > NBI_ZSTD)
-    return nbi_beyond (err, 33, "record: codec %u", rec->codec);
+    return nbi_beyond (err, 33, "record: codec %u, expected at most %d",
+                       rec->codec, NBI_ZSTD);
   if (rec->plain == 0 || rec->plain > largest_plain (rec, h))
-    return nbi_refuse (err, 34, "record: %" PRIu32 " plain bytes", rec->plain);
+    return nbi_refuse (err, 34, "record: %" PRIu32 " plain bytes, expected 1"
+                       " to %" PRIu32, rec->plain, largest_plain (rec, h));
   net = rec->stored - tag;
   if (rec->stored <= tag || net > rec->plain ||
       (net == rec->plain) != (rec->codec == NBI_STORED))
     return nbi_refuse (err, 35, "record: %" PRIu32 " bytes of codec %u for %"
-                       PRIu32 " plain ones", rec->stored, rec->codec,
-                       rec->plain);
+                       PRIu32 " plain ones, expected %s", rec->stored,
+                       rec->codec, rec->plain, rec->codec == NBI_STORED
+                       ? "as many, and the tag's" : "fewer, and the tag's");
   return 0;
 }
 
@@ -66,10 +71,12 @@ check_number (const struct nbi_record *rec, const struct nbi_header *h,
       (rec->number >= nbi_nr_chunks (h) ||
        rec->plain != nbi_chunk_len (h, rec->number)))
     return nbi_refuse (err, 36, "record: chunk %" PRIu32 " of %" PRIu32
-                       " bytes", rec->number, rec->plain);
+                       " bytes, on a disk of %" PRIu64 " bytes in chunks of %"
+                       PRIu32, rec->number, rec->plain, h->disk_size,
+                       h->chunk_size);
   if (rec->kind == NBI_PAGE && rec->number >= nbi_nr_pages (h))
-    return nbi_refuse (err, 36, "record: page %" PRIu32 " of the map",
-                       rec->number);
+    return nbi_refuse (err, 36, "record: page %" PRIu32 " of a map of %"
+                       PRIu64, rec->number, nbi_nr_pages (h));
   if ((rec->ordinal == NBI_NONE) != (rec->kind == NBI_MANIFEST) ||
       (rec->kind == NBI_MANIFEST && rec->number != 0))
     return nbi_refuse (err, 37, "record: kind %u with ordinal %" PRIu32
@@ -134,7 +141,7 @@ nbi_record_decode (const uint8_t buf[NBI_RECORD_SIZE],
     return r;
   if (!fits (&rec, end))
     return nbi_refuse (err, 38, "record at %" PRIu64 ": %" PRIu32 " bytes do"
-                       " not fit", off, rec.stored);
+                       " not fit in front of %" PRIu64, off, rec.stored, end);
   r = nbi_check_zeros (buf, 6, 2, "record", err);
   if (r == 0)
     r = nbi_check_zeros (buf, 48, 12, "record", err);
@@ -165,13 +172,17 @@ check_entry (const struct nbi_record *rec, const struct nbi_header *h,
              struct err *err)
 {
   struct err why = ERR_INIT;
+  char entry[80];
   int r = check_lengths (rec, h, &why);
 
   if (r == 0)
     r = check_number (rec, h, &why);
-  if (r < 0)
-    return nbi_refuse_as (err, 61, "entry", &why);
-  return 0;
+  if (r == 0)
+    return 0;
+  snprintf (entry, sizeof entry, "entry %" PRIu32 " of the record at %" PRIu64,
+            rec->ordinal, rec->off);
+  return nbi_refuse_as (err, 61, rec->ordinal == NBI_NONE ? "entry" : entry,
+                        &why);
 }
 
 int
@@ -201,7 +212,9 @@ nbi_entry_decode (const uint8_t buf[NBI_ENTRY_SIZE],
     return r;
   if (rec.off % NBI_RECORD_SIZE != 0 || !fits (&rec, end))
     return nbi_refuse (err, 60, "entry %" PRIu32 ": %" PRIu32 " bytes at %"
-                       PRIu64, ordinal, rec.stored, rec.off);
+                       PRIu64 ", expected a multiple of %d, and their end in"
+                       " front of %" PRIu64, ordinal, rec.stored, rec.off,
+                       NBI_RECORD_SIZE, end);
   *out = rec;
   return 0;
 }

@@ -130,12 +130,13 @@ check_place (const uint8_t *buf, const struct nbi_sheet *sheet,
                        PRIu64, name, sheet->off, off);
   if (buf[OFF_TYPE] != sheet->table || number != sheet->number)
     return nbi_refuse (err, 53, "%s: at %" PRIu64 " is sheet %" PRIu32
-                       " of table %u, not %" PRIu32, name, sheet->off,
-                       number, buf[OFF_TYPE], sheet->number);
+                       " of table %u, expected %" PRIu32 " of %u", name,
+                       sheet->off, number, buf[OFF_TYPE], sheet->number,
+                       sheet->table);
   if (get_le16 (buf + OFF_COUNT) != sheet->count)
-    return nbi_refuse (err, 54, "%s: sheet %" PRIu32 " has %u entries, not %"
-                       PRIu32, name, sheet->number, get_le16 (buf + OFF_COUNT),
-                       sheet->count);
+    return nbi_refuse (err, 54, "%s: sheet %" PRIu32 " at %" PRIu64 " has %u"
+                       " entries, expected %" PRIu32, name, sheet->number,
+                       sheet->off, get_le16 (buf + OFF_COUNT), sheet->count);
   return 0;
 }
 

@@ -82,7 +82,8 @@ check_numbers (const struct nbi_trailer *t, struct err *err)
 
   if (t->nr_records > t->nr_ordinals)
     return nbi_refuse (err, 103, "trailer: %" PRIu32 " records with %" PRIu32
-                       " ordinals", t->nr_records, t->nr_ordinals);
+                       " ordinals, expected no more than these",
+                       t->nr_records, t->nr_ordinals);
   if ((t->directory == 0) != (t->nr_ordinals == 0) ||
       (t->files == 0) != (t->nr_files == 0) ||
       (t->ranges == 0) != (t->nr_ranges == 0))
@@ -92,7 +93,8 @@ check_numbers (const struct nbi_trailer *t, struct err *err)
       (t->root == 0 && (t->nr_files > 0 || t->nr_ranges > 0)))
     return nbi_refuse (err, 106, "trailer: a generation in part");
   if (t->nr_files > NBI_MAX_FILES)
-    return nbi_refuse (err, 108, "trailer: %" PRIu32 " files", t->nr_files);
+    return nbi_refuse (err, 108, "trailer: %" PRIu32 " files, expected at most"
+                       " %" PRIu32, t->nr_files, NBI_MAX_FILES);
   return 0;
 }
 
@@ -132,7 +134,9 @@ check_places (const struct nbi_trailer *t, const struct nbi_header *h,
     if (off % NBI_SHEET_SIZE != 0 || off < NBI_HEADER_SIZE ||
         !range_fits (off, len, end))
       return nbi_refuse (err, 104, "trailer: table %u has %" PRIu64 " bytes"
-                         " at %" PRIu64, tables[i].table, len, off);
+                         " at %" PRIu64 ", expected a multiple of %d, and"
+                         " their end in front of %" PRIu64, tables[i].table,
+                         len, off, NBI_SHEET_SIZE, end);
     for (size_t k = 0; k < nr; ++k)
       if (off < used[k].end && used[k].off < off + len)
         return nbi_refuse (err, 107, "trailer: table %u at %" PRIu64

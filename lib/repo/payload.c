@@ -178,7 +178,8 @@ decode_lz4 (const struct nbi_record *record, const void *payload, void *plain,
                                (int) record->plain);
 
   if (n < 0)
-    return nbi_refuse (err, 42, "LZ4 refuses the payload");
+    return nbi_refuse (err, 42, "LZ4 can't make %" PRIu32 " bytes of %" PRIu32,
+                       record->plain, record->stored);
   if ((uint32_t) n != record->plain)
     return nbi_refuse (err, 42, "LZ4 makes %d bytes, not %" PRIu32, n,
                        record->plain);
@@ -213,7 +214,8 @@ check_frame (const uint8_t *buf, size_t len, uint32_t plain, struct err *err)
   window = (UINT64_C (1) << (10 + exponent)) / 8 * (8 + (buf[5] & 7U));
   if (window > WINDOW_MAX)
     return nbi_refuse (err, 42, "the zstd frame has a window of %" PRIu64
-                       " bytes", window);
+                       " bytes, expected at most %" PRIu64, window,
+                       WINDOW_MAX);
   return 0;
 }
 
@@ -233,7 +235,9 @@ decode_zstd (struct payload_decoder *decoder, const struct nbi_record *record,
   n = ZSTD_decompressDCtx (decoder->zstd, plain, record->plain, payload,
                            record->stored);
   if (ZSTD_isError (n))
-    return nbi_refuse (err, 42, "zstd: %s", ZSTD_getErrorName (n));
+    return nbi_refuse (err, 42, "zstd can't make %" PRIu32 " bytes of %" PRIu32
+                       ": %s", record->plain, record->stored,
+                       ZSTD_getErrorName (n));
   if (n != record->plain)
     return nbi_refuse (err, 42, "zstd makes %zu bytes, not %" PRIu32, n,
                        record->plain);
@@ -272,7 +276,8 @@ payload_decode_begin (struct payload_decoder *decoder,
   n = LZ4_decompress_safe_partial (payload, plain, (int) record->stored,
                                    (int) len, (int) record->plain);
   if (n < 0)
-    return nbi_refuse (err, 42, "LZ4 refuses the payload");
+    return nbi_refuse (err, 42, "LZ4 can't make %" PRIu32 " bytes of %" PRIu32,
+                       record->plain, record->stored);
   if ((uint32_t) n < len)
     return nbi_refuse (err, 42, "LZ4 makes %d bytes, not %" PRIu32 " and more",
                        n, len);
