@@ -36,6 +36,9 @@ static const struct option_spec verify_options[] = {
   { "seed", 0, OPTION_UNSIGNED, "N",
     "choose what was chosen with this number",
     offsetof (struct verify_command, seed) },
+  { "state", 0, OPTION_STRING, "FILE",
+    "go on where a verify with this file was interrupted",
+    offsetof (struct verify_command, state_path) },
   PROGRESS_OPTION (struct verify_command, progress),
   { "json", 0, OPTION_FLAG, NULL,
     "print the result as JSON", offsetof (struct verify_command, json) },
@@ -69,9 +72,18 @@ open_target (struct verify_command *v, struct report *report, struct err *err)
 }
 
 static int
+open_state (struct verify_command *v, bool vault,
+            const uint8_t uuid[UUID_SIZE], struct err *err)
+{
+  return v->state_path == NULL ? 0
+    : verify_state_open (v->state_path, vault, uuid, &v->state, err);
+}
+
+static int
 verify_all (struct verify_command *v, const struct verify *verify,
             struct report *report, struct err *err)
 {
+  static const uint8_t none[UUID_SIZE];
   struct generation_caches caches;
   struct vault *vault = NULL;
   struct store *store = NULL;
@@ -86,6 +98,9 @@ verify_all (struct verify_command *v, const struct verify *verify,
   if (r == 0)
     r = vault_unlock (vault, keys_get (), report, err);
   if (r == 0)
+    r = open_state (v, true, vault_about (vault) != NULL
+                    ? vault_about (vault)->uuid : none, err);
+  if (r == 0)
     r = verify_vault (vault, &caches, verify, &v->result, report, err);
   if (store != NULL)
     store_set_job (store, NULL);
@@ -99,15 +114,16 @@ static int
 verify_generation_of (struct verify_command *v, const struct verify *verify,
                       struct err *err)
 {
-  int r = 0;
+  struct generation *gen = nbi_image_generation (v->image);
+  int r = open_state (v, false, generation_header (gen)->run, err);
 
   /* A prune meanwhile shall take nothing away; who can't say so to others
    * verifies all the same.
    */
-  if (v->in_vault)
+  if (r == 0 && v->in_vault)
     (void) nbi_image_hold (v->image, NULL);
-  r = verify_needs_new (nbi_image_generation (v->image), v->job, &v->needs,
-                        err);
+  if (r == 0)
+    r = verify_needs_new (gen, v->job, &v->needs, err);
   return r < 0 ? r : nbi_image_verify (v->image, verify, &v->result, err);
 }
 
@@ -152,6 +168,7 @@ verify (struct verify_command *v)
     r = work (v, &report, &err);
   progress_stop (progress);
   tool_warnings (v->path, &report);
+  verify_pieces_end (v, r);
   return r < 0 ? fail (v, r, &err) : verify_show (v);
 }
 
@@ -191,6 +208,8 @@ run (int argc, char *argv[])
   if (argc - first != 1)
     command_usage_error (&command_verify, "expected one vault, disk in a "
                          "vault, or backup");
+  if (v.state_path != NULL && (v.structure || v.sample_size != NULL))
+    command_usage_error (&command_verify, "--state is for all of the data");
   if (parse_sample (&v, &err) < 0 ||
       progress_mode_parse (v.progress, &v.mode, &err) < 0 ||
       keys_use (&v.keys, &err) < 0)
@@ -204,6 +223,7 @@ run (int argc, char *argv[])
   status = verify (&v);
   json_decref (v.findings);
   verify_needs_free (v.needs);
+  verify_state_close (v.state);
   image_unref (v.image);
   return status;
 }

@@ -82,7 +82,8 @@ sample_json (const struct verify_command *v)
 static json_t *
 pieces_json (const struct verify_command *v)
 {
-  return json_pack ("{s:o,s:o,s:o}", "stored", number (v->stored.nr),
+  return json_pack ("{s:o,s:o,s:o,s:o}", "stored", number (v->stored.nr),
+                    "earlier", number (v->earlier),
                     "read", number (v->structure ? 0 : v->read.nr),
                     "bytes", number (v->structure ? 0 : v->read.bytes));
 }
@@ -205,6 +206,9 @@ show_text (const struct verify_command *v)
   show_amount (v);
   if (v->sampled)
     show_sample (v);
+  else if (v->earlier > 0)
+    printf ("all read, %" PRIu64 " of %" PRIu64 " pieces of it earlier: ",
+            v->earlier, v->earlier + v->read.nr);
   else
     printf (v->structure ? "tables and maps looked at: " : "all read: ");
   if (v->nr_found > 0)

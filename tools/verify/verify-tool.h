@@ -12,12 +12,14 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 
 #include <jansson.h>
 
 #include "lib/format/image.h"
 #include "lib/repo/verify-needs.h"
 #include "lib/repo/verify-sample.h"
+#include "lib/repo/verify-state.h"
 #include "lib/repo/verify.h"
 #include "tools/command.h"
 #include "tools/progress.h"
@@ -30,6 +32,7 @@ struct verify_pieces {
 struct verify_command {
   const char *progress;
   const char *sample_size;      /* NULL: all */
+  const char *state_path;       /* NULL: it is not resumed */
   unsigned seed;                /* UINT_MAX: any */
   bool structure, json;
   struct key_option_values keys;
@@ -43,6 +46,16 @@ struct verify_command {
   struct image *image;          /* NULL: all of a vault */
   bool in_vault;
   struct verify_needs *needs;   /* NULL: all that its files have */
+
+  /* With --state: */
+  struct verify_state *state;   /* NULL: without */
+  uint64_t file;                /* file_reader_id of the one that is read */
+  uint32_t file_end;            /* its records below that were verified */
+  uint64_t file_bytes;          /* of what was verified of it */
+  uint64_t earlier;             /* pieces that were verified before */
+  uint64_t earlier_bytes;       /* of all files, as it begins */
+  uint64_t changed;             /* files of the state that are others now */
+  time_t saved;                 /* when the state was */
 
   struct job *job;
   struct verify_result result;
@@ -58,6 +71,11 @@ struct verify_command {
  * their opaque is the command.
  */
 void verify_pieces_use (struct verify *v);
+
+/* How it ended, with 0 or an error: the state goes away, or says how far it
+ * is.  Whether that could be written is told.
+ */
+void verify_pieces_end (struct verify_command *v, int r);
 
 /*--- show.c -----------------------------------------------------------------*/
 
