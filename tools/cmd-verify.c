@@ -39,6 +39,12 @@ static const struct option_spec verify_options[] = {
   { "state", 0, OPTION_STRING, "FILE",
     "go on where a verify with this file was interrupted",
     offsetof (struct verify_command, state_path) },
+  { "source", 0, OPTION_STRING, "DEVICE|IMAGE|URI",
+    "compare the generation with what this has now",
+    offsetof (struct verify_command, source_name) },
+  { "source-format", 0, OPTION_STRING, "FORMAT",
+    "the format of that, instead of finding out",
+    offsetof (struct verify_command, source_format) },
   PROGRESS_OPTION (struct verify_command, progress),
   { "json", 0, OPTION_FLAG, NULL,
     "print the result as JSON", offsetof (struct verify_command, json) },
@@ -60,7 +66,9 @@ open_target (struct verify_command *v, struct report *report, struct err *err)
   int r;
 
   if (vault_images_is_one (v->path))
-    return 0;
+    return v->source_name == NULL ? 0
+      : err_set (err, -EISDIR, "is a vault; --source is compared with one "
+                 "generation: %s/DISK, or %s/DISK@TIME", v->path, v->path);
   v->in_vault = remote || stat (v->path, &st) < 0 || S_ISDIR (st.st_mode);
   r = image_open (v->path, &options, &v->image, report, err);
   if (r < 0)
@@ -68,7 +76,7 @@ open_target (struct verify_command *v, struct report *report, struct err *err)
   if (nbi_image_generation (v->image) == NULL)
     return err_set (err, -EINVAL, "is no backup; nbdimage check --data reads "
                     "all of it");
-  return 0;
+  return v->source_name != NULL ? verify_source_open (v, report, err) : 0;
 }
 
 static int
@@ -124,7 +132,10 @@ verify_generation_of (struct verify_command *v, const struct verify *verify,
     (void) nbi_image_hold (v->image, NULL);
   if (r == 0)
     r = verify_needs_new (gen, v->job, &v->needs, err);
-  return r < 0 ? r : nbi_image_verify (v->image, verify, &v->result, err);
+  if (r == 0)
+    r = nbi_image_verify (v->image, verify, &v->result, err);
+  return r < 0 || v->source == NULL ? r
+    : verify_source_compare (v, verify->threads, err);
 }
 
 static int
@@ -208,6 +219,11 @@ run (int argc, char *argv[])
   if (argc - first != 1)
     command_usage_error (&command_verify, "expected one vault, disk in a "
                          "vault, or backup");
+  if (v.source_format != NULL && v.source_name == NULL)
+    command_usage_error (&command_verify, "--source-format is for --source");
+  if (v.source_format != NULL &&
+      image_format_check (v.source_format, &err) < 0)
+    command_usage_error (&command_verify, "--source-format: %s", err.msg);
   if (v.state_path != NULL && (v.structure || v.sample_size != NULL))
     command_usage_error (&command_verify, "--state is for all of the data");
   if (parse_sample (&v, &err) < 0 ||
@@ -224,6 +240,8 @@ run (int argc, char *argv[])
   json_decref (v.findings);
   verify_needs_free (v.needs);
   verify_state_close (v.state);
+  verify_source_free (&v.compared);
+  image_unref (v.source);
   image_unref (v.image);
   return status;
 }

@@ -101,7 +101,7 @@ show_json (const struct verify_command *v)
   const struct verify_result *res = &v->result;
 
   return output_json (json_pack (
-    "{s:o,s:o,s:o,s:o,s:o,s:o,s:s,s:o,s:o,s:o,s:o}",
+    "{s:o,s:o,s:o,s:o,s:o,s:o,s:s,s:o,s:o,s:o,s:o,s:o}",
     "vault", v->image == NULL ? output_json_text (v->path) : json_null (),
     "name", output_json_text (v->path),
     "generation", generation_json (v),
@@ -111,6 +111,7 @@ show_json (const struct verify_command *v)
     "data", v->structure ? "none" : v->sampled ? "sample" : "all",
     "pieces", pieces_json (v),
     "sample", sample_json (v),
+    "source", verify_source_json (v),
     "whole", whole_json (v),
     "findings", json_incref (v->findings)));
 }
@@ -219,6 +220,8 @@ show_text (const struct verify_command *v)
             : "whole\n");
   if (v->sampled && v->nr_found == 0)
     show_chances (v);
+  if (v->source != NULL)
+    verify_source_show (v);
 }
 
 int
@@ -232,5 +235,8 @@ verify_show (const struct verify_command *v)
     show_text (v);
     r = output_finish ();
   }
-  return r == STATUS_DONE && v->nr_found > 0 ? STATUS_DAMAGED : r;
+  if (r != STATUS_DONE || v->nr_found > 0)
+    return r != STATUS_DONE ? r : STATUS_DAMAGED;
+  return v->source != NULL && !verify_source_is_same (v) ? STATUS_FAILED
+    : STATUS_DONE;
 }

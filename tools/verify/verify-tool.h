@@ -5,6 +5,7 @@
  *   ../cmd-verify.c    the command line, and the steps of it all
  *   pieces.c           which records are read, and how many that is
  *   show.c             what was found, as text and JSON
+ *   source.c           comparing with a disk, and how that is shown
  */
 
 #ifndef NBDIMAGE_TOOLS_VERIFY_VERIFY_TOOL_H
@@ -19,6 +20,7 @@
 #include "lib/format/image.h"
 #include "lib/repo/verify-needs.h"
 #include "lib/repo/verify-sample.h"
+#include "lib/repo/verify-source.h"
 #include "lib/repo/verify-state.h"
 #include "lib/repo/verify.h"
 #include "tools/command.h"
@@ -33,6 +35,8 @@ struct verify_command {
   const char *progress;
   const char *sample_size;      /* NULL: all */
   const char *state_path;       /* NULL: it is not resumed */
+  const char *source_name;      /* NULL: nothing is compared */
+  const char *source_format;    /* NULL: that is found out */
   unsigned seed;                /* UINT_MAX: any */
   bool structure, json;
   struct key_option_values keys;
@@ -56,6 +60,10 @@ struct verify_command {
   uint64_t earlier_bytes;       /* of all files, as it begins */
   uint64_t changed;             /* files of the state that are others now */
   time_t saved;                 /* when the state was */
+
+  /* With --source: */
+  struct image *source;
+  struct verify_source compared;
 
   struct job *job;
   struct verify_result result;
@@ -87,5 +95,18 @@ int verify_found (void *opaque, struct file_reader *file,
 
 /* Everything, on stdout.  Returns the exit status. */
 int verify_show (const struct verify_command *v);
+
+/*--- source.c ---------------------------------------------------------------*/
+
+/* Before anything is read: open it. */
+int verify_source_open (struct verify_command *v, struct report *report,
+                        struct err *err);
+int verify_source_compare (struct verify_command *v, unsigned threads,
+                           struct err *err);
+
+/* Does it have what was saved, as far as that was compared? */
+bool verify_source_is_same (const struct verify_command *v);
+void verify_source_show (const struct verify_command *v);
+json_t *verify_source_json (const struct verify_command *v);
 
 #endif /* NBDIMAGE_TOOLS_VERIFY_VERIFY_TOOL_H */
