@@ -14,11 +14,14 @@
 #include <unistd.h>
 
 #include "lib/base/cleanup.h"
+#include "lib/base/newfile.h"
+#include "lib/block/nbd.h"
 #include "lib/repo/image-nbi.h"
 #include "lib/repo/image-vault.h"
 #include "lib/repo/store-at.h"
 #include "lib/repo/vault-keys.h"
 #include "lib/repo/verify-vault.h"
+#include "tools/boot/boot.h"
 #include "tools/commands.h"
 #include "tools/keys.h"
 #include "tools/report.h"
@@ -45,6 +48,27 @@ static const struct option_spec verify_options[] = {
   { "source-format", 0, OPTION_STRING, "FORMAT",
     "the format of that, instead of finding out",
     offsetof (struct verify_command, source_format) },
+  { "boot", 0, OPTION_FLAG, NULL,
+    "run the generation in QEMU, and forget what it writes",
+    offsetof (struct verify_command, boot.wanted) },
+  { "boot-marker", 0, OPTION_STRING, "TEXT",
+    "until its serial port says this, instead of until the screen settles",
+    offsetof (struct verify_command, boot.marker) },
+  { "boot-settle", 0, OPTION_SECONDS, "SECONDS",
+    "for so long the screen has to be the same [20]",
+    offsetof (struct verify_command, boot.settle) },
+  { "boot-timeout", 0, OPTION_SECONDS, "SECONDS",
+    "wait no longer for that [600]",
+    offsetof (struct verify_command, boot.timeout) },
+  { "screenshot", 0, OPTION_STRING, "FILE",
+    "keep what is on the screen then, as PPM or, by its name, PNG",
+    offsetof (struct verify_command, boot.screenshot) },
+  { "uefi", 'u', OPTION_FLAG, NULL,
+    "boot by UEFI instead of BIOS",
+    offsetof (struct verify_command, boot.uefi) },
+  { "accel", 0, OPTION_STRING, "auto|kvm|tcg",
+    "boot with KVM or not [auto: where it works]",
+    offsetof (struct verify_command, boot.accel) },
   PROGRESS_OPTION (struct verify_command, progress),
   { "json", 0, OPTION_FLAG, NULL,
     "print the result as JSON", offsetof (struct verify_command, json) },
@@ -53,6 +77,27 @@ static const struct option_spec verify_options[] = {
 };
 
 /*--- What is looked at ------------------------------------------------------*/
+
+/* The machine is another process, which can't ask for a key, nor read again
+ * what was read from a descriptor.
+ */
+static int
+check_boot (const struct verify_command *v, struct err *err)
+{
+  const struct nbi_header *h =
+    generation_header (nbi_image_generation (v->image));
+
+  if (!v->boot.wanted)
+    return 0;
+  if (h->encryption != 0 && v->keys.passphrase_file == NULL &&
+      v->keys.key_file == NULL)
+    return err_set (err, -EINVAL, "is encrypted: --boot needs "
+                    "--passphrase-file or --key-file");
+  if (v->boot.screenshot != NULL &&
+      new_file_check (v->boot.screenshot, err) < 0)
+    return err_in (err, "--screenshot: %s", v->boot.screenshot);
+  return 0;
+}
 
 /* A folder that is a vault; anything else that is called so may be one of its
  * disks.
@@ -66,16 +111,20 @@ open_target (struct verify_command *v, struct report *report, struct err *err)
   int r;
 
   if (vault_images_is_one (v->path))
-    return v->source_name == NULL ? 0
-      : err_set (err, -EISDIR, "is a vault; --source is compared with one "
+    return v->source_name == NULL && !v->boot.wanted ? 0
+      : err_set (err, -EISDIR, "is a vault; --source and --boot are for one "
                  "generation: %s/DISK, or %s/DISK@TIME", v->path, v->path);
-  v->in_vault = remote || stat (v->path, &st) < 0 || S_ISDIR (st.st_mode);
+  v->in_vault = remote || (!block_nbd_is_uri (v->path) &&
+                           (stat (v->path, &st) < 0 || S_ISDIR (st.st_mode)));
   r = image_open (v->path, &options, &v->image, report, err);
   if (r < 0)
     return r;
   if (nbi_image_generation (v->image) == NULL)
     return err_set (err, -EINVAL, "is no backup; nbdimage check --data reads "
                     "all of it");
+  r = check_boot (v, err);
+  if (r < 0)
+    return r;
   return v->source_name != NULL ? verify_source_open (v, report, err) : 0;
 }
 
@@ -134,8 +183,12 @@ verify_generation_of (struct verify_command *v, const struct verify *verify,
     r = verify_needs_new (gen, v->job, &v->needs, err);
   if (r == 0)
     r = nbi_image_verify (v->image, verify, &v->result, err);
-  return r < 0 || v->source == NULL ? r
-    : verify_source_compare (v, verify->threads, err);
+  if (r == 0 && v->source != NULL)
+    r = verify_source_compare (v, verify->threads, err);
+  /* Of what is damaged it is no news that it does not boot. */
+  if (r == 0 && v->boot.wanted && v->nr_found == 0)
+    r = verify_boot_run (v, err);
+  return r;
 }
 
 static int
@@ -209,9 +262,27 @@ parse_sample (struct verify_command *v, struct err *err)
 }
 
 static int
+check_boot_options (const struct verify_boot *b, struct err *err)
+{
+  bool use_kvm;
+
+  if (!b->wanted && (b->marker != NULL || b->screenshot != NULL || b->uefi))
+    return err_set (err, -EINVAL, "--boot-marker, --screenshot and --uefi are "
+                    "for --boot");
+  if (b->marker != NULL && b->marker[0] == '\0')
+    return err_set (err, -EINVAL, "--boot-marker: nothing to wait for");
+  return accel_choose (b->accel, &use_kvm, err) < 0 ? err_in (err, "--accel")
+    : 0;
+}
+
+static int
 run (int argc, char *argv[])
 {
-  struct verify_command v = { .mode = PROGRESS_AUTO, .seed = UINT_MAX };
+  struct verify_command v = {
+    .mode = PROGRESS_AUTO, .seed = UINT_MAX,
+    .boot = { .accel = "auto", .timeout = VERIFY_BOOT_TIMEOUT_DEFAULT,
+              .settle = VERIFY_BOOT_SETTLE_DEFAULT },
+  };
   struct err err = ERR_INIT;
   int first, status;
 
@@ -226,7 +297,8 @@ run (int argc, char *argv[])
     command_usage_error (&command_verify, "--source-format: %s", err.msg);
   if (v.state_path != NULL && (v.structure || v.sample_size != NULL))
     command_usage_error (&command_verify, "--state is for all of the data");
-  if (parse_sample (&v, &err) < 0 ||
+  if (check_boot_options (&v.boot, &err) < 0 ||
+      parse_sample (&v, &err) < 0 ||
       progress_mode_parse (v.progress, &v.mode, &err) < 0 ||
       keys_use (&v.keys, &err) < 0)
     command_usage_error (&command_verify, "%s", err.msg);

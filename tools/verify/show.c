@@ -101,7 +101,7 @@ show_json (const struct verify_command *v)
   const struct verify_result *res = &v->result;
 
   return output_json (json_pack (
-    "{s:o,s:o,s:o,s:o,s:o,s:o,s:s,s:o,s:o,s:o,s:o,s:o}",
+    "{s:o,s:o,s:o,s:o,s:o,s:o,s:s,s:o,s:o,s:o,s:o,s:o,s:o}",
     "vault", v->image == NULL ? output_json_text (v->path) : json_null (),
     "name", output_json_text (v->path),
     "generation", generation_json (v),
@@ -112,6 +112,7 @@ show_json (const struct verify_command *v)
     "pieces", pieces_json (v),
     "sample", sample_json (v),
     "source", verify_source_json (v),
+    "boot", verify_boot_json (v),
     "whole", whole_json (v),
     "findings", json_incref (v->findings)));
 }
@@ -222,6 +223,8 @@ show_text (const struct verify_command *v)
     show_chances (v);
   if (v->source != NULL)
     verify_source_show (v);
+  if (v->boot.wanted)
+    verify_boot_show (v);
 }
 
 int
@@ -237,6 +240,6 @@ verify_show (const struct verify_command *v)
   }
   if (r != STATUS_DONE || v->nr_found > 0)
     return r != STATUS_DONE ? r : STATUS_DAMAGED;
-  return v->source != NULL && !verify_source_is_same (v) ? STATUS_FAILED
-    : STATUS_DONE;
+  return (v->source != NULL && !verify_source_is_same (v)) ||
+    (v->boot.wanted && !verify_boot_is_well (v)) ? STATUS_FAILED : STATUS_DONE;
 }

@@ -6,6 +6,8 @@
  *   pieces.c           which records are read, and how many that is
  *   show.c             what was found, as text and JSON
  *   source.c           comparing with a disk, and how that is shown
+ *   boot.c             running it, and what is said of that
+ *   qmp.c, screen.c    asking QEMU what is on the screen; has that settled?
  */
 
 #ifndef NBDIMAGE_TOOLS_VERIFY_VERIFY_TOOL_H
@@ -29,6 +31,30 @@
 /* Records of chunks and of pages of maps; bytes with their headers. */
 struct verify_pieces {
   uint64_t nr, bytes;
+};
+
+enum verify_boot_verdict {
+  VERIFY_BOOT_NOT_RUN,          /* something is wrong with the backup */
+  VERIFY_BOOT_TIMEOUT,
+  VERIFY_BOOT_MARKER,           /* the serial port said it */
+  VERIFY_BOOT_SETTLED,          /* the screen is not blank, and the same */
+  VERIFY_BOOT_ENDED,            /* before any of that */
+};
+
+#define VERIFY_BOOT_TIMEOUT_DEFAULT 600U        /* seconds */
+#define VERIFY_BOOT_SETTLE_DEFAULT 20U
+
+struct verify_boot {
+  bool wanted, uefi;
+  const char *accel;
+  const char *marker;           /* NULL: the screen is looked at */
+  const char *screenshot;       /* NULL: none is kept */
+  unsigned timeout, settle;     /* seconds */
+
+  enum verify_boot_verdict verdict;
+  double seconds;               /* until then */
+  bool blank, saved;            /* the screen; the screenshot */
+  char said[200];               /* why it ended, as QEMU says; or "" */
 };
 
 struct verify_command {
@@ -64,6 +90,8 @@ struct verify_command {
   /* With --source: */
   struct image *source;
   struct verify_source compared;
+
+  struct verify_boot boot;
 
   struct job *job;
   struct verify_result result;
@@ -108,5 +136,17 @@ int verify_source_compare (struct verify_command *v, unsigned threads,
 bool verify_source_is_same (const struct verify_command *v);
 void verify_source_show (const struct verify_command *v);
 json_t *verify_source_json (const struct verify_command *v);
+
+/*--- boot.c -----------------------------------------------------------------*/
+
+/* Run the generation until the verdict is known.  -ECANCELED; errors of what it
+ * takes to run it.
+ */
+int verify_boot_run (struct verify_command *v, struct err *err);
+
+/* Is it what was waited for? */
+bool verify_boot_is_well (const struct verify_command *v);
+void verify_boot_show (const struct verify_command *v);
+json_t *verify_boot_json (const struct verify_command *v);
 
 #endif /* NBDIMAGE_TOOLS_VERIFY_VERIFY_TOOL_H */
