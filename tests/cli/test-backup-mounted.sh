@@ -13,6 +13,8 @@ requires_root
 requires losetup
 requires mkfs.btrfs --version
 requires mkfs.ext4 -V
+requires sfdisk
+requires unshare
 cd "$tmp"
 
 # loop FILE: sets $device
@@ -38,14 +40,24 @@ save ()
     nbdimage backup "$1" --single=out.nbi --name=x
 }
 
-# refused DEVICE
+# refused DEVICE [WHY]
 refused ()
 {
     if save "$1" 2>err.txt; then
         fail "$1 was saved, though it is mounted for writing"
     fi
-    grep -q 'mounted for writing' err.txt
+    contains err.txt "${2:-mounted for writing}"
     [ ! -e out.nbi ]
+}
+
+# becomes_free DEVICE
+becomes_free ()
+{
+    for ((i = 0; i < 100; i++)); do
+        ! save "$1" || return 0
+        sleep 0.1
+    done
+    fail "$1 is still in use"
 }
 
 # --- a whole device: of btrfs mountinfo has no device's numbers
@@ -72,3 +84,77 @@ mounted "$device" rw "$tmp/ext4"
 refused "$device"
 umount "$tmp/ext4"
 save "$device"
+
+# --- where it can't be seen from here: by another process; by none, but by a
+# --- file that is open; for reading only
+
+unshare --mount sh -c "mount '$device' '$tmp/ext4' && echo >ready &&
+    exec sleep 300" & sleeper=$!
+cleanup_fn sh -c "kill $sleeper 2>/dev/null || :"
+for ((i = 0; i < 100; i++)); do
+    [ ! -e ready ] || break
+    sleep 0.1
+done
+refused "$device" "mounted for writing at /proc/"
+nbdimage backup "$device" --single=live2.nbi --name=x --live
+nbdimage backup "$device" --single=frozen.nbi --name=x --freeze
+kill "$sleeper"
+wait "$sleeper" || :
+becomes_free "$device"
+
+mount "$device" "$tmp/ext4"
+date >"$tmp/ext4/file"
+exec 9<"$tmp/ext4/file"
+umount -l "$tmp/ext4"
+refused "$device" 'is in use'
+refuses nbdimage backup "$device" --single=out.nbi --name=x --freeze
+contains "$tmp/refused" 'is in use'
+exec 9<&-
+becomes_free "$device"
+mount -o ro "$device" "$tmp/ext4"
+save "$device"
+umount "$tmp/ext4"
+
+# --- a partition, and the disk that has it
+
+truncate -s 40M disk.img
+printf 'label: gpt\nsize=10M\nsize=10M\n' | sfdisk -q disk.img
+device=$(losetup --find --show --partscan disk.img) || skip "no loop devices"
+cleanup_fn losetup -d "$device"
+blockdev --setrw "$device"
+if [ -b "${device}p2" ]; then
+    mkfs.ext4 -q "${device}p2"
+    mounted "${device}p2" rw "$tmp/ext4"
+    refused "$device"
+    save "${device}p1"
+    mount -o remount,ro "$tmp/ext4"
+    save "$device"
+    save "${device}p2"
+    umount "$tmp/ext4"
+    mkswap "${device}p1" >/dev/null
+    if swapon "${device}p1"; then
+        cleanup_fn sh -c "swapoff '${device}p1' 2>/dev/null || :"
+        refused "$device" 'is swapped to'
+        save "${device}p2"
+        swapoff "${device}p1"
+    fi
+fi
+
+# --- a btrfs of two devices, of which mountinfo names one
+
+truncate -s 150M two.img three.img
+loop two.img
+two=$device
+loop three.img
+mkfs.btrfs -q "$two" "$device"
+btrfs device scan "$two" "$device" || :
+mounted "$two" rw "$tmp/a folder"
+for either in "$two" "$device"; do
+    refused "$either"
+    rm -f frozen.nbi
+    nbdimage backup "$either" --single=frozen.nbi --name=x --freeze
+done
+mount -o remount,ro "$tmp/a folder"
+save "$two"
+save "$device"
+umount "$tmp/a folder"

@@ -65,15 +65,15 @@ int backup_device_describe (struct block *disk, struct manifest *m,
 unsigned backup_device_partition (struct block *disk);
 
 /* Is it, a part of it, or what is made of these (LVM, encryption, RAID),
- * mounted for writing, or swapped to?  -EBUSY.  Of a file system of several
- * devices only the one that the kernel names as its source is known.
+ * mounted for writing, or in use otherwise, or claimed by something that is not
+ * known?  -EBUSY.
  */
 int backup_device_check_still (struct block *disk, struct err *err);
 
-/* Only the last of these: -EBUSY if it is swapped to. */
-int backup_device_check_swap (struct block *disk, struct err *err);
+/* The same, but that it may be mounted for writing where that is known. */
+int backup_device_check_known (struct block *disk, struct err *err);
 
-/* Where file systems of it are mounted for writing, each once. */
+/* The file systems of it that are mounted for writing. */
 int backup_device_mounts (struct block *disk, struct mount_vector *mounts,
                           struct err *err);
 

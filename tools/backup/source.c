@@ -67,7 +67,7 @@ backup_source_open (const char *name, const struct image_options *options,
   if (r == 0 && how == BACKUP_OFFLINE)
     r = backup_device_check_still (image_block (source->img), err);
   if (r == 0 && how == BACKUP_FROZEN)
-    r = backup_device_check_swap (image_block (source->img), err);
+    r = backup_device_check_known (image_block (source->img), err);
   if (r == 0)
     r = image_to_block (source->img, &source->disk, err);
   return r < 0 ? r : describe (name, source, how, m, err);
