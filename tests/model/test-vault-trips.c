@@ -487,7 +487,7 @@ check_all (struct trips *t)
   const struct verify verify = {
     .data = true, .found = tell_finding, .opaque = t,
   };
-  struct verify_vault_result result;
+  struct verify_result result;
   struct generation_caches caches;
   struct vault *vault;
   struct vault_view *view;
