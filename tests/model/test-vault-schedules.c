@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* Schedules: backups of two disks, prunes, readers and checks in one vault,
- * whose operations on the store follow each other in an order that a seed
+/* Schedules: backups of two disks, prunes, readers, checks, and who keeps
+ * generations for overlays and releases them again, in one vault, whose
+ * operations on the store follow each other in an order that a seed
  * chooses.  Meanwhile anybody may be killed, or stand still for half an hour,
  * an operation may fail, or its answer be lost, the store's clock may jump, and
  * the power may go.
@@ -10,7 +11,8 @@
  * keeps each of its bytes; one that was reported is there; nothing in the vault
  * is damaged, and no run is sealed whose folder was taken away from it
  * (docs/NBI.md §14, §15).  Who reads what is dropped meanwhile may get an
- * error, never other bytes.  In the end a backup of each disk succeeds, and
+ * error, never other bytes; a generation that somebody was told is kept stays,
+ * whatever a prune was told.  In the end a backup of each disk succeeds, and
  * leaves nothing, and so does a prune.
  *
  * NBDIMAGE_TEST_SEED: where to begin.  NBDIMAGE_TEST_SCHEDULES: how many, by
@@ -35,6 +37,7 @@
 #include "lib/repo/prune.h"
 #include "lib/repo/verify-vault.h"
 #include "tests/support/counted.h"
+#include "tests/support/keeper.h"
 #include "tests/support/patient-clock.h"
 #include "tests/support/share.h"
 #include "tests/support/store-faulty.h"
@@ -59,6 +62,8 @@ enum {
   CUT = 3,
   CUT_SEALED = 500,             /* when a backup was reported just now */
 };
+
+static const char *const disk_names[NR_DISKS] = { "a disk", "another" };
 
 struct world;
 struct player;
@@ -105,7 +110,8 @@ DEFINE_VECTOR (run_list, struct run_id);
 /* Over all schedules. */
 struct tally {
   unsigned steps, sealed, adopted, lost, pruned, readings, checks, kills,
-           cuts;
+           cuts, kept, held, leftovers,
+           hindered;
 };
 
 struct world {
@@ -119,6 +125,8 @@ struct world {
   struct shadow_versions versions;
   struct run_list lost;         /* whose folder somebody took */
   struct run_list pruned;       /* that some prune was told to drop */
+  struct kept_list kept;
+  bool many_keep;
   struct tally *tally;
 };
 
@@ -239,7 +247,6 @@ kill_player (struct player *p)
 static void
 begin_backup (struct player *p)
 {
-  static const char *const names[NR_DISKS] = { "a disk", "another" };
   struct world *w = p->w;
   /* The first one more often: those of one disk are in each other's way. */
   unsigned disk = rng_below (&w->rng, 4) < 3 ? 0
@@ -247,7 +254,7 @@ begin_backup (struct player *p)
 
   if (rng_below (&w->rng, 2))
     shadow_change (&w->rng, w->disks[disk]);
-  p->version = shadow_begin (&w->versions, names[disk], w->disks[disk]);
+  p->version = shadow_begin (&w->versions, disk_names[disk], w->disks[disk]);
 }
 
 static void
@@ -406,17 +413,71 @@ run_check (struct player *p)
   p->result = r;
 }
 
+/*--- Keeps ------------------------------------------------------------------*/
+
+/* Who made an overlay deletes it some day, or moves it: then a new one comes. */
+static void
+release_one (struct player *p)
+{
+  struct kept_list *list = &p->w->kept;
+
+  for (size_t i = 0; i < list->len; ++i)
+    if (!list->ptr[i].released && rng_below (&p->rng, 2)) {
+      const struct kept kept = list->ptr[i];
+
+      list->ptr[i].released = true;
+      p->result = keeper_release (p->faulty, &kept, &p->err);
+      return;
+    }
+}
+
+static void
+keep_one (struct player *p)
+{
+  char path[32];
+  struct kept kept;
+
+  snprintf (path, sizeof path, "/overlay/%u", rng_below (&p->rng, 1000000));
+  p->result = keeper_put (p->faulty, &p->rng, path, &kept, &p->err);
+  if (p->result == 0 && vector_append (&p->w->kept, &kept) < 0)
+    abort ();
+  p->w->tally->kept += p->result == 0;
+}
+
+static void
+run_keeper (struct player *p)
+{
+  for (unsigned n = 1 + rng_below (&p->rng, 6); n > 0; --n) {
+    keep_one (p);
+    for (unsigned k = rng_below (&p->rng, 20); k > 0; --k)
+      strands_step ();
+    if (rng_below (&p->rng, 2))
+      release_one (p);
+  }
+}
+
 /* Those who look without being able to wait see what there is. */
 static const struct role roles[] = {
   { "backup", 6, 40, begin_backup, run_backup },
   { "prune", 2, 40, NULL, run_prune },
   { "reader", 2, 0, NULL, run_reader },
   { "check", 1, 0, NULL, run_check },
+  { "keeper", 2, 40, NULL, run_keeper },
 };
 
 #define NR_ROLES (sizeof roles / sizeof roles[0])
 
 /*--- A schedule -------------------------------------------------------------*/
+
+/* In some schedules it is mostly prunes and keepers that meet, and there are
+ * several generations when it begins.
+ */
+static unsigned
+weight_of (const struct world *w, const struct role *role)
+{
+  return role->weight * (w->many_keep && (role->run == run_prune ||
+                                          role->run == run_keeper) ? 3 : 1);
+}
 
 static const struct role *
 choose_role (struct world *w)
@@ -425,10 +486,10 @@ choose_role (struct world *w)
   size_t i = 0;
 
   for (size_t k = 0; k < NR_ROLES; ++k)
-    total += roles[k].weight;
+    total += weight_of (w, &roles[k]);
   n = rng_below (&w->rng, total);
-  while (n >= roles[i].weight)
-    n -= roles[i++].weight;
+  while (n >= weight_of (w, &roles[i]))
+    n -= weight_of (w, &roles[i++]);
   return &roles[i];
 }
 
@@ -712,35 +773,65 @@ refuse_left (void *opaque, const struct store_entry *entry, struct err *err)
   return 0;
 }
 
-/* All is there but what was dropped. */
+/* All is there but what was dropped, and is not kept. */
 static void
 check_vault (struct world *w)
 {
-  for (size_t i = 0; i < w->versions.len; ++i)
-    if (has_run (&w->pruned, w->versions.ptr[i]->header.run))
-      w->versions.ptr[i]->dropped = true;
+  for (size_t i = 0; i < w->versions.len; ++i) {
+    struct shadow_version *version = w->versions.ptr[i];
+    bool pruned = has_run (&w->pruned, version->header.run);
+    bool kept = keeper_holds (&w->kept, version->header.run);
+
+    version->dropped = pruned && !kept;
+    w->tally->held += pruned && kept;
+  }
   shadow_check (w->eye, &w->versions, what (w));
 }
 
-/* An hour later, undisturbed, a backup of each disk, and a prune. */
+/* Who was killed in the middle of it may have left keeps, also of what is half
+ * gone: then that is all that hinders a prune, and is said.
+ */
+static void
+release_leftovers (struct world *w)
+{
+  struct err err = ERR_INIT;
+  unsigned nr;
+  int r = keeper_others (w->eye, &w->kept, false, &nr, &err);
+
+  assert_int_equal (r, 0);
+  if (nr == 0)
+    return;
+  w->tally->leftovers += nr;
+  r = prune (w, w->eye, 1000, &w->rng, &err);
+  if (r < 0 && (r != -EBADMSG || strstr (err.msg, "is kept for the overlay") ==
+                NULL))
+    fail_msg ("%s: pruning, where keeps may be left: %s", what (w), err.msg);
+  w->tally->hindered += r < 0;
+  if (keeper_others (w->eye, &w->kept, true, &nr, &err) < 0)
+    fail_msg ("%s: %s", what (w), err.msg);
+}
+
+/* Undisturbed. */
+static void
+back_up_well (struct world *w, unsigned disk)
+{
+  struct shadow_version *version = shadow_begin (&w->versions, disk_names[disk],
+                                                 w->disks[disk]);
+  struct err err = ERR_INIT;
+
+  if (shadow_back_up (w->eye, version, SHADOW_CHUNK, NULL, &err) < 0)
+    fail_msg ("%s: undisturbed: %s", what (w), err.msg);
+  w->tally->adopted += version->result.backup.adopted > 0;
+}
+
+/* A backup of each disk, and a prune. */
 static void
 work_in_the_end (struct world *w)
 {
-  static const char *const names[NR_DISKS] = { "a disk", "another" };
-  struct patient_clock clock;
   struct err err = ERR_INIT;
 
-  store_model_advance (w->model, 3600);
-  patient_clock_init (&clock, store_model_clock (w->model));
-  store_set_clock (w->eye, &clock.clock);
-  for (unsigned i = 0; i < NR_DISKS; ++i) {
-    struct shadow_version *version = shadow_begin (&w->versions, names[i],
-                                                   w->disks[i]);
-
-    if (shadow_back_up (w->eye, version, SHADOW_CHUNK, NULL, &err) < 0)
-      fail_msg ("%s: in the end: %s", what (w), err.msg);
-    w->tally->adopted += version->result.backup.adopted > 0;
-  }
+  for (unsigned i = 0; i < NR_DISKS; ++i)
+    back_up_well (w, i);
   assert_int_equal (store_list (w->eye, "partial", refuse_left, w, NULL), 0);
   assert_int_equal (store_list (w->eye, "broken", refuse_left, w, NULL), 0);
   check_vault (w);
@@ -753,20 +844,31 @@ static void
 run_schedule (uint64_t seed, struct tally *tally)
 {
   struct world *w = calloc (1, sizeof *w);
+  struct patient_clock clock;
 
   assert_non_null (w);
   w->seed = w->rng.state = seed;
   w->tally = tally;
+  w->many_keep = seed % 3 == 0;
   w->model = store_model_new (seed);
   w->strands = strands_new ();
   w->eye = store_model_client (w->model, 0, false);
   store_model_advance (w->model, 10 * 86400);
+  patient_clock_init (&clock, store_model_clock (w->model));
+  store_set_clock (w->eye, &clock.clock);
   shadow_make_vault (w->eye);
   for (unsigned i = 0; i < NR_DISKS; ++i)
     shadow_fill (&w->rng, w->disks[i]);
+  for (unsigned i = 0; w->many_keep && i < 4; ++i) {
+    shadow_change (&w->rng, w->disks[0]);
+    back_up_well (w, 0);
+  }
   play (w);
   check_players (w);
   check_lost (w);
+  store_set_clock (w->eye, &clock.clock);       /* a power cut made it anew */
+  store_model_advance (w->model, 3600);
+  release_leftovers (w);
   check_vault (w);
   work_in_the_end (w);
 
@@ -780,6 +882,7 @@ run_schedule (uint64_t seed, struct tally *tally)
   shadow_free (&w->versions);
   vector_free (&w->lost);
   vector_free (&w->pruned);
+  vector_free (&w->kept);
   store_close (w->eye);
   store_model_free (w->model);
   free (w);
@@ -807,15 +910,18 @@ no_schedule_loses_a_byte (void **state)
   print_message ("%" PRIu64 " schedules from seed %" PRIu64 ": %u steps, %u "
                  "generations, %u backups adopted something, %u runs lost "
                  "their folder, %u prunes, %u readers, %u checks, %u kills, "
-                 "%u power cuts\n", nr, seed, t.steps, t.sealed, t.adopted,
-                 t.lost, t.pruned, t.readings, t.checks, t.kills, t.cuts);
+                 "%u power cuts, %u keeps, %u held what was pruned, %u were "
+                 "left, %u of them in the way of a prune\n", nr, seed, t.steps, t.sealed, t.adopted,
+                 t.lost, t.pruned, t.readings, t.checks, t.kills, t.cuts,
+                 t.kept, t.held, t.leftovers, t.hindered);
   counted (nr, "schedules", 0, seed);
   if (nr < 50)
     return;
   assert_true (t.sealed > nr && t.adopted > nr / 10 && t.lost > nr / 20 &&
                t.pruned > nr / 10 &&
                t.readings > nr / 10 && t.checks > nr / 20 &&
-               t.kills > nr / 10 && t.cuts > nr / 50);
+               t.kills > nr / 10 && t.cuts > nr / 50 &&
+               t.kept > nr / 10 && t.held > nr / 50);
 }
 
 int
