@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* kill -9 of backups and prunes in a real folder, at points that a seed
- * chooses: in front of one of the operations of the store, or after some time.
+/* kill -9 of backups, prunes, and who keeps a generation for an overlay, in a
+ * real folder, at points that a seed chooses: in front of one of the
+ * operations of the store, or after some time.
  * After a backup the vault lists what it listed before, or one generation more,
  * after a prune no generation is missing that it was not told to drop; each
- * reads as what was saved, and nothing is damaged.  Often the next backup,
- * which adopts what was left, is killed too; otherwise it succeeds, and leaves
- * nothing.
+ * reads as what was saved, and nothing is damaged; what somebody was told is
+ * kept is there, whatever a prune at the same time was told.  Often the next
+ * backup, which adopts what was left, is killed too; otherwise it succeeds, and
+ * leaves nothing.
  *
  * NBDIMAGE_TEST_SEED: where to begin.  NBDIMAGE_TEST_KILLS: how many, by
  * default 30, and 300 if NBDIMAGE_LONG is set.
@@ -35,6 +37,7 @@
 #include "lib/repo/prune.h"
 #include "lib/repo/store-local.h"
 #include "tests/support/counted.h"
+#include "tests/support/keeper.h"
 #include "tests/support/share.h"
 #include "tests/support/store-faulty.h"
 #include "tests/support/shadow.h"
@@ -43,30 +46,43 @@
 #define MAX_DROPPED 64
 #define CACHE (1 << 20)
 
+enum work { BACKUP, PRUNE, KEEP, NR_WORKS };
+
+static const char *const work_names[NR_WORKS] = { "backup", "prune", "keep" };
+
 /* What a child says to its parent. */
 struct shared {
   struct shadow_version version;        /* of a backup */
   uint8_t dropped[MAX_DROPPED][UUID_SIZE];      /* runs, by a prune */
   unsigned nr_dropped;
+  struct kept kept;             /* by who keeps */
   unsigned operations;
   uint64_t ns;                  /* that it took */
   struct err err;
 };
 
+/* What some prune was to drop. */
+struct pruned {
+  uint8_t run[UUID_SIZE];
+};
+
+DEFINE_VECTOR (pruned_list, struct pruned);
+
 struct trial {
   struct rng rng;
   char folder[64];
-  struct shared *shared;
+  struct shared *shared;        /* of each kind of work */
   struct shadow_versions versions;
+  struct pruned_list pruned;
+  struct kept_list kept;
   uint8_t bytes[SHADOW_DISK];
   size_t listed;                /* generations in the vault */
-  struct usual {                /* what was not killed, backups and prunes */
+  struct usual {                /* what was not killed, by kinds of work */
     unsigned operations;
     uint64_t ns;
-  } usual[2];
+  } usual[NR_WORKS];
+  unsigned nr_kept, nr_held;
 };
-
-enum work { BACKUP, PRUNE };
 
 static uint64_t
 now_ns (void)
@@ -112,6 +128,8 @@ remove_vault (struct trial *t)
   snprintf (command, sizeof command, "rm -rf '%s'", t->folder);
   assert_int_equal (system (command), 0);
   shadow_free (&t->versions);
+  vector_free (&t->pruned);
+  vector_free (&t->kept);
 }
 
 /*--- The child --------------------------------------------------------------*/
@@ -166,11 +184,13 @@ prune (struct shared *shared, struct store *store, bool newest)
 }
 
 static void __attribute__ ((__noreturn__))
-be_child (const struct trial *t, enum work work, bool newest, unsigned at)
+be_child (const struct trial *t, enum work work, uint64_t seed, unsigned at)
 {
-  struct shared *shared = t->shared;
+  struct shared *shared = &t->shared[work];
+  struct rng rng = { seed };
   struct end end = { at, 0 };
   struct store *store, *faulty;
+  char path[32];
   uint64_t began;
   int r;
 
@@ -179,44 +199,49 @@ be_child (const struct trial *t, enum work work, bool newest, unsigned at)
     _exit (2);
   faulty = store_faulty_new (store);
   store_faulty_watch (faulty, end_here, &end);
+  snprintf (path, sizeof path, "/overlay/%u", (unsigned) getpid ());
   began = now_ns ();
-  r = work == PRUNE ? prune (shared, faulty, newest)
+  r = work == PRUNE ? prune (shared, faulty, rng_below (&rng, 3) == 0)
+    : work == KEEP ? keeper_put (faulty, &rng, path, &shared->kept,
+                                 &shared->err)
     : shadow_back_up (faulty, &shared->version, SHADOW_CHUNK, NULL,
                       &shared->err);
   shared->ns = now_ns () - began;
   shared->operations = end.count;
-  _exit (r < 0 ? 1 : 0);
+  _exit (r == 0 ? 0 : r == -ESTALE || r == -ENOENT ? 3 : 1);
 }
 
-/* Killed in front of operation `at', if it is not 0, or after so many
- * nanoseconds, if that is not 0.  Returns whether it was.
- */
-static bool
-run_child (struct trial *t, enum work work, unsigned at, uint64_t ns)
+static pid_t
+begin_child (struct trial *t, enum work work, unsigned at)
 {
-  bool newest = rng_below (&t->rng, 3) == 0;
+  uint64_t seed = rng_next (&t->rng);
   pid_t pid = fork ();
-  int status;
 
   assert_true (pid >= 0);
   if (pid == 0)
-    be_child (t, work, newest, at);
-  if (ns > 0) {
-    const struct timespec ts = {
-      (time_t) (ns / 1000000000), (long) (ns % 1000000000)
-    };
+    be_child (t, work, seed, at);
+  return pid;
+}
 
-    nanosleep (&ts, NULL);
-    kill (pid, SIGKILL);
-  }
+enum outcome { DONE, KILLED, REFUSED };
+
+static enum outcome
+end_child (struct trial *t, enum work work, pid_t pid)
+{
+  const struct shared *shared = &t->shared[work];
+  int status;
+
   assert_int_equal (waitpid (pid, &status, 0), pid);
   if (WIFSIGNALED (status) && WTERMSIG (status) == SIGKILL)
-    return true;
+    return KILLED;
+  /* What was dropped just now, or is not there, can't be kept. */
+  if (work == KEEP && WIFEXITED (status) && WEXITSTATUS (status) == 3)
+    return REFUSED;
   if (!WIFEXITED (status) || WEXITSTATUS (status) != 0)
-    fail_msg ("a %s ended with status %x: %s",
-              work == PRUNE ? "prune" : "backup", status, t->shared->err.msg);
-  t->usual[work] = (struct usual) { t->shared->operations, t->shared->ns };
-  return false;
+    fail_msg ("a %s ended with status %x: %s", work_names[work], status,
+              shared->err.msg);
+  t->usual[work] = (struct usual) { shared->operations, shared->ns };
+  return DONE;
 }
 
 static struct shadow_version *
@@ -228,13 +253,38 @@ version_of (const struct trial *t, const uint8_t uuid[UUID_SIZE])
   return NULL;
 }
 
-/* Back up the disk as it is, or prune. */
+static void
+note_dropped (struct trial *t, const struct shared *shared)
+{
+  for (unsigned i = 0; i < shared->nr_dropped; ++i) {
+    struct pruned pruned;
+
+    assert_non_null (version_of (t, shared->dropped[i]));
+    memcpy (pruned.run, shared->dropped[i], UUID_SIZE);
+    assert_int_equal (vector_append (&t->pruned, &pruned), 0);
+  }
+}
+
+static void
+note_kept (struct trial *t, enum outcome outcome)
+{
+  if (outcome == DONE)
+    assert_int_equal (vector_append (&t->kept, &t->shared[KEEP].kept), 0);
+  t->nr_kept += outcome == DONE;
+}
+
+/* Back up the disk as it is, or prune, or keep something: killed in front of
+ * operation `at', if it is not 0, or after so many nanoseconds, if that is not
+ * 0.  Returns whether it was.  While one prunes, another may keep.
+ */
 static bool
 run (struct trial *t, enum work work, unsigned at, uint64_t ns)
 {
-  struct shared *shared = t->shared;
+  struct shared *shared = &t->shared[work];
   struct shadow_version *version = NULL;
-  bool killed;
+  bool both = work == PRUNE && t->listed > 0 && rng_below (&t->rng, 2) == 0;
+  pid_t pid, other = 0;
+  enum outcome outcome;
 
   shared->err = (struct err) ERR_INIT;
   shared->nr_dropped = 0;
@@ -242,17 +292,45 @@ run (struct trial *t, enum work work, unsigned at, uint64_t ns)
     version = shadow_begin (&t->versions, "disk", t->bytes);
     shared->version = *version;
   }
-  killed = run_child (t, work, at, ns);
+  pid = begin_child (t, work, at);
+  if (both)
+    other = begin_child (t, KEEP, 0);
+  if (ns > 0) {
+    const struct timespec ts = {
+      (time_t) (ns / 1000000000), (long) (ns % 1000000000)
+    };
+
+    nanosleep (&ts, NULL);
+    kill (pid, SIGKILL);
+  }
+  outcome = end_child (t, work, pid);
+  if (both)
+    note_kept (t, end_child (t, KEEP, other));
   if (work == BACKUP) {
     *version = shared->version;
-    version->reported = !killed;
+    version->reported = outcome == DONE;
   }
-  for (unsigned i = 0; i < shared->nr_dropped; ++i) {
-    version = version_of (t, shared->dropped[i]);
-    assert_non_null (version);
-    version->dropped = true;
-  }
-  return killed;
+  else if (work == PRUNE)
+    note_dropped (t, shared);
+  else
+    note_kept (t, outcome);
+  return outcome == KILLED;
+}
+
+/* Some of those that are kept. */
+static void
+release_some (struct trial *t)
+{
+  struct store *store = open_store (t);
+  struct err err = ERR_INIT;
+
+  for (size_t i = 0; i < t->kept.len; ++i)
+    if (!t->kept.ptr[i].released && rng_below (&t->rng, 2)) {
+      t->kept.ptr[i].released = true;
+      if (keeper_release (store, &t->kept.ptr[i], &err) < 0)
+        fail_msg ("%s", err.msg);
+    }
+  store_close (store);
 }
 
 /*--- What is left -----------------------------------------------------------*/
@@ -280,6 +358,19 @@ find_new (void *opaque, const struct store_entry *entry, struct err *err)
   return 0;
 }
 
+/* What was to be dropped may be gone, unless it is kept. */
+static void
+find_dropped (struct trial *t)
+{
+  for (size_t i = 0; i < t->pruned.len; ++i) {
+    const uint8_t *uuid = t->pruned.ptr[i].run;
+    bool kept = keeper_holds (&t->kept, uuid);
+
+    version_of (t, uuid)->dropped = !kept;
+    t->nr_held += kept;
+  }
+}
+
 static void
 check (struct trial *t, enum work work, const char *what)
 {
@@ -287,6 +378,7 @@ check (struct trial *t, enum work work, const char *what)
   size_t listed, dropped = 0;
 
   assert_int_equal (store_list (store, "files", find_new, t, NULL), 0);
+  find_dropped (t);
   listed = shadow_check (store, &t->versions, what);
   store_close (store);
   /* What an earlier one marked may go now. */
@@ -294,7 +386,7 @@ check (struct trial *t, enum work work, const char *what)
     dropped += t->versions.ptr[i]->dropped;
   if (work == PRUNE
       ? listed > t->listed || listed + dropped < t->listed
-      : listed != t->listed && listed != t->listed + 1)
+      : listed != t->listed && (work == KEEP || listed != t->listed + 1))
     fail_msg ("%s: there were %zu generations, and are %zu", what, t->listed,
               listed);
   t->listed = listed;
@@ -337,7 +429,7 @@ succeed (struct trial *t, const char *what)
   check (t, BACKUP, what);
   assert_int_equal (t->listed, before + 1);
   check_nothing_left (t, what);
-  return t->shared->version.result.backup.adopted;
+  return t->shared[BACKUP].version.result.backup.adopted;
 }
 
 /* More often late than early, when there is something to be adopted. */
@@ -353,12 +445,12 @@ kill_one (struct trial *t, enum work work)
     : run (t, work, 1 + (one > other ? one : other), 0);
 }
 
-/* Of a backup, or of a prune if there is something to drop. */
+/* Of a backup, or of a prune if there is something to drop, or a keep. */
 static bool
 kill_and_check (struct trial *t, const char *what)
 {
-  enum work work = t->listed > 2 && rng_below (&t->rng, 3) == 0 ? PRUNE
-    : BACKUP;
+  unsigned n = rng_below (&t->rng, 8);
+  enum work work = n == 0 ? KEEP : t->listed > 2 && n < 4 ? PRUNE : BACKUP;
   bool killed;
 
   if (work == BACKUP && rng_below (&t->rng, 4) > 0)
@@ -377,11 +469,15 @@ one_vault (struct trial *t, unsigned nr, unsigned *adopted)
 
   new_vault (t);
   succeed (t, "the first");
+  assert_false (run (t, KEEP, 0, 0));
+  check (t, KEEP, "it is kept");
   assert_false (run (t, PRUNE, 0, 0));
   check (t, PRUNE, "nothing to drop");
   while (done < nr) {
     snprintf (what, sizeof what, "kill %u of a vault", done);
     done += kill_and_check (t, what);
+    if (rng_below (&t->rng, 4) == 0)
+      release_some (t);
     if (rng_below (&t->rng, 4) != 0)
       *adopted += succeed (t, what) > 0;
   }
@@ -409,7 +505,7 @@ who_is_killed_loses_nothing (void **state)
 
   (void) state;
   assert_non_null (t);
-  t->shared = mmap (NULL, sizeof *t->shared, PROT_READ | PROT_WRITE,
+  t->shared = mmap (NULL, NR_WORKS * sizeof *t->shared, PROT_READ | PROT_WRITE,
                     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   assert_true (t->shared != MAP_FAILED);
   t->rng.state = seed;
@@ -419,11 +515,12 @@ who_is_killed_loses_nothing (void **state)
     one_vault (t, n, &adopted);
     done += n;
   }
-  print_message ("%u kill points, seed %u; something was adopted %u times\n",
-                 done, seed, adopted);
+  print_message ("%u kill points, seed %u; something was adopted %u times, "
+                 "%u were kept, which held what was pruned %u times\n", done,
+                 seed, adopted, t->nr_kept, t->nr_held);
   counted (done, "kill points", 0, seed);
-  assert_true (adopted >= done / 30);
-  munmap (t->shared, sizeof *t->shared);
+  assert_true (adopted >= done / 30 && t->nr_kept > 0);
+  munmap (t->shared, NR_WORKS * sizeof *t->shared);
   free (t);
 }
 

@@ -415,7 +415,7 @@ run_check (struct player *p)
 
 /*--- Keeps ------------------------------------------------------------------*/
 
-/* Who made an overlay deletes it some day, or moves it: then a new one comes. */
+/* Who made an overlay deletes it some day, or moves it: then another comes. */
 static void
 release_one (struct player *p)
 {
@@ -911,9 +911,9 @@ no_schedule_loses_a_byte (void **state)
                  "generations, %u backups adopted something, %u runs lost "
                  "their folder, %u prunes, %u readers, %u checks, %u kills, "
                  "%u power cuts, %u keeps, %u held what was pruned, %u were "
-                 "left, %u of them in the way of a prune\n", nr, seed, t.steps, t.sealed, t.adopted,
-                 t.lost, t.pruned, t.readings, t.checks, t.kills, t.cuts,
-                 t.kept, t.held, t.leftovers, t.hindered);
+                 "left, %u of them in the way of a prune\n", nr, seed, t.steps,
+                 t.sealed, t.adopted, t.lost, t.pruned, t.readings, t.checks,
+                 t.kills, t.cuts, t.kept, t.held, t.leftovers, t.hindered);
   counted (nr, "schedules", 0, seed);
   if (nr < 50)
     return;
