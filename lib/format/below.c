@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "lib/format/below.h"
+#include "lib/format/image-ops.h"
 
 /* Images over images over images. */
 #define MAX_DEPTH 8
@@ -20,10 +21,30 @@ below_check (struct image *base, const uint8_t expected[UUID_SIZE],
 
   if (r < 0 || memcmp (id, expected, UUID_SIZE) == 0)
     return r;
+  if (base->ops->tell_other != NULL) {
+    r = base->ops->tell_other (base, expected, err);
+    if (r < 0)
+      return r;
+  }
   uuid_to_string (expected, expected_id);
   uuid_to_string (id, found_id);
   return err_set (err, -ENOENT, "found %s, but its identity is %s, expected "
-                  "%s", image_name (base), found_id, expected_id);
+                  "%s", image_title (base), found_id, expected_id);
+}
+
+bool
+below_never_changes (const struct image *base)
+{
+  return base->ops->keep_for != NULL;
+}
+
+bool
+below_format_never_changes (const char *format)
+{
+  for (size_t i = 0; image_formats[i] != NULL; ++i)
+    if (strcmp (image_formats[i]->name, format) == 0)
+      return image_formats[i]->keep_for != NULL;
+  return false;
 }
 
 int

@@ -26,4 +26,12 @@ int below_check (struct image *base, const uint8_t expected[UUID_SIZE],
 int below_open (struct block *block, const struct image_options *options,
                 struct image **out, struct report *report, struct err *err);
 
+/* Is it of a kind that never changes (a backup), so that nothing can be written
+ * into it, and neither time nor place of its file tell anything?
+ */
+bool below_never_changes (const struct image *base);
+
+/* The same of a format, by its name. */
+bool below_format_never_changes (const char *format);
+
 #endif /* NBDIMAGE_FORMAT_BELOW_H */

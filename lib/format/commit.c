@@ -35,6 +35,7 @@
 #include "lib/base/text.h"
 #include "lib/block/file.h"
 #include "lib/format/children.h"
+#include "lib/format/below.h"
 #include "lib/format/commit.h"
 #include "lib/format/offline-ops.h"
 #include "lib/format/parent.h"
@@ -76,6 +77,11 @@ find_parent (struct image_commit_plan *plan, struct err *err)
     return r;
   if (info.layers.len < 2)
     return err_set (err, -EINVAL, "is not differencing: it has no parent");
+  if (below_format_never_changes (info.layers.ptr[1].format))
+    return err_set (err, -ENOTSUP, "lies over %s, a backup, which never "
+                    "changes; both together become a new image with --into "
+                    "(or nbdimage convert), or the next backup with nbdimage "
+                    "backup", info.layers.ptr[1].name);
   /* It is known by what it holds, and would be another halfway. */
   if (strcmp (info.layers.ptr[1].format, plan->child->ops->name) != 0)
     return err_set (err, -ENOTSUP, "lies over %s, %s %s image, which would "

@@ -49,6 +49,14 @@ folder_close (struct folder *folder)
   *folder = (struct folder) FOLDER_INIT;
 }
 
+static folder_renamed *renamed;
+
+void
+folder_renamed_set (folder_renamed *fn)
+{
+  renamed = fn;
+}
+
 static const char *
 rest_of (const char *folder, const char *path)
 {
@@ -117,8 +125,9 @@ read_similar (DIR *dir, const char *path, const char *leaf,
   int r = 0;
 
   while (r == 0 && (errno = 0, d = readdir (dir)) != NULL)
-    if (utf8_same_but_case (d->d_name, leaf) &&
-        strcmp (d->d_name, leaf) != 0)
+    if ((utf8_same_but_case (d->d_name, leaf) &&
+         strcmp (d->d_name, leaf) != 0) ||
+        (renamed != NULL && renamed (d->d_name, leaf)))
       r = add_name (out, path, (int) (leaf - path), d->d_name, err);
   if (r == 0 && errno != 0)
     return err_sys (err, "the folder of ‘%s’ can't be read", path);

@@ -7,6 +7,8 @@
 #ifndef NBDIMAGE_FORMAT_FOLDER_H
 #define NBDIMAGE_FORMAT_FOLDER_H
 
+#include <stdbool.h>
+
 #include "lib/base/err.h"
 #include "lib/base/vector.h"
 
@@ -40,5 +42,11 @@ void name_list_free (struct name_list *names);
  */
 int folder_similar (const struct folder *folder, const char *path,
                     struct name_list *out, struct err *err);
+
+/* May the file that is listed so be what was called `wanted', by what a layer
+ * above knows of names?  Then folder_similar has it too.
+ */
+typedef bool folder_renamed (const char *listed, const char *wanted);
+void folder_renamed_set (folder_renamed *fn);
 
 #endif /* NBDIMAGE_FORMAT_FOLDER_H */

@@ -94,7 +94,7 @@ image_to_block (struct image *img, struct block **out, struct err *err)
 
   if (d == NULL)
     return err_nomem (err);
-  r = block_init (&d->base, &disk_ops, image_name (img), image_size (img),
+  r = block_init (&d->base, &disk_ops, image_title (img), image_size (img),
                   image_writable (img), err);
   if (r < 0) {
     free (d);

@@ -104,6 +104,13 @@ struct image_ops {
   int (*keep_for) (struct image *img, const char *path, struct report *report,
                    struct err *err);               /* NULL: it stays */
 
+  /* A disk was made over another, which has that identity: -ENOENT and a
+   * sentence that says which one that is, and how it is opened; 0: it is not
+   * known.
+   */
+  int (*tell_other) (struct image *img, const uint8_t id[UUID_SIZE],
+                     struct err *err);             /* NULL: not known */
+
   /* Fill a new file, which is empty, from c->options (create-ops.h), and set
    * c->size.  Options that make no sense for the format are -EINVAL.
    */
@@ -199,6 +206,8 @@ struct image {
   uint64_t size;                /* bytes of the disk; set by open */
   bool writable;                /* as asked for; the driver may refuse */
   char *readonly_reason;        /* owned; NULL: could be written */
+  char *title;                  /* owned; by which people open it, where that is
+                                   not the name of the block; NULL: it is */
   struct block_sizes sizes;     /* of the disk; core: the block's */
   void *state;                  /* the driver's */
 };

@@ -283,6 +283,7 @@ image_unref (struct image *img)
   block_unref (img->disk);
   block_unref (img->block);
   free (img->readonly_reason);
+  free (img->title);
   free (img->state);
   free (img);
 }
@@ -297,6 +298,12 @@ const char *
 image_name (const struct image *img)
 {
   return block_name (img->block);
+}
+
+const char *
+image_title (const struct image *img)
+{
+  return img->title ? img->title : image_name (img);
 }
 
 const char *

@@ -132,6 +132,11 @@ void image_unref (struct image *img);           /* NULL is fine */
 void image_cleanup (struct image **img);
 
 const char *image_name (const struct image *img);
+
+/* By which people open it: VAULT/DISK@TIME of what lies in several files of a
+ * vault; otherwise its name.
+ */
+const char *image_title (const struct image *img);
 const char *image_format (const struct image *img);     /* "vhd", "iso", … */
 uint64_t image_size (const struct image *img);          /* of the disk */
 bool image_writable (const struct image *img);

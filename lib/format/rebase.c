@@ -27,6 +27,7 @@
 #include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/text.h"
+#include "lib/format/below.h"
 #include "lib/format/offline-ops.h"
 #include "lib/format/parent.h"
 #include "lib/format/rebase-compare.h"
@@ -78,6 +79,11 @@ open_parent (struct offline *o, const char *path,
     r = refuse_busy (o, path, &options, err);
   if (r < 0)
     return err_in (err, "parent %s", path);
+  if (below_never_changes (plan->parent))
+    return err_set (err, -EINVAL, "parent %s: is a backup, which an overlay "
+                    "(--overlay) lies over, and no other disk; with "
+                    "--no-parent it gets all that its parents have",
+                    image_title (plan->parent));
   if (plan->parent->ops != o->ops)
     return err_set (err, -EINVAL, "parent %s: is %s %s image; the parent of "
                     "a differencing %s is of the same format", path,

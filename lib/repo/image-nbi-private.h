@@ -70,6 +70,18 @@ int vault_images_keep (struct vault_images *vault, const struct vault_run *run,
 void vault_images_unprotect (struct vault_images *vault,
                              struct vault_lease *lease);        /* or NULL */
 
+/* What lies in several files of a vault, by the name of the one that it ends in
+ * (VAULT/files/DISK.TIME.RUN/…), which is open in nbi->file: 1, and fills
+ * vault, view, run, file and gen; or 0, by its name it lies in no vault.
+ */
+int vault_image_beside (struct nbi_image *nbi, const char *name,
+                        struct report *report, struct err *err);
+
+/* VAULT/DISK@TIME of such a name, if it is one, and the run is that; for
+ * free().  NULL: it is none, or out of memory.
+ */
+char *vault_image_title (const char *name, const struct nbi_header *h);
+
 /* Generations in vaults by name: image_opener. */
 int vault_image_open (const char *name, const struct image_options *options,
                       struct image **out, struct report *report,

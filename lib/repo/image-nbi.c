@@ -13,6 +13,7 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/format/check.h"
+#include "lib/format/folder.h"
 #include "lib/repo/generation-diff.h"
 #include "lib/repo/image-nbi-private.h"
 #include "lib/repo/image-nbi.h"
@@ -107,6 +108,7 @@ nbi_image_describe (struct image *img, struct err *err)
   if (img->writable)
     return err_set (err, -EROFS, "can't be opened for writing: %s",
                     img->readonly_reason);
+  img->title = vault_image_title (image_name (img), h);
   img->size = h->disk_size;
   img->sizes.minimum = 1;
   img->sizes.preferred = h->chunk_size;
@@ -114,11 +116,24 @@ nbi_image_describe (struct image *img, struct err *err)
   return read_manifest (nbi, err);
 }
 
+/* As the parent of an overlay it is found by its last file alone. */
+static int
+open_with_others (struct image *img, struct report *report,
+                  const struct err *why, struct err *err)
+{
+  struct nbi_image *nbi = img->state;
+  int r = file_reader_trailer (nbi->file)->root == 0 ? 0
+    : vault_image_beside (nbi, image_name (img), report, err);
+
+  return r < 0 ? r : r > 0 ? 0 : err_set (err, why->code, "%s", why->msg);
+}
+
 static int
 nbi_open (struct image *img, const struct image_options *options,
           struct report *report, struct err *err)
 {
   struct nbi_image *nbi = img->state;
+  struct err why = ERR_INIT;
   int r = generation_caches_init (&nbi->caches, NBI_IMAGE_CACHE, err);
 
   (void) options;
@@ -130,9 +145,13 @@ nbi_open (struct image *img, const struct image_options *options,
   if (r == 0)
     r = file_reader_unlock (nbi->file, nbi->caches.keys, err);
   if (r == 0)
-    r = check_alone (nbi->file, err);
+    r = check_alone (nbi->file, &why);
   if (r == 0)
     r = generation_open (nbi->file, NULL, &nbi->caches, &nbi->gen, err);
+  else if (why.code == -ENOTSUP)
+    r = open_with_others (img, report, &why, err);
+  else if (why.code != 0)
+    r = err_set (err, why.code, "%s", why.msg);
   return r < 0 ? r : nbi_image_describe (img, err);
 }
 
@@ -216,6 +235,43 @@ nbi_keep_for (struct image *img, const char *path, struct report *report,
 
   return nbi->vault == NULL ? 0
     : vault_images_keep (nbi->vault, &nbi->run, path, report, err);
+}
+
+/* Which generation of the vault is it? */
+static int
+nbi_tell_other (struct image *img, const uint8_t id[UUID_SIZE],
+                struct err *err)
+{
+  const struct nbi_image *nbi = img->state;
+  const struct vault_runs *runs = nbi->view ? vault_view_runs (nbi->view)
+    : NULL;
+  const struct nbi_header *h = generation_header (nbi->gen);
+  char time[VAULT_TIME_SIZE];
+
+  for (size_t i = 0; runs != NULL && i < runs->len; ++i) {
+    const struct vault_run *run = &runs->ptr[i];
+    bool same = strcmp (run->disk, nbi->run.disk) == 0;
+
+    if (memcmp (run->run, id, UUID_SIZE) != 0)
+      continue;
+    vault_time_to_string (run->time, time);
+    return err_set (err, -ENOENT, "was made over the generation %s, and this "
+                    "is %s: name it as VAULT/%s@%s", time, image_title (img),
+                    same ? h->name : run->disk, time);
+  }
+  return 0;
+}
+
+/* Another edition of the file. */
+static bool
+is_renamed (const char *listed, const char *wanted)
+{
+  struct vault_name a, b;
+
+  vault_name_parse (listed, &a);
+  vault_name_parse (wanted, &b);
+  return a.kind == VAULT_NAME_NBI && b.kind == VAULT_NAME_NBI &&
+    a.edition != b.edition && memcmp (a.uuid, b.uuid, UUID_SIZE) == 0;
 }
 
 /*--- What info shows --------------------------------------------------------*/
@@ -361,6 +417,7 @@ const struct image_ops nbi_image_ops = {
   .info = nbi_info,
   .identity = nbi_image_id,
   .keep_for = nbi_keep_for,
+  .tell_other = nbi_tell_other,
   .check_open = nbi_check_open,
 };
 
@@ -369,6 +426,7 @@ nbi_register (void)
 {
   image_formats_add (&nbi_image_ops);
   image_opener_set (vault_image_open);
+  folder_renamed_set (is_renamed);
 }
 
 struct generation *

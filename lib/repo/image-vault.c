@@ -331,6 +331,76 @@ vault_images_get_change (struct vault_images *v, const char *disk,
   return get (v, &wanted, hold, out, report, err);
 }
 
+/*--- By the file that it ends in --------------------------------------------*/
+
+/* VAULT of VAULT/files/DISK.TIME.RUN/NAME; for free().  *is_one: it is such a
+ * name; NULL then: out of memory.
+ */
+static char *
+vault_of_file (const char *name, const uint8_t run[UUID_SIZE], bool *is_one)
+{
+  char folder[VAULT_NAME_SIZE];
+  struct vault_name parsed;
+  const char *leaf = strrchr (name, '/'), *start, *files;
+
+  *is_one = false;
+  start = leaf ? memrchr (name, '/', (size_t) (leaf - name)) : NULL;
+  if (start == NULL || (size_t) (leaf - start) > sizeof folder)
+    return NULL;
+  snprintf (folder, sizeof folder, "%.*s", (int) (leaf - start - 1),
+            start + 1);
+  vault_name_parse (folder, &parsed);
+  if (parsed.kind != VAULT_NAME_RUN ||
+      memcmp (parsed.uuid, run, UUID_SIZE) != 0 || start - name < 5)
+    return NULL;
+  files = start - 5;
+  if (strncmp (files, "files", 5) != 0 || (files > name && files[-1] != '/'))
+    return NULL;
+  *is_one = true;
+  return files == name ? strdup (".") : files == name + 1 ? strdup ("/")
+    : strndup (name, (size_t) (files - name - 1));
+}
+
+int
+vault_image_beside (struct nbi_image *nbi, const char *name,
+                    struct report *report, struct err *err)
+{
+  const struct nbi_header *h = file_reader_header (nbi->file);
+  CLEANUP_FREE char *vault = NULL;
+  char disk[NBI_NAME_SIZE], id[UUID_STRING_SIZE];
+  const struct wanted wanted = { .disk = disk, .which = id };
+  bool is_one;
+  int r;
+
+  vault = vault_of_file (name, h->run, &is_one);
+  if (!is_one)
+    return 0;
+  if (vault == NULL)
+    return err_nomem (err);
+  memcpy (disk, h->name, sizeof disk);
+  uuid_to_string (h->run, id);
+  file_reader_unref (nbi->file);
+  nbi->file = NULL;
+  r = vault_images_open (vault, &nbi->vault, report, err);
+  if (r == 0)
+    r = open_generation (nbi, &wanted, report, err);
+  return r < 0 ? r : 1;
+}
+
+char *
+vault_image_title (const char *name, const struct nbi_header *h)
+{
+  CLEANUP_FREE char *vault = NULL;
+  char time[VAULT_TIME_SIZE], *title;
+  bool is_one;
+
+  vault = vault_of_file (name, h->run, &is_one);
+  vault_time_to_string (h->time, time);
+  return vault == NULL ||
+    asprintf (&title, "%s%s%s@%s", vault, strcmp (vault, "/") == 0 ? "" : "/",
+              h->name, time) < 0 ? NULL : title;
+}
+
 /*--- By name ----------------------------------------------------------------*/
 
 /* A name, cut in three. */

@@ -26,7 +26,8 @@ compare_time (const struct vhd_layer *child, const struct image *base,
   uint32_t stated = child->header.parent_timestamp;
   struct stat st;
 
-  if (stated == 0 || fstat (block_file_fd (image_block (base)), &st) < 0 ||
+  if (stated == 0 || below_never_changes (base) ||
+      fstat (block_file_fd (image_block (base)), &st) < 0 ||
       st.st_mtime == (time_t) stated + VHD_EPOCH)
     return;
   report_warn (report, "%s: was made over %s when that had another time; if "

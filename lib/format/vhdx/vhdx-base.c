@@ -27,7 +27,7 @@ compare_time (const struct vhdx_layer *child, const struct image *base,
 {
   struct stat st;
 
-  if (child->locator.has_time &&
+  if (child->locator.has_time && !below_never_changes (base) &&
       fstat (block_file_fd (image_block (base)), &st) == 0 &&
       st.st_mtime != child->locator.time)
     report_warn (report, "%s: was made over %s when that had another time; "
