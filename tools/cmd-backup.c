@@ -55,6 +55,12 @@ static const struct option_spec backup_options[] = {
   { "freeze-limit", 0, OPTION_SECONDS, "SECONDS",
     "how long they may have to; 300 unless said, then the backup fails",
     offsetof (struct backup_command, freeze_limit) },
+  { "snapshot", 0, OPTION_STRING, "lvm",
+    "of a logical volume that is mounted: save a snapshot, and remove it",
+    offsetof (struct backup_command, snapshot) },
+  { "snapshot-size", 0, OPTION_SIZE, "SIZE",
+    "its room for what is written meanwhile; a tenth of the volume unless said",
+    offsetof (struct backup_command, snapshot_size) },
   { "bitmap", 0, OPTION_STRING, "NAME",
     "of a running VM's export: read only what this bitmap has, if it is safe",
     offsetof (struct backup_command, bitmap) },
@@ -196,9 +202,14 @@ check (struct backup_command *b)
 
   if (b->single == NULL && b->vault == NULL)
     command_usage_error (&command_backup, "expected a vault, or --single");
-  if (b->live && b->freeze)
-    command_usage_error (&command_backup, "expected --live or --freeze, not "
-                         "both");
+  if (b->live + b->freeze + (b->snapshot != NULL) > 1)
+    command_usage_error (&command_backup, "expected --live, --freeze or "
+                         "--snapshot, not several");
+  if (b->snapshot != NULL && strcmp (b->snapshot, "lvm") != 0)
+    command_usage_error (&command_backup, "‘%s’ is no kind of snapshot; "
+                         "expected lvm", b->snapshot);
+  if (b->snapshot == NULL && b->snapshot_size != 0)
+    command_usage_error (&command_backup, "--snapshot-size is for --snapshot");
   if (b->freeze_limit == 0)
     command_usage_error (&command_backup, "--freeze-limit: expected 1 second "
                          "or more");
@@ -298,13 +309,27 @@ hold_and_survey (void *opaque, struct job *job, struct err *err)
   return r < 0 ? err_in (err, "%s", w->source) : survey (w, job, err);
 }
 
+/* Was it held? */
 static int
 let_go (void *opaque, struct err *err)
 {
   struct backup_work *w = opaque;
+  int r = w->snapshot != NULL ? snapshot_check (w->snapshot, err)
+    : backup_hold_end (&w->held, err);
 
-  return backup_hold_end (&w->held, err) < 0
-    ? err_in (err, "%s", w->source) : 0;
+  return r < 0 ? err_in (err, "%s", w->source) : 0;
+}
+
+/* An error may only be the consequence of another. */
+static int
+why (struct backup_work *w, int r, struct err *err)
+{
+  struct err first = ERR_INIT;
+
+  if (let_go (w, &first) == 0)
+    return r;
+  *err = first;
+  return err->code;
 }
 
 /* in_vault: what is said of the vault, not of the disk. */
@@ -324,10 +349,9 @@ back_up (struct backup_work *w, struct report *report,
   w->options.changes = w->changes.bitmap != NULL ? &w->changes : NULL;
   w->options.report = report;
   w->options.opaque = w;
-  if (b->freeze) {
+  w->options.all_read = let_go;
+  if (b->freeze)
     w->options.before_read = hold_and_survey;
-    w->options.all_read = let_go;
-  }
   else
     r = survey (w, job, err);
   if (r < 0)
@@ -338,8 +362,9 @@ back_up (struct backup_work *w, struct report *report,
     : backup_to_file (w->disk.disk, &w->options, b->single,
                       b->encrypt ? keys_get () : NULL, &w->result.backup, job,
                       err);
-  /* Canceled by whom? */
-  return r == -ECANCELED && let_go (w, err) < 0 ? err->code : r;
+  /* Canceled by whom?  Or gone, like a snapshot that was full? */
+  return (r == -ECANCELED && b->freeze) || (r == -EIO && w->snapshot != NULL)
+    ? why (w, r, err) : r;
 }
 
 /* subject: NULL where the message has its own. */
@@ -349,6 +374,21 @@ fail (struct backup_work *w, const char *subject, const struct err *err)
   w->canceled = err->code == -ECANCELED;
   backup_show_failure (w, err);
   return tool_fail (subject, err);
+}
+
+static int
+open_source (struct backup_work *w, struct report *report, struct err *err)
+{
+  const struct backup_command *b = w->command;
+  enum backup_stillness how = b->live ? BACKUP_LIVE
+    : b->freeze ? BACKUP_FROZEN : b->snapshot ? BACKUP_LVM : BACKUP_OFFLINE;
+  int r = b->snapshot == NULL ? 0
+    : snapshot_take (w->source, b->snapshot_size, &w->snapshot, err);
+
+  return r < 0 ? r
+    : backup_source_open (w->snapshot ? snapshot_path (w->snapshot) : w->source,
+                          w->source, &b->from, how, &w->disk, &w->manifest,
+                          report, err);
 }
 
 static int
@@ -367,9 +407,7 @@ backup (struct backup_work *w)
     r = backup_source_changes (w->source, b->bitmap, &w->changes, &report,
                                &err);
   if (r == 0)
-    r = backup_source_open (w->source, &b->from, b->live ? BACKUP_LIVE
-                            : b->freeze ? BACKUP_FROZEN : BACKUP_OFFLINE,
-                            &w->disk, &w->manifest, &report, &err);
+    r = open_source (w, &report, &err);
   if (r == 0 && b->freeze)
     r = backup_hold_new (image_block (w->disk.img), b->vault ? b->vault
                          : b->single, &w->held, &err);
@@ -397,11 +435,14 @@ backup_one (const struct backup_command *b, const char *source,
   struct backup_work w = {
     .command = b, .source = source, .options = b->options,
   };
+  struct err err = ERR_INIT;
   int status = backup (&w);
 
   *canceled = w.canceled;
   backup_hold_free (&w.held);
   backup_source_close (&w.disk);
+  if (snapshot_remove (w.snapshot, &err) < 0)
+    status = status > STATUS_FAILED ? status : tool_fail (source, &err);
   used_map_free (&w.used);
   used_map_free (&w.changes.written);
   manifest_destroy (&w.manifest);

@@ -15,7 +15,7 @@ requires jq
 requires mkfs.ext4 -V
 cd "$tmp"
 
-truncate -s 150M disk.img
+truncate -s 80M disk.img
 mkfs.ext4 -q disk.img
 device=$(losetup --find --show disk.img) || skip "no loop devices"
 cleanup_fn losetup -d "$device"
@@ -24,7 +24,7 @@ mkdir "a folder"
 cleanup_fn sh -c "fsfreeze -u '$tmp/a folder' 2>/dev/null
     umount '$tmp/a folder' 2>/dev/null || :"
 mount "$device" "a folder" || skip "$device can't be mounted"
-head -c 100M /dev/urandom >"a folder/data"
+head -c 40M /dev/urandom >"a folder/data"
 
 # is_free: can it be written?
 is_free ()
@@ -85,8 +85,8 @@ mkfifo pipe
 # begin: a backup that goes on only when its pipe is read
 begin ()
 {
-    nbdimage backup --freeze --everything --codec=none --single=- "$@" \
-        "$device" >pipe 2>err & pid=$!
+    nbdimage backup --freeze --everything --codec=none --threads=1 --single=- \
+        "$@" "$device" >pipe 2>err & pid=$!
     exec 8<pipe
     guardian=
     for ((i = 0; i < 300; i++)); do

@@ -3,7 +3,7 @@
 
 # restore onto real block devices: what is written, what the kernel sees of it,
 # what agrees to it, and all the devices that are refused because somebody uses
-# them.
+# them.  And backup of devices that are in use.
 
 . "$(dirname "$0")/../functions.sh"
 . "$(dirname "$0")/guest.sh"
@@ -28,7 +28,7 @@ make_images ()
     )
 }
 
-in_guest 400
+in_guest 800
 
 modprobe virtio_blk
 cd "$tmp"
@@ -106,6 +106,7 @@ refuses_it ()
 # Read-only, as otherwise the file system writes that it is mounted.
 mount -t vfat -o ro "${disk}1" mnt
 refuses_it "${disk##*/}1 is mounted at $tmp/mnt"
+nbdimage backup --single=part.nbi "$disk" >/dev/null
 umount mnt
 # In another mount namespace, where this one does not see it.
 unshare -m sh -c "mount -t vfat -o ro ${disk}1 $tmp/mnt && echo >ready &&
@@ -136,6 +137,8 @@ blockdev --setrw "$disk"
 if command -v dmsetup >/dev/null && modprobe dm_mod 2>/dev/null &&
     dmsetup create --noudevsync held --table "0 2048 linear ${disk}1 0"; then
     refuses_it "is held by the device mapper (/dev/mapper/held)"
+    rm part.nbi
+    nbdimage backup --single=part.nbi "$disk" >/dev/null
     dmsetup remove --noudevsync held
 else
     echo "no device mapper here"
@@ -163,6 +166,8 @@ mkswap "${disk}2" >/dev/null
 if swapon "${disk}2"; then
     refused 1 "${disk}2 is swapped to" \
         nbdimage restore --confirm=TARGET-1 "$image" "$disk"
+    refused 1 "${disk}2 of it is swapped to" \
+        nbdimage backup --single=swap.nbi "$disk"
     swapoff "${disk}2"
 else
     echo "no swap here"
@@ -194,3 +199,5 @@ nbdimage check target.vhdx
 nbdkit -r -U - image target.vhdx --run 'nbdcopy "$uri" got.img'
 cmp got.img "$win"
 nothing_left
+
+. "$(dirname "$0")/backup-lvm.sh"

@@ -9,14 +9,16 @@
 
 #include "lib/repo/survey.h"
 #include "tools/backup/backup-tool.h"
+#include "tools/backup/snapshot.h"
 #include "tools/image-options.h"
 #include "tools/progress.h"
 
 struct backup_command {
   struct image_option_values image;
-  const char *single, *name, *codec, *progress, *bitmap, *checkpoint;
+  const char *single, *name, *codec, *progress, *bitmap, *checkpoint,
+    *snapshot;
   struct option_list partition;
-  uint64_t chunk_size;
+  uint64_t chunk_size, snapshot_size;
   unsigned threads;
   bool init, encrypt, everything, live, freeze, json;
   unsigned freeze_limit;        /* seconds */
@@ -40,6 +42,7 @@ struct backup_work {
   struct used_map used;
   struct backup_source disk;
   struct backup_held held;      /* with --freeze */
+  struct snapshot *snapshot;    /* with --snapshot */
   struct changes changes;       /* with --bitmap */
   struct vault_backup_result result;    /* of a file: its first member */
   bool canceled;                /* by whoever runs it */

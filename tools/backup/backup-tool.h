@@ -24,11 +24,15 @@ struct backup_source {
 /* Open what is to be backed up, reading only, and say in m what it is.  A
  * device that is mounted for writing, or has a partition that is, is refused
  * (-EBUSY) unless live, or about to be frozen: what changes while it is read is
- * a backup of no moment.
+ * a backup of no moment.  path: what is read; name: what it is called, which is
+ * another where it is a snapshot.
  */
-enum backup_stillness { BACKUP_OFFLINE, BACKUP_LIVE, BACKUP_FROZEN };
+enum backup_stillness {
+  BACKUP_OFFLINE, BACKUP_LIVE, BACKUP_FROZEN, BACKUP_LVM,
+};
 
-int backup_source_open (const char *name, const struct image_options *options,
+int backup_source_open (const char *path, const char *name,
+                        const struct image_options *options,
                         enum backup_stillness how,
                         struct backup_source *source,
                         struct manifest *m, struct report *report,

@@ -122,8 +122,8 @@ backup_device_check_still (struct block *disk, struct err *err)
     r = err_set (err, -EBUSY, "is mounted for writing at %s: what changes "
                  "while it is read makes a backup that is of no moment; "
                  "unmount it, mount it read-only, have it held still with "
-                 "--freeze, back up a snapshot of it, or take it as it is with "
-                 "--live", mount_where (&mounts.ptr[0]));
+                 "--freeze, save a snapshot of it with --snapshot=lvm, or take "
+                 "it as it is with --live", mount_where (&mounts.ptr[0]));
   mounts_free (&mounts);
   return r < 0 ? r : backup_device_check_known (disk, err);
 }

@@ -27,7 +27,9 @@ static int
 describe (const char *name, const struct backup_source *source,
           enum backup_stillness how, struct manifest *m, struct err *err)
 {
-  static const char *const held[] = { "offline", "live", "frozen" };
+  static const char *const held[] = {
+    "offline", "live", "frozen", "lvm",
+  };
   struct block *below = image_block (source->img);
   bool device = backup_is_device (below);
   char host[256] = "";
@@ -47,7 +49,8 @@ describe (const char *name, const struct backup_source *source,
 }
 
 int
-backup_source_open (const char *name, const struct image_options *options,
+backup_source_open (const char *path, const char *name,
+                    const struct image_options *options,
                     enum backup_stillness how, struct backup_source *source,
                     struct manifest *m, struct report *report,
                     struct err *err)
@@ -59,12 +62,12 @@ backup_source_open (const char *name, const struct image_options *options,
    * ever had.
    */
   held.lock = how != BACKUP_LIVE;
-  r = tool_image_open (name, &held, PROGRESS_AUTO, &source->img, report, err);
+  r = tool_image_open (path, &held, PROGRESS_AUTO, &source->img, report, err);
 
   /* What is no VHD any more is not saved as if that were nothing. */
   if (r == 0)
     r = image_check_recognised (source->img, err);
-  if (r == 0 && how == BACKUP_OFFLINE)
+  if (r == 0 && (how == BACKUP_OFFLINE || how == BACKUP_LVM))
     r = backup_device_check_still (image_block (source->img), err);
   if (r == 0 && how == BACKUP_FROZEN)
     r = backup_device_check_known (image_block (source->img), err);
