@@ -3,6 +3,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "lib/repo/sftp-ask.h"
@@ -77,6 +78,22 @@ sftp_ask_close (struct sftp *s, const struct sftp_handle *handle,
   return ask_status (s, &call, err);
 }
 
+void
+sftp_tell_close (struct sftp *s, const struct sftp_handle *handle)
+{
+  struct sftp_call *call = malloc (sizeof *call);
+
+  if (call == NULL)
+    return;
+  *call = (struct sftp_call) { .state = SFTP_CALL_IDLE, .told = true };
+  sftp_packet_begin (&call->packet, SFTP_CLOSE);
+  put_handle (&call->packet, handle);
+  if (sftp_send (s, call, NULL) == 0)
+    return;
+  sftp_call_free (call);
+  free (call);
+}
+
 int
 sftp_ask_truncate (struct sftp *s, const struct sftp_handle *handle,
                    uint64_t size, struct err *err)
@@ -90,6 +107,14 @@ sftp_ask_truncate (struct sftp *s, const struct sftp_handle *handle,
   return ask_status (s, &call, err);
 }
 
+void
+sftp_put_fsync (struct sftp_packet *packet, const struct sftp_handle *handle)
+{
+  sftp_packet_begin (packet, SFTP_EXTENDED);
+  sftp_put_text (packet, "fsync@openssh.com");
+  put_handle (packet, handle);
+}
+
 int
 sftp_ask_fsync (struct sftp *s, const struct sftp_handle *handle,
                 struct err *err)
@@ -98,20 +123,23 @@ sftp_ask_fsync (struct sftp *s, const struct sftp_handle *handle,
 
   if (!sftp_server (s)->has_fsync)
     return err_set (err, -ENOTSUP, "the server has no fsync@openssh.com");
-  sftp_packet_begin (&call.packet, SFTP_EXTENDED);
-  sftp_put_text (&call.packet, "fsync@openssh.com");
-  put_handle (&call.packet, handle);
+  sftp_put_fsync (&call.packet, handle);
   return ask_status (s, &call, err);
 }
 
-static int
-take_handle (struct sftp_reader *body, struct sftp_handle *out,
-             struct err *err)
+int
+sftp_handle_of (const struct sftp_call *call, struct sftp_handle *out,
+                struct err *err)
 {
+  struct sftp_reader body;
+  const uint8_t *bytes;
   size_t len;
-  const uint8_t *bytes = sftp_get_bytes (body, &len);
-  int r = sftp_check (body, err);
+  int r = sftp_answer (call, SFTP_HANDLE, &body, err);
 
+  if (r < 0)
+    return r;
+  bytes = sftp_get_bytes (&body, &len);
+  r = sftp_check (&body, err);
   if (r < 0)
     return r;
   if (len == 0 || len > sizeof out->bytes)
@@ -126,7 +154,6 @@ sftp_ask_open (struct sftp *s, const char *path, uint32_t flags,
                uint32_t mode, struct sftp_handle *out, struct err *err)
 {
   CLEANUP_SFTP_CALL struct sftp_call call = SFTP_CALL_INIT;
-  struct sftp_reader body;
   int r;
 
   sftp_packet_begin (&call.packet, SFTP_OPEN);
@@ -136,22 +163,8 @@ sftp_ask_open (struct sftp *s, const char *path, uint32_t flags,
     sftp_put_mode (&call.packet, mode);
   else
     sftp_put_u32 (&call.packet, 0);
-  r = ask_answer (s, &call, SFTP_HANDLE, &body, err);
-  return r < 0 ? r : take_handle (&body, out, err);
-}
-
-int
-sftp_ask_opendir (struct sftp *s, const char *path, struct sftp_handle *out,
-                  struct err *err)
-{
-  CLEANUP_SFTP_CALL struct sftp_call call = SFTP_CALL_INIT;
-  struct sftp_reader body;
-  int r;
-
-  sftp_packet_begin (&call.packet, SFTP_OPENDIR);
-  sftp_put_text (&call.packet, path);
-  r = ask_answer (s, &call, SFTP_HANDLE, &body, err);
-  return r < 0 ? r : take_handle (&body, out, err);
+  r = sftp_ask (s, &call, err);
+  return r < 0 ? r : sftp_handle_of (&call, out, err);
 }
 
 int

@@ -26,18 +26,26 @@ int sftp_ask_mkdir (struct sftp *s, const char *path, uint32_t mode,
                     struct err *err);
 int sftp_ask_close (struct sftp *s, const struct sftp_handle *handle,
                     struct err *err);
+
+/* The same, without waiting: for what has nothing more to say. */
+void sftp_tell_close (struct sftp *s, const struct sftp_handle *handle);
+
 int sftp_ask_truncate (struct sftp *s, const struct sftp_handle *handle,
                        uint64_t size, struct err *err);
 
 /* OpenSSH's PROTOCOL, 4.6; -ENOTSUP without it. */
+void sftp_put_fsync (struct sftp_packet *packet,
+                     const struct sftp_handle *handle);
 int sftp_ask_fsync (struct sftp *s, const struct sftp_handle *handle,
                     struct err *err);
 
 /* flags: SFTP_FOR_READING, ...; mode for SFTP_CREATE. */
 int sftp_ask_open (struct sftp *s, const char *path, uint32_t flags,
                    uint32_t mode, struct sftp_handle *out, struct err *err);
-int sftp_ask_opendir (struct sftp *s, const char *path,
-                      struct sftp_handle *out, struct err *err);
+
+/* Of a call that was answered: the handle that it asked for. */
+int sftp_handle_of (const struct sftp_call *call, struct sftp_handle *out,
+                    struct err *err);
 
 /* Not more than max_write bytes. */
 int sftp_ask_write (struct sftp *s, const struct sftp_handle *handle,

@@ -197,6 +197,17 @@ take_owed (struct sftp *s, uint8_t type, uint32_t id)
   return NULL;
 }
 
+/* Under the lock, and in no list any more. */
+static void
+settle (struct sftp_call *c, int state)
+{
+  c->state = state;
+  if (c->told) {
+    sftp_call_free (c);
+    free (c);
+  }
+}
+
 /* One answer: what is behind its length. */
 static int
 take_answer (struct sftp *s, const uint8_t *p, size_t len, struct err *err)
@@ -211,7 +222,10 @@ take_answer (struct sftp *s, const uint8_t *p, size_t len, struct err *err)
   r = type == SFTP_VERSION ? keep_answer (c, type, p + 1, len - 1, err)
     : keep_answer (c, type, p + 5, len - 5, err);
   pthread_mutex_lock (&s->lock);
-  c->state = r == 0 ? SFTP_CALL_ANSWERED : SFTP_CALL_LOST;
+  if (r == 0)
+    settle (c, SFTP_CALL_ANSWERED);
+  else
+    list_add (&s->owed, c);     /* it is lost with all others, and told why */
   pthread_cond_broadcast (&s->answered);
   pthread_mutex_unlock (&s->lock);
   return r;
@@ -306,7 +320,7 @@ static void
 lose_list (struct list *l)
 {
   while (l->first != NULL)
-    list_take (l, &l->first)->state = SFTP_CALL_LOST;
+    settle (list_take (l, &l->first), SFTP_CALL_LOST);
 }
 
 static void

@@ -61,6 +61,8 @@ struct sftp_call {
   void *into;                   /* for SFTP_READ: where the bytes go, */
   size_t into_size;             /* and how many; the caller's */
   size_t into_len;              /* that came */
+  bool told;                    /* nobody waits; it is of malloc, and, once
+                                   it was sent, freed with its answer */
 
   /* The answer, once sftp_wait returned 0. */
   uint8_t type;                 /* SFTP_DATA has no body if it went `into' */

@@ -201,9 +201,7 @@ send_flush (struct sftp_file *f, struct err *err)
 {
   int r;
 
-  sftp_packet_begin (&f->flush.packet, SFTP_EXTENDED);
-  sftp_put_text (&f->flush.packet, "fsync@openssh.com");
-  sftp_put_bytes (&f->flush.packet, f->handle.bytes, f->handle.len);
+  sftp_put_fsync (&f->flush.packet, &f->handle);
   r = sftp_send (f->sftp, &f->flush, err);
   if (r < 0)
     return r;
@@ -486,24 +484,39 @@ file_free (struct sftp_file *f)
   free (f);
 }
 
+/* Of a file that was flushed to its end, or is given up, there is nothing more
+ * to hear.
+ */
+static int
+close_handle (struct sftp_file *f, bool flushed, struct err *err)
+{
+  int r;
+
+  if (f->sftp == NULL || sftp_is_lost (f->sftp))
+    return 0;
+  if (flushed || f->base.failed < 0) {
+    sftp_tell_close (f->sftp, &f->handle);
+    return 0;
+  }
+  r = sftp_ask_close (f->sftp, &f->handle, err);
+  return r == SFTP_LOST ? 0 : sftp_last_error (f->s, f->sftp, r, err);
+}
+
 int
 sftp_store_end (struct store_file *file, struct err *err)
 {
   struct sftp_file *f = file_of (file);
+  bool flushed = false;
   int r = 0, r2;
 
   if (file->failed == 0) {
     close_line (f);
     r = run (f, step_answers, err);
+    flushed = r == 0 && can_flush (f) && f->flushed == f->queued;
   }
-  if (f->sftp != NULL && !sftp_is_lost (f->sftp)) {
-    r2 = sftp_ask_close (f->sftp, &f->handle, r < 0 ? NULL : err);
-    /* What was flushed is there, whatever became of the connection. */
-    if (r == 0 && r2 < 0 && r2 != SFTP_LOST && file->failed == 0)
-      r = sftp_last_error (f->s, f->sftp, r2, err);
-  }
+  r2 = close_handle (f, flushed, r < 0 ? NULL : err);
   file_free (f);
-  return r;
+  return r < 0 ? r : r2;
 }
 
 /*--- a new one --------------------------------------------------------------*/

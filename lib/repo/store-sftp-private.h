@@ -3,6 +3,7 @@
 /* What the parts of the SFTP store share.  Only they include this:
  *
  *   store-sftp.c           the table; folders and names
+ *   store-sftp-list.c      listings
  *   store-sftp-file.c      files that are written
  *   store-sftp-read.c      files that are read
  *   store-sftp-promise.c   what must still be there after a broken connection
@@ -18,6 +19,7 @@
 #include "lib/repo/sftp-link.h"
 #include "lib/repo/store-ops.h"
 
+#define SFTP_DEPTH_MAX 16       /* folders on the way to a name */
 #define SFTP_FILE_MODE 0600U
 #define SFTP_FOLDER_MODE 0700U
 #define SFTP_PATH_SIZE (STORE_PATH_SIZE + 4096)
@@ -62,6 +64,22 @@ struct sftp_found {
 int sftp_find (struct sftp_store *s, struct sftp *sftp, const char *name,
                struct sftp_found *found, struct err *err);
 
+/* The same in two halves, so that other requests go with it.  The second one
+ * has to follow, also if the first one failed.
+ */
+struct sftp_look {
+  struct sftp_call calls[SFTP_DEPTH_MAX];
+  size_t n, sent;
+};
+int sftp_look_send (const struct sftp_store *s, struct sftp *sftp,
+                    const char *name, struct sftp_look *look,
+                    struct err *err);
+int sftp_look_take (struct sftp *sftp, struct sftp_look *look,
+                    struct sftp_found *found, struct err *err);
+
+/* -ENOENT; -EBADMSG (NBI-132): it is no folder. */
+int sftp_check_folder (const struct sftp_found *found, struct err *err);
+
 /* The same, and it has to be a regular file: -ENOENT, -EBADMSG (NBI-132). */
 int sftp_find_file (struct sftp_store *s, struct sftp *sftp, const char *name,
                     struct sftp_found *found, struct err *err);
@@ -71,6 +89,15 @@ int sftp_find_file (struct sftp_store *s, struct sftp *sftp, const char *name,
  */
 int sftp_last_error (struct sftp_store *s, struct sftp *sftp, int r,
                      struct err *err);
+
+int sftp_store_list (struct store *store, const char *folder,
+                     int (*fn) (void *opaque, const struct store_entry *entry,
+                                struct err *err),
+                     void *opaque, struct err *err);
+
+/* Is there something in the folder, as far as can be told? */
+bool sftp_has_names (struct sftp_store *s, struct sftp *sftp,
+                     const char *name);
 
 int sftp_store_make (struct store *store, const char *name,
                      struct store_file **out, struct err *err);

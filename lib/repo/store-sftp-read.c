@@ -52,17 +52,16 @@ opened_unref (struct opened *o)
   if (o == NULL || __atomic_sub_fetch (&o->refs, 1, __ATOMIC_ACQ_REL) > 0)
     return;
   if (!sftp_is_lost (o->sftp))
-    sftp_ask_close (o->sftp, &o->handle, NULL);
+    sftp_tell_close (o->sftp, &o->handle);
   sftp_unref (o->sftp);
   free (o);
 }
 
 static int
 opened_new (struct sftp *sftp, const char *path, struct opened **out,
-            uint64_t *size, struct err *err)
+            struct err *err)
 {
   struct opened *o = calloc (1, sizeof *o);
-  struct sftp_attrs attrs;
   int r;
 
   if (o == NULL)
@@ -74,14 +73,30 @@ opened_new (struct sftp *sftp, const char *path, struct opened **out,
   }
   o->refs = 1;
   o->sftp = sftp_ref (sftp);
-  r = sftp_ask_fstat (sftp, &o->handle, &attrs, err);
-  if (r < 0) {
-    opened_unref (o);
-    return r;
-  }
-  *size = attrs.size;
   *out = o;
   return 0;
+}
+
+/* On another connection: it has to be as long as it was. */
+static int
+open_again (struct sftp_block *b, struct sftp *sftp, struct opened **out,
+            struct err *err)
+{
+  struct sftp_attrs attrs;
+  struct opened *o;
+  int r = opened_new (sftp, b->path, &o, err);
+
+  if (r < 0)
+    return r;
+  r = sftp_ask_fstat (sftp, &o->handle, &attrs, err);
+  if (r == 0 && attrs.size != b->base.size)
+    r = err_set (err, -EIO, "the file has %" PRIu64 " bytes now, expected %"
+                 PRIu64 " as when it was opened", attrs.size, b->base.size);
+  if (r < 0)
+    opened_unref (o);
+  else
+    *out = o;
+  return r;
 }
 
 /* The handle on this connection; a reference. */
@@ -90,7 +105,6 @@ take_opened (struct sftp_block *b, struct sftp *sftp, struct opened **out,
              struct err *err)
 {
   struct opened *o = NULL, *old;
-  uint64_t size;
   int r;
 
   pthread_mutex_lock (&b->lock);
@@ -103,12 +117,7 @@ take_opened (struct sftp_block *b, struct sftp *sftp, struct opened **out,
     *out = o;
     return 0;
   }
-  r = opened_new (sftp, b->path, &o, &size, err);
-  if (r == 0 && size != b->base.size) {
-    opened_unref (o);
-    r = err_set (err, -EIO, "the file has %" PRIu64 " bytes now, expected %"
-                 PRIu64 " as when it was opened", size, b->base.size);
-  }
+  r = open_again (b, sftp, &o, err);
   if (r < 0)
     return r;
   __atomic_add_fetch (&o->refs, 1, __ATOMIC_RELAXED);
@@ -296,8 +305,10 @@ do_open (struct sftp *sftp, bool again, void *opaque, struct err *err)
   (void) again;
   if (r == 0)
     r = sftp_path (o->s, o->name, o->path, err);
-  if (r == 0)
-    r = opened_new (sftp, o->path, &o->opened, &o->size, err);
+  if (r == 0) {
+    o->size = found.attrs.size; /* as it was a moment ago */
+    r = opened_new (sftp, o->path, &o->opened, err);
+  }
   return sftp_last_error (o->s, sftp, r, err);
 }
 

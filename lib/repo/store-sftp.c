@@ -41,8 +41,6 @@
 #include "lib/repo/store-sftp-private.h"
 #include "lib/repo/store-sftp.h"
 
-#define DEPTH_MAX 16            /* folders on the way to a name */
-
 /*--- names ------------------------------------------------------------------*/
 
 static int
@@ -111,36 +109,59 @@ check_way (const struct sftp_found *found, struct err *err)
   return 0;
 }
 
-/* Of the folders first..: the whole way is asked for before any answer. */
+/* Of the folders first: the whole way is asked for before any answer. */
+int
+sftp_look_send (const struct sftp_store *s, struct sftp *sftp,
+                const char *name, struct sftp_look *look, struct err *err)
+{
+  const char *end = name;
+
+  look->n = look->sent = 0;
+  do {
+    int r;
+
+    if (look->n == SFTP_DEPTH_MAX)
+      return err_set (err, -ENAMETOOLONG, "it is too deep");
+    end = strchrnul (end + (look->n > 0), '/');
+    look->calls[look->n] = (struct sftp_call) SFTP_CALL_INIT;
+    r = send_look (s, sftp, name, (size_t) (end - name),
+                   &look->calls[look->n++], err);
+    if (r < 0)
+      return r;
+    ++look->sent;
+  } while (*end != '\0');
+  return 0;
+}
+
+/* All have to be waited for, whatever the first one says. */
+int
+sftp_look_take (struct sftp *sftp, struct sftp_look *look,
+                struct sftp_found *found, struct err *err)
+{
+  int r = 0;
+
+  for (size_t i = 0; i < look->sent; ++i) {
+    struct err *why = r < 0 ? NULL : err;
+    int r2 = take_look (sftp, &look->calls[i], found, why);
+
+    if (r2 == 0 && i + 1 < look->n)
+      r2 = check_way (found, why);
+    if (r == 0)
+      r = r2;
+  }
+  for (size_t i = 0; i < look->n; ++i)
+    sftp_call_free (&look->calls[i]);
+  return r;
+}
+
 int
 sftp_find (struct sftp_store *s, struct sftp *sftp, const char *name,
            struct sftp_found *found, struct err *err)
 {
-  struct sftp_call calls[DEPTH_MAX] = { SFTP_CALL_INIT };
-  size_t n = 0, sent = 0;
-  const char *end = name;
-  int r = 0, r2 = 0;
+  struct sftp_look look;
+  int r = sftp_look_send (s, sftp, name, &look, err);
+  int r2 = sftp_look_take (sftp, &look, found, r < 0 ? NULL : err);
 
-  do {
-    end = strchrnul (end + (n > 0), '/');
-    calls[n] = (struct sftp_call) SFTP_CALL_INIT;
-    r = send_look (s, sftp, name, (size_t) (end - name), &calls[n], err);
-    ++n;
-    sent += r == 0;
-  } while (r == 0 && *end != '\0' && n < DEPTH_MAX);
-  if (r == 0 && *end != '\0')
-    r = err_set (err, -ENAMETOOLONG, "it is too deep");
-  for (size_t i = 0; i < sent; ++i) {
-    /* All have to be waited for, whatever the first one says. */
-    int r3 = take_look (sftp, &calls[i], found, r2 < 0 ? NULL : err);
-
-    if (r3 == 0 && i + 1 < n)
-      r3 = check_way (found, r2 < 0 ? NULL : err);
-    if (r2 == 0)
-      r2 = r3;
-  }
-  for (size_t i = 0; i < n; ++i)
-    sftp_call_free (&calls[i]);
   return r < 0 ? r : r2;
 }
 
@@ -166,16 +187,23 @@ sftp_find_file (struct sftp_store *s, struct sftp *sftp, const char *name,
   return r;
 }
 
+int
+sftp_check_folder (const struct sftp_found *found, struct err *err)
+{
+  if (!found->there)
+    return err_set (err, -ENOENT, "there is no such name");
+  return S_ISDIR (found->attrs.mode) ? 0
+    : nbi_refuse (err, 132, "is no folder, or not in one");
+}
+
 static int
 find_folder (struct sftp_store *s, struct sftp *sftp, const char *name,
              struct err *err)
 {
   struct sftp_found found;
-  int r = find_there (s, sftp, name, &found, err);
+  int r = sftp_find (s, sftp, name, &found, err);
 
-  if (r == 0 && !S_ISDIR (found.attrs.mode))
-    r = nbi_refuse (err, 132, "is no folder, or not in one");
-  return r;
+  return r < 0 ? r : sftp_check_folder (&found, err);
 }
 
 int
@@ -303,142 +331,7 @@ sftp_store_delete (struct store *store, const char *name, struct err *err)
   return sftp_link_run (op.s->link, do_delete, &op, err);
 }
 
-/*--- listings ---------------------------------------------------------------*/
-
-struct name {
-  char *name;                   /* owned */
-  enum store_kind kind;
-};
-
-DEFINE_VECTOR (names, struct name);
-
-static void
-names_free (struct names *names)
-{
-  for (size_t i = 0; i < names->len; ++i)
-    free (names->ptr[i].name);
-  vector_free (names);
-}
-
-static enum store_kind
-kind_of (uint32_t mode)
-{
-  return S_ISREG (mode) ? STORE_FILE : S_ISDIR (mode) ? STORE_FOLDER
-    : STORE_OTHER;
-}
-
-/* §7: a name, the line that ls -l would print, the attributes. */
-static int
-take_name (struct sftp_reader *body, struct names *names, struct err *err)
-{
-  struct name n = { sftp_get_text (body), STORE_OTHER };
-  struct sftp_attrs attrs;
-  size_t len;
-
-  (void) sftp_get_bytes (body, &len);
-  sftp_get_attrs (body, &attrs);
-  if (n.name == NULL || body->bad) {
-    free (n.name);
-    return err_set (err, -EPROTO, "its listing has what can't be a name "
-                    "(NBI-137)");
-  }
-  if (strcmp (n.name, ".") == 0 || strcmp (n.name, "..") == 0) {
-    free (n.name);
-    return 0;
-  }
-  if (!attrs.has_mode) {
-    free (n.name);
-    return err_set (err, -ENOTSUP, "the server does not tell what is a folder");
-  }
-  n.kind = kind_of (attrs.mode);
-  if (vector_append (names, &n) == 0)
-    return 0;
-  free (n.name);
-  return err_nomem (err);
-}
-
-/* 1: there are more. */
-static int
-read_names (struct sftp *sftp, const struct sftp_handle *handle,
-            struct names *names, struct err *err)
-{
-  CLEANUP_SFTP_CALL struct sftp_call call = SFTP_CALL_INIT;
-  struct sftp_reader body;
-  uint32_t n;
-  int r;
-
-  sftp_packet_begin (&call.packet, SFTP_READDIR);
-  sftp_put_bytes (&call.packet, handle->bytes, handle->len);
-  r = sftp_ask (sftp, &call, err);
-  if (r == 0)
-    r = sftp_answer (&call, SFTP_NAME, &body, err);
-  if (r == -ENODATA)
-    return 0;
-  if (r < 0)
-    return r;
-  n = sftp_get_u32 (&body);
-  for (r = 0; r == 0 && n > 0; --n)
-    r = take_name (&body, names, err);
-  return r < 0 ? r : 1;
-}
-
-static int
-do_list (struct sftp *sftp, bool again, void *opaque, struct err *err)
-{
-  const struct op *op = opaque;
-  struct names *names = op->out;
-  struct sftp_handle handle = { .len = 0 };
-  char path[SFTP_PATH_SIZE];
-  int r = find_folder (op->s, sftp, op->name, err);
-
-  (void) again;
-  names_free (names);
-  if (r == 0)
-    r = sftp_path (op->s, op->name, path, err);
-  if (r == 0)
-    r = sftp_ask_opendir (sftp, path, &handle, err);
-  if (r < 0)
-    return sftp_last_error (op->s, sftp, r, err);
-  do
-    r = read_names (sftp, &handle, names, err);
-  while (r == 1);
-  sftp_ask_close (sftp, &handle, NULL);
-  return r == SFTP_FAILED
-    ? err_set (err, -EIO, "its listing ended with an error (NBI-137)")
-    : sftp_last_error (op->s, sftp, r, err);
-}
-
-/* All names first: fn is called once for each, however often it is listed. */
-static int
-sftp_store_list (struct store *store, const char *folder,
-                 int (*fn) (void *opaque, const struct store_entry *entry,
-                            struct err *err),
-                 void *opaque, struct err *err)
-{
-  struct names names = VECTOR_INIT;
-  struct op op = { .s = sftp_store_of (store), .name = folder,
-                   .out = &names };
-  int r = sftp_link_run (op.s->link, do_list, &op, err);
-
-  for (size_t i = 0; r == 0 && i < names.len; ++i) {
-    struct store_entry entry = { names.ptr[i].name, names.ptr[i].kind };
-
-    r = fn (opaque, &entry, err);
-  }
-  names_free (&names);
-  return r;
-}
-
-static bool
-has_names (struct sftp_store *s, struct sftp *sftp, const char *name)
-{
-  struct names names = VECTOR_INIT;
-  struct op op = { .s = s, .name = name, .out = &names };
-  bool some = do_list (sftp, false, &op, NULL) == 0 && names.len > 0;
-
-  names_free (&names);
-  return some;
-}
+/*--- folders ----------------------------------------------------------------*/
 
 static int
 do_delete_folder (struct sftp *sftp, bool again, void *opaque,
@@ -456,7 +349,7 @@ do_delete_folder (struct sftp *sftp, bool again, void *opaque,
     r = 0;
   if (r == 0)
     sftp_promise_moved (op->s, op->name, NULL);
-  if (r == SFTP_FAILED && has_names (op->s, sftp, op->name))
+  if (r == SFTP_FAILED && sftp_has_names (op->s, sftp, op->name))
     return err_set (err, -ENOTEMPTY, "there is something in it");
   return sftp_last_error (op->s, sftp, r, err);
 }
@@ -472,21 +365,31 @@ sftp_store_delete_folder (struct store *store, const char *name,
 
 /*--- renaming ---------------------------------------------------------------*/
 
-/* 1: it may be renamed; 0: it has been, before the answer was lost. */
+/* 1: it may be renamed; 0: it has been, before the answer was lost.  Both names
+ * are asked for before any answer.
+ */
 static int
 look_before_rename (const struct op *op, struct sftp *sftp, bool again,
                     struct err *err)
 {
+  struct sftp_look look_from, look_to;
   struct sftp_found from, to;
-  int r = sftp_find (op->s, sftp, op->name, &from, err);
+  struct err why = ERR_INIT;
+  int r = sftp_look_send (op->s, sftp, op->name, &look_from, err);
+  int r2 = sftp_look_send (op->s, sftp, op->to, &look_to, &why), r3;
 
-  if (r == 0 && (from.there || again))
-    r = sftp_find (op->s, sftp, op->to, &to, err);
+  r3 = sftp_look_take (sftp, &look_from, &from, r < 0 ? NULL : err);
+  r = r < 0 ? r : r3;
+  r3 = sftp_look_take (sftp, &look_to, &to, r2 < 0 ? NULL : &why);
+  r2 = r2 < 0 ? r2 : r3;
   if (r < 0)
     return r;
+  if (!from.there && !again)
+    return err_set (err, -ENOENT, "there is no such name");
+  if (r2 < 0)
+    return err_set (err, r2, "%s", why.msg);
   if (!from.there)
-    return again && to.there ? 0
-      : err_set (err, -ENOENT, "there is no such name");
+    return to.there ? 0 : err_set (err, -ENOENT, "there is no such name");
   return to.there ? err_set (err, -EEXIST, "‘%s’ is there already", op->to)
     : 1;
 }
@@ -585,6 +488,34 @@ sftp_store_rewrite (struct store *store, const char *name, const void *buf,
   return sftp_link_run (op.s->link, do_rewrite, &op, err);
 }
 
+/* A byte, and the flush: of which comes first nothing depends, for it is the
+ * folder that matters.
+ */
+static int
+write_and_flush (struct sftp *sftp, const struct sftp_handle *handle,
+                 struct err *err)
+{
+  CLEANUP_SFTP_CALL struct sftp_call write = SFTP_CALL_INIT;
+  CLEANUP_SFTP_CALL struct sftp_call flush = SFTP_CALL_INIT;
+  int r, r2;
+
+  sftp_packet_begin (&write.packet, SFTP_WRITE);
+  sftp_put_bytes (&write.packet, handle->bytes, handle->len);
+  sftp_put_u64 (&write.packet, 0);
+  sftp_put_bytes (&write.packet, "\n", 1);
+  sftp_put_fsync (&flush.packet, handle);
+  r = sftp_send (sftp, &write, err);
+  if (r < 0)
+    return r;
+  r2 = sftp_ask (sftp, &flush, err);
+  r = sftp_wait (sftp, &write, err);
+  if (r == 0)
+    r = sftp_status (&write, err);
+  if (r == 0 && r2 == 0)
+    r2 = sftp_status (&flush, err);
+  return r < 0 ? r : r2;
+}
+
 /* The file is new each time: what an earlier attempt left does not matter. */
 static int
 flush_by_file (const struct op *op, struct sftp *sftp, struct err *err)
@@ -606,10 +537,8 @@ flush_by_file (const struct op *op, struct sftp *sftp, struct err *err)
                        SFTP_EXCLUSIVE, SFTP_FILE_MODE, &handle, err);
   if (r < 0)
     return r;
-  r = sftp_ask_write (sftp, &handle, text, 1, 0, err);
-  if (r == 0)
-    r = sftp_ask_fsync (sftp, &handle, err);
-  sftp_ask_close (sftp, &handle, NULL);
+  r = write_and_flush (sftp, &handle, err);
+  sftp_tell_close (sftp, &handle);
   r2 = sftp_ask_path (sftp, SFTP_REMOVE, path, r < 0 ? NULL : err);
   return r < 0 ? r : r2;
 }
