@@ -18,15 +18,17 @@ struct sftp_pipe {
   /* Set by the test. */
   const char *without;          /* requests for its -P; NULL: none */
   bool refuse;                  /* the next dials fail */
-  uint64_t break_after;         /* bytes to the server, from the last dial on,
-                                   after which the server is killed; 0: none */
-  uint64_t lose_after;          /* bytes from it, the same: what it did is done,
-                                   and the answer never comes */
+
+  /* Bytes to the server, from the last dial on, after which it is killed; bytes
+   * from it, after which what it did is done, and the answer never comes.  0:
+   * none.
+   */
+  _Atomic uint64_t break_after, lose_after;
 
   /* Told. */
-  unsigned dials;
+  _Atomic unsigned dials;
   pid_t pid;                    /* of the server */
-  uint64_t written, read;       /* since the last dial */
+  _Atomic uint64_t written, read;       /* since the last dial */
 };
 
 /* Is there a server to be had? */
