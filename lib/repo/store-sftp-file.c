@@ -12,7 +12,8 @@
  * nothing.  All that is not known to be on stable storage is kept: after each
  * FLUSH_EVERY bytes a flush is sent after them, and what it vouches for is let
  * go; that is what had been answered when it was sent, in case a server does
- * not keep the order.
+ * not keep the order.  Where connections break before so much gets through,
+ * less is sent between two flushes, and at once.
  *
  * When the connection breaks (docs/NBI.md §13), the file is opened on the next
  * one, and all that is kept is written again at its place: the same bytes
@@ -34,12 +35,14 @@
 #include <sys/stat.h>
 
 #include "lib/base/bytes.h"
+#include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
 #include "lib/repo/nbi.h"
 #include "lib/repo/store-sftp-private.h"
 
 #define WINDOW (4U * 1024 * 1024)
 #define FLUSH_EVERY (16U * 1024 * 1024)
+#define FLUSH_MIN (512U * 1024)
 #define KEEP_MAX (2 * FLUSH_EVERY)
 #define REOPEN_MAX 8            /* times that no byte more gets through */
 
@@ -69,6 +72,7 @@ struct sftp_file {
   bool flushing;                /* it is on its way, */
   uint64_t covers;              /* and vouches for these bytes */
   unsigned reopened;            /* since something more was flushed */
+  uint64_t every;               /* bytes between two flushes */
 };
 
 static struct sftp_file *
@@ -162,7 +166,8 @@ let_go (struct sftp_file *f, uint64_t end)
 static int
 send_pieces (struct sftp_file *f, struct err *err)
 {
-  while (f->unsent != NULL && f->sent - f->answered < WINDOW) {
+  while (f->unsent != NULL &&
+         f->sent - f->answered < min_u64 (WINDOW, f->every)) {
     struct piece *p = f->unsent;
     int r = piece_send (f, p, err);
 
@@ -220,8 +225,10 @@ take_flush (struct sftp_file *f, struct err *err)
   if (r < 0)
     return r;
   f->flushing = false;
-  if (f->covers > f->flushed)
+  if (f->covers > f->flushed) {
     f->reopened = 0;
+    f->every = min_u64 (f->every * 2, FLUSH_EVERY);
+  }
   f->flushed = f->covers;
   let_go (f, f->flushed);
   return 0;
@@ -249,7 +256,7 @@ send_what_is_due (struct sftp_file *f, struct err *err)
   if (r == 0)
     r = send_pieces (f, err);
   if (r == 0 && can_flush (f) && !f->flushing &&
-      f->answered - f->flushed >= FLUSH_EVERY)
+      f->answered - f->flushed >= f->every)
     r = send_flush (f, err);
   return r;
 }
@@ -300,6 +307,7 @@ begin_again (struct sftp_file *f, struct err *err)
 {
   int r = 0;
 
+  f->every = max_u64 (f->every / 4, FLUSH_MIN);
   f->unanswered = NULL;
   let_go (f, f->flushed);
   f->unsent = f->head;
@@ -567,6 +575,7 @@ sftp_store_make (struct store *store, const char *name,
     return err_nomem (err);
   f->s = sftp_store_of (store);
   f->end = &f->head;
+  f->every = FLUSH_EVERY;
   f->name = strdup (name);
   r = f->name ? sftp_link_run (f->s->link, do_make, f, err) : err_nomem (err);
   if (r < 0)

@@ -46,7 +46,8 @@ pipe_read (struct sftp_way *way, void *buf, size_t len, struct err *err)
     return broken (w, err);
   w->pipe->read += (uint64_t) n;
   if (w->pipe->lose_after > 0 && w->pipe->read >= w->pipe->lose_after) {
-    w->pipe->lose_after = 0;
+    if (!w->pipe->each)
+      w->pipe->lose_after = 0;
     return broken (w, err);
   }
   return n;
@@ -65,7 +66,8 @@ pipe_write (struct sftp_way *way, const void *buf, size_t len,
     return broken (w, err);
   w->pipe->written += (uint64_t) n;
   if (w->pipe->break_after > 0 && w->pipe->written >= w->pipe->break_after) {
-    w->pipe->break_after = 0;
+    if (!w->pipe->each)
+      w->pipe->break_after = 0;
     return broken (w, err);
   }
   return n;

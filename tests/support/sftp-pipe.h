@@ -21,9 +21,10 @@ struct sftp_pipe {
 
   /* Bytes to the server, from the last dial on, after which it is killed; bytes
    * from it, after which what it did is done, and the answer never comes.  0:
-   * none.
+   * none.  Once, or on each connection.
    */
   _Atomic uint64_t break_after, lose_after;
+  bool each;
 
   /* Told. */
   _Atomic unsigned dials;

@@ -327,6 +327,21 @@ only_what_was_not_flushed_is_sent_again (void **state)
   assert_file ("files/a", 10 * MIB);
 }
 
+/* Less gets through each connection than what usually lies between two
+ * flushes.
+ */
+static void
+a_file_gets_there_in_small_parts (void **state)
+{
+  (void) state;
+  way.each = true;
+  way.break_after = 3 * MIB;
+  make_file ("files/a", 20 * MIB);
+  assert_true (way.dials > 6);
+  way.break_after = 0;
+  assert_file ("files/a", 20 * MIB);
+}
+
 /* A server that was down and lost what it had not flushed. */
 static void
 what_the_server_lost_is_written_again (void **state)
@@ -880,6 +895,7 @@ main (void)
     TEST (a_folder_with_many_names_is_listed),
     TEST (a_file_goes_on_when_the_connection_breaks),
     TEST (only_what_was_not_flushed_is_sent_again),
+    TEST (a_file_gets_there_in_small_parts),
     TEST (what_the_server_lost_is_written_again),
     TEST (a_server_that_lost_what_it_flushed_is_not_believed),
     TEST (a_file_that_went_meanwhile_is_not_made_again),
