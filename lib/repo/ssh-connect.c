@@ -33,10 +33,19 @@
 #define LOOK 100                /* ms between looks at the job */
 #define WRITE_AT_ONCE (256U * 1024)
 
+/* What the server may send before it hears that more may come.  libssh's own
+ * 1.25 MB are on their way at once where a way has a delay, and then it is
+ * idle.
+ */
+#define WINDOW (4U * 1024 * 1024)
+
 struct ssh_way {
   struct sftp_way base;
   ssh_session session;
   ssh_channel channel;
+  unsigned char *wide;          /* owned; WINDOW bytes, of which */
+  size_t at, len;               /* these are to be given out */
+  size_t taken;                 /* since the window was opened */
 };
 
 /* While it is being made. */
@@ -285,6 +294,40 @@ drop_other (struct ssh_way *w)
     continue;
 }
 
+/* libssh opens the window for as much as it is asked for. */
+static int
+read_wide (struct ssh_way *w)
+{
+  int n = ssh_channel_read_timeout (w->channel, w->wide, WINDOW, 0, 0);
+
+  w->at = 0;
+  w->len = n > 0 ? (size_t) n : 0;
+  w->taken = 0;
+  return n;
+}
+
+static int
+read_some (struct ssh_way *w, void *buf, size_t len)
+{
+  size_t n = w->len - w->at < len ? w->len - w->at : len;
+  int r;
+
+  if (n == 0 && w->taken < WINDOW / 4) {
+    r = ssh_channel_read_nonblocking (w->channel, buf, (uint32_t) len, 0);
+    w->taken += r > 0 ? (size_t) r : 0;
+    return r;
+  }
+  if (n == 0) {
+    r = read_wide (w);
+    if (r <= 0)
+      return r;
+    n = w->len < len ? w->len : len;
+  }
+  memcpy (buf, w->wide + w->at, n);
+  w->at += n;
+  return (int) n;
+}
+
 /* libssh may take bytes from the network whatever it is asked for: what is
  * asked for last is that which the caller goes to sleep for.
  */
@@ -295,7 +338,7 @@ way_read (struct sftp_way *way, void *buf, size_t len, struct err *err)
   int n;
 
   drop_other (w);
-  n = ssh_channel_read_nonblocking (w->channel, buf, (uint32_t) len, 0);
+  n = read_some (w, buf, len);
   if (n > 0)
     return n;
   if ((n < 0 && n != SSH_AGAIN) || ssh_channel_is_eof (w->channel) ||
@@ -355,6 +398,7 @@ way_close (struct sftp_way *way, bool forked)
     ssh_disconnect (w->session);
     ssh_free (w->session);
   }
+  free (w->wide);
   free (w);
 }
 
@@ -395,9 +439,12 @@ ssh_connect_sftp (const struct ssh_uri *uri, struct job *const *job,
 
   if (w == NULL)
     return err_nomem (err);
+  w->taken = WINDOW;            /* it is opened with the first read */
   w->base.ops = &way_ops;
-  m.session = w->session = ssh_new ();
+  w->wide = malloc (WINDOW);
+  m.session = w->session = w->wide ? ssh_new () : NULL;
   if (w->session == NULL) {
+    free (w->wide);
     free (w);
     return err_nomem (err);
   }
