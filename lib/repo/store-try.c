@@ -246,6 +246,17 @@ try_all (const struct trial *t, struct err *err)
   return r == 0 ? try_replacing (t, err) : r;
 }
 
+/* What a trial leaves that went well.  0: that is away. */
+static int
+clean_up_after_success (const struct trial *t)
+{
+  char name[STORE_PATH_SIZE];
+  int r = store_delete (t->store, path (t, "partial", "b", name), NULL);
+
+  return r < 0 ? r
+    : store_delete_folder (t->store, path (t, "partial", NULL, name), NULL);
+}
+
 static void
 clean_up (const struct trial *t)
 {
@@ -273,6 +284,7 @@ store_try (struct store *store, struct report *report, struct err *err)
   uuid_to_string (uuid, text);
   snprintf (t.name, sizeof t.name, ".trial-%s", text);
   r = try_all (&t, err);
-  clean_up (&t);
+  if (r < 0 || clean_up_after_success (&t) < 0)
+    clean_up (&t);
   return r;
 }
