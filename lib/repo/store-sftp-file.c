@@ -42,7 +42,7 @@
 
 #define WINDOW (4U * 1024 * 1024)
 #define FLUSH_EVERY (16U * 1024 * 1024)
-#define FLUSH_MIN (512U * 1024)
+#define FLUSH_MIN (128U * 1024)
 #define KEEP_MAX (2 * FLUSH_EVERY)
 #define REOPEN_MAX 8            /* times that no byte more gets through */
 
