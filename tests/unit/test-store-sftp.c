@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -335,11 +336,32 @@ a_file_gets_there_in_small_parts (void **state)
 {
   (void) state;
   way.each = true;
-  way.break_after = 3 * MIB;
-  make_file ("files/a", 20 * MIB);
-  assert_true (way.dials > 6);
+  way.break_after = MIB;
+  make_file ("files/a", 10 * MIB);
+  assert_true (way.dials > 10);
   way.break_after = 0;
-  assert_file ("files/a", 20 * MIB);
+  assert_file ("files/a", 10 * MIB);
+}
+
+/* SFTP has no number for it. */
+static void
+a_disk_that_is_full_is_said_to_be (void **state)
+{
+  struct store_file *f;
+  int r;
+
+  (void) state;
+  if (mount ("tmpfs", folder, "tmpfs", 0, "size=1m") < 0)
+    skip ();
+  r = store_make (store, "a", &f, &err);
+  if (r == 0) {
+    r = write_much (f, 0, 3 * MIB);
+    if (r == 0)
+      r = store_flush (f, &err);
+    (void) store_end (f, &err);
+  }
+  assert_int_equal (umount2 (folder, MNT_DETACH), 0);
+  assert_int_equal (r, -ENOSPC);
 }
 
 /* A server that was down and lost what it had not flushed. */
@@ -896,6 +918,7 @@ main (void)
     TEST (a_file_goes_on_when_the_connection_breaks),
     TEST (only_what_was_not_flushed_is_sent_again),
     TEST (a_file_gets_there_in_small_parts),
+    TEST (a_disk_that_is_full_is_said_to_be),
     TEST (what_the_server_lost_is_written_again),
     TEST (a_server_that_lost_what_it_flushed_is_not_believed),
     TEST (a_file_that_went_meanwhile_is_not_made_again),
