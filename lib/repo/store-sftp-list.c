@@ -164,7 +164,7 @@ open_folder (struct sftp_store *s, struct sftp *sftp, const char *name,
   if (r2 == 0)
     r2 = sftp_handle_of (&call, handle, r < 0 ? NULL : err);
   if (r < 0 && r2 == 0)
-    sftp_tell_close (sftp, handle);
+    sftp_ask_close (sftp, handle, NULL);
   return r < 0 ? r : r2;
 }
 
@@ -186,7 +186,7 @@ do_list (struct sftp *sftp, bool again, void *opaque, struct err *err)
   if (r < 0)
     return sftp_last_error (l->s, sftp, r, err);
   r = read_names (sftp, &handle, l->names, err);
-  sftp_tell_close (sftp, &handle);
+  sftp_ask_close (sftp, &handle, NULL);
   return r == SFTP_FAILED
     ? err_set (err, -EIO, "its listing ended with an error (NBI-137)")
     : sftp_last_error (l->s, sftp, r, err);

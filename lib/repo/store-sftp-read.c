@@ -46,13 +46,16 @@ struct sftp_block {
   struct opened *opened;        /* NULL: not on this connection yet */
 };
 
+/* Waited for, so that nothing is on its way when a server goes into the
+ * background, and the process that it leaves ends beside our thread.
+ */
 static void
 opened_unref (struct opened *o)
 {
   if (o == NULL || __atomic_sub_fetch (&o->refs, 1, __ATOMIC_ACQ_REL) > 0)
     return;
   if (!sftp_is_lost (o->sftp))
-    sftp_tell_close (o->sftp, &o->handle);
+    sftp_ask_close (o->sftp, &o->handle, NULL);
   sftp_unref (o->sftp);
   free (o);
 }
