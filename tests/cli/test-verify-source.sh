@@ -113,6 +113,26 @@ compare 1 --source=used.img v/fs
 same "differing" "$(jq -c '[.source.differing, .source["not-saved"] > 0]' \
                        json)" '[4096,true]'
 
+# Of sectors that could not be read when it was saved nobody knows; the rest of
+# their chunk is compared.
+head -c 4M /dev/urandom >bad.img
+start_nbdkit -r eval get_size='echo 4194304' pread='
+    if [ $(($4)) -lt 1052672 ] && [ $(($4 + $3)) -gt 1050624 ]; then
+        echo EIO bad >&2
+        exit 1
+    fi
+    dd if="'"$tmp"'/bad.img" iflag=skip_bytes,count_bytes skip=$4 count=$3 \
+       status=none'
+refuses nbdimage backup --everything --name=bad "$uri" v
+stop_nbdkit
+compare 0 --source=bad.img v/bad
+same "unreadable" "$(jq .source.unreadable json)" 2048
+cp bad.img bad2.img
+printf 'XXXXXXXXX' | dd of=bad2.img bs=1 seek=1050000 conv=notrunc status=none
+printf 'XXXXXXXXX' | dd of=bad2.img bs=1 seek=1051000 conv=notrunc status=none
+compare 1 --source=bad2.img v/bad
+same "what differs" "$(cat got)" '1048576 2048'
+
 # Where the backup is damaged is not known; the rest is compared.
 cp one.nbi bad.nbi
 printf 'XXXX' | dd of=bad.nbi bs=1 seek=5000 conv=notrunc status=none

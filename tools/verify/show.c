@@ -160,6 +160,9 @@ show_amount (const struct verify_command *v)
     printf (": %" PRIu64 " generation%s in %" PRIu64 " file%s, %s, ",
             res->nr_generations, res->nr_generations == 1 ? "" : "s",
             res->nr_files, s, size_to_string (res->bytes, size));
+  else if (v->sampled)
+    printf (": %" PRIu64 " file%s, %s, ", res->nr_files, s,
+            size_to_string (v->stored.bytes, size));
   else
     printf (": %" PRIu64 " piece%s in %" PRIu64 " file%s, %s, ",
             v->stored.nr, v->stored.nr == 1 ? "" : "s", res->nr_files, s,
