@@ -707,7 +707,8 @@ a_process_that_was_forked_reads_on (void **state)
 
 struct worker {
   pthread_t thread;
-  unsigned n;
+  char name[32];
+  struct store_file *f;         /* of this name, made */
   struct block *shared;
   const char *failed;           /* NULL: nothing */
 };
@@ -720,18 +721,14 @@ work (void *opaque)
   char *bytes = bytes_from (0, 3 * MIB), *buf = malloc (3 * MIB);
   struct err e = ERR_INIT;
   struct block *block = NULL;
-  struct store_file *f;
-  char name[32];
 
-  snprintf (name, sizeof name, "files/of-%u", w->n);
-  if (store_make (store, name, &f, &e) < 0)
-    w->failed = strdup (e.msg);
   for (size_t off = 0; w->failed == NULL && off < 3 * MIB; off += 3000)
-    if (store_write (f, bytes + off, 3 * MIB - off < 3000 ? 3 * MIB - off
+    if (store_write (w->f, bytes + off, 3 * MIB - off < 3000 ? 3 * MIB - off
                      : 3000, &e) < 0)
       w->failed = strdup (e.msg);
-  if (w->failed == NULL && (store_flush (f, &e) < 0 || store_end (f, &e) < 0 ||
-                            store_open (store, name, &block, &e) < 0))
+  if (w->failed == NULL &&
+      (store_flush (w->f, &e) < 0 || store_end (w->f, &e) < 0 ||
+       store_open (store, w->name, &block, &e) < 0))
     w->failed = strdup (e.msg);
   for (size_t off = 0; w->failed == NULL && off < 3 * MIB; off += 65536) {
     if (block_pread (block, buf + off, 65536, off, &e) < 0 ||
@@ -747,8 +744,8 @@ work (void *opaque)
   return NULL;
 }
 
-/* Names of their own, one file that all read, and a connection that breaks
- * under all of them.
+/* Files of their own, one that all read, and a connection that breaks under all
+ * of them; not while a file is made, as nobody knows then who made it.
  */
 static void
 many_threads_use_one_store (void **state)
@@ -759,9 +756,14 @@ many_threads_use_one_store (void **state)
   (void) state;
   make_file ("files/shared", 3 * MIB);
   assert_int_equal (store_open (store, "files/shared", &shared, &err), 0);
+  for (unsigned i = 0; i < 6; ++i) {
+    workers[i] = (struct worker) { .shared = shared };
+    snprintf (workers[i].name, sizeof workers[i].name, "files/of-%u", i);
+    assert_int_equal (store_make (store, workers[i].name, &workers[i].f, &err),
+                      0);
+  }
   way.break_after = way.written + 9 * MIB;
   for (unsigned i = 0; i < 6; ++i) {
-    workers[i] = (struct worker) { .n = i, .shared = shared };
     assert_int_equal (pthread_create (&workers[i].thread, NULL, work,
                                       &workers[i]), 0);
   }
