@@ -299,7 +299,9 @@ make (struct salvage *s, const struct salvage_choice *choice, struct err *err)
   s->cells = calloc (n, sizeof *s->cells);
   s->bad = calloc (n / 8 + 1, 1);
   if (s->cells == NULL || s->bad == NULL)
-    return err_nomem (err);
+    return err_set (err, -ENOMEM, "not enough memory for the map of a disk of %"
+                    PRIu64 " bytes in chunks of %" PRIu32, s->header.disk_size,
+                    s->header.chunk_size);
   find_last (s);
   r = find_manifest (s, err);
   if (r == 0)
