@@ -9,6 +9,10 @@
 #   in_guest SECONDS "$@"         # the rest happens there
 #
 # and there has $images (a share: what is written there is seen outside).
+#
+# To start a program takes the guest's emulated processor a tenth of a second,
+# and one with many libraries a second.  So what is done again and again, and
+# what waits, does without: by bash alone.
 
 # requires_guest: what run-in-vm needs
 requires_guest ()
@@ -34,6 +38,8 @@ in_guest ()
 
     if [ -n "${IN_VM:-}" ]; then
         images=$NBDIMAGE_GUEST_IMAGES
+        mkfifo "$tmp/never"
+        exec {never}<>"$tmp/never"
         modprobe nbd || fail "modprobe nbd"
         return
     fi
@@ -50,6 +56,14 @@ in_guest ()
         -e "NBDIMAGE_GUEST_IMAGES=$images" -- "$BASH" "$(realpath "$0")" ||
         status=$?
     exit "$status"
+}
+
+# pause SECONDS: without a process
+pause ()
+{
+    local nothing
+
+    read -r -t "$1" -u "$never" nothing || true
 }
 
 # step SENTENCE: what comes now
@@ -108,48 +122,76 @@ check_files ()
 }
 
 # server_pid DEVICE, supervisor_pid DEVICE
-server_pid ()
+server_pid () { pid_of server "$1"; }
+supervisor_pid () { pid_of supervisor "$1"; }
+
+# pid_of WHAT DEVICE
+pid_of ()
 {
-    jq .server.pid "/run/nbdimage/${1#/dev/}.json"
+    local state
+
+    state=$(<"/run/nbdimage/${2#/dev/}.json")
+    [[ $state =~ \"$1\":\ *\{[^}]*\"pid\":\ *([0-9]+) ]] ||
+        fail "there is no process of the $1 in $state"
+    echo "${BASH_REMATCH[1]}"
 }
 
-supervisor_pid ()
+# state_is STATE: of the device that is attached, or of the first of them
+state_is ()
 {
-    jq .supervisor.pid "/run/nbdimage/${1#/dev/}.json"
+    local list
+
+    list=$(nbdimage attached --json)
+    [[ $list =~ \"state\":\ *\"([^\"]*)\" ]] || fail "no state in $list"
+    same state "${BASH_REMATCH[1]}" "$1"
 }
 
-# The processes of ours that run.
-our_processes ()
+# look_at_processes: sets $ours to those of ours that run, and $stuck to those
+# that can't be killed.  Tasks of the kernel's own sleep like that all the time.
+look_at_processes ()
 {
-    ps -e -o pid=,comm= | grep -E ' (nbdkit|nbdimage)'
+    local list stat pid ppid comm
+
+    ours= stuck=
+    list=$(ps -eo stat=,pid=,ppid=,comm=)
+    while read -r stat pid ppid comm; do
+        case $comm in nbdkit*|nbdimage*) ours="$ours $pid $comm";; esac
+        if [[ $stat == D* && $ppid != 2 ]]; then
+            stuck="$stuck $pid $comm"
+        fi
+    done <<<"$list"
 }
 
 # Nothing may be left: no process, no file, no connected device, no task that
 # can't be killed.
 nothing_left ()
 {
-    local i left
+    local i file left ours stuck
 
     for ((i = 0; i < 50; i++)); do
-        left=$(our_processes; ls -A /run/nbdimage 2>/dev/null
-               cat /sys/block/nbd*/pid 2>/dev/null) || true
+        left=
+        for file in /run/nbdimage/{*,.[!.]*} /sys/block/nbd*/pid; do
+            [ ! -e "$file" ] || left="$left $file"
+        done
+        if [ -z "$left" ]; then
+            look_at_processes
+            left=$ours
+        fi
         [ -n "$left" ] || break
-        sleep 0.1
+        pause 0.1
     done
-    [ -z "$left" ] || fail "left behind: $left"
-    no_stuck_task
+    [ -z "$left" ] || fail "left behind:$left"
+    [ -z "$stuck" ] || no_stuck_task
 }
 
-# Tasks of the kernel's own sleep like that all the time.
 no_stuck_task ()
 {
-    local i stuck
+    local i ours stuck
 
     for ((i = 0; i < 10; i++)); do
-        stuck=$(ps -eo stat=,pid=,ppid=,comm= |
-                    awk '$1 ~ /^D/ && $3 != 2') || true
+        look_at_processes
         [ -n "$stuck" ] || return 0
-        sleep 0.1
+        pause 0.1
     done
-    fail "a task is stuck: $stuck"
+    fail "a task is stuck:$stuck"
 }
