@@ -309,13 +309,15 @@ hold_and_survey (void *opaque, struct job *job, struct err *err)
   return r < 0 ? err_in (err, "%s", w->source) : survey (w, job, err);
 }
 
-/* Was it held? */
+/* Was it held?  What nobody held may have been mounted meanwhile. */
 static int
 let_go (void *opaque, struct err *err)
 {
   struct backup_work *w = opaque;
   int r = w->snapshot != NULL ? snapshot_check (w->snapshot, err)
-    : backup_hold_end (&w->held, err);
+    : w->command->freeze ? backup_hold_end (&w->held, err)
+    : w->command->live ? 0
+    : backup_device_check_still (image_block (w->disk.img), err);
 
   return r < 0 ? err_in (err, "%s", w->source) : 0;
 }

@@ -76,14 +76,30 @@ save "$device"
 
 # --- ext4, which has them
 
-truncate -s 20M ext4.img
-mkfs.ext4 -q ext4.img
+# Larger than what a backup has in memory.
+head -c 100M /dev/urandom >ext4.img
+mkfs.ext4 -q -E nodiscard ext4.img
 loop ext4.img
 cleanup_fn sh -c "umount '$tmp/ext4' 2>/dev/null || :"
 mounted "$device" rw "$tmp/ext4"
 refused "$device"
 umount "$tmp/ext4"
 save "$device"
+
+# --- mounted while it is read
+
+mkfifo pipe
+nbdimage backup --everything --codec=none --single=- --name=x "$device" \
+    >pipe 2>err.txt & pid=$!
+exec 8<pipe
+head -c 100000 <&8 >/dev/null
+mounted "$device" rw "$tmp/ext4"
+cat <&8 >/dev/null
+exec 8<&-
+! wait $pid || fail "it was mounted, and its backup is said to be whole"
+contains err.txt 'mounted for writing'
+umount "$tmp/ext4"
+becomes_free "$device"
 
 # --- where it can't be seen from here: by another process; by none, but by a
 # --- file that is open; for reading only
