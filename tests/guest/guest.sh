@@ -30,8 +30,8 @@ requires_guest ()
 # What QEMU gets besides: a script's disks, for example, after make_images.
 guest_qemu=()
 
-# in_guest SECONDS: outside, run this script in the guest and exit; inside,
-# go on.
+# in_guest SECONDS: outside, run this script in the guest and exit; inside, go
+# on.  A slow machine may take twice as long.
 in_guest ()
 {
     local seconds=$1 status=0 argument more=()
@@ -50,7 +50,7 @@ in_guest ()
     for argument in "${guest_qemu[@]}"; do
         more+=(-q "$argument")
     done
-    "$support/run-in-vm" "${more[@]}" -t "$seconds" -w "$images" \
+    "$support/run-in-vm" "${more[@]}" -t $((2 * seconds)) -w "$images" \
         -l "${abs_top_builddir}/tests/guest/$(basename "$0").console" \
         -e abs_top_srcdir -e abs_top_builddir -e NBDIMAGE_PLUGIN \
         -e "NBDIMAGE_GUEST_IMAGES=$images" -- "$BASH" "$(realpath "$0")" ||

@@ -25,7 +25,7 @@ done
 requires test -x /usr/lib/grub/i386-pc/grub-bios-setup
 
 # Boots are emulated, on a machine that may be busy.
-limit=400
+limit=800
 
 # ------------------------------------------------------------------ the disk
 
