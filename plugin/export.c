@@ -548,7 +548,7 @@ hold_generation (struct export *e)
   const struct image_options options = { .format = config.options.format };
   struct err err = ERR_INIT;
 
-  if (image_open (e->source.path, &options, &e->held, NULL, &err) == 0 &&
+  if (image_open (e->source.path, &options, &e->held, NULL, &err) < 0 ||
       nbi_image_hold (e->held, &err) < 0)
     plugin_warning ("%s: a prune may take this generation away while it is "
                     "served and nobody reads it: %s", e->source.shown,
@@ -558,6 +558,7 @@ hold_generation (struct export *e)
 int
 exports_hold (void)
 {
+  plugin_start_ends ();
   for (struct export *e = exports; e; e = e->next)
     if (names_generation (e->source.path))
       hold_generation (e);
@@ -638,6 +639,7 @@ prepare_folder (void)
 int
 exports_prepare (void)
 {
+  plugin_start_begins ();
   if (config.vault)
     return vault_prepare ();
   return config.folder ? prepare_folder () : prepare_files ();

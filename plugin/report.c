@@ -66,6 +66,22 @@ clean_sentence (const char *fmt, va_list ap)
   return clean;
 }
 
+static bool silent;
+
+void
+plugin_start_begins (void)
+{
+  const char *start = getenv ("NBDIMAGE_START");
+
+  silent = start != NULL && strcmp (start, "quiet") == 0;
+}
+
+void
+plugin_start_ends (void)
+{
+  silent = false;
+}
+
 int
 plugin_error (const char *fmt, ...)
 {
@@ -112,7 +128,7 @@ stderr_is_nobody (void)
 static void
 put_line (const char *kind, const char *sentence)
 {
-  if (sentence == NULL)
+  if (sentence == NULL || silent)
     return;
   if (stderr_is_nobody ())
     nbdkit_error ("%s%s", kind, sentence);

@@ -24,6 +24,14 @@ int plugin_error (const char *fmt, ...)
 void plugin_warning (const char *fmt, ...)
   __attribute__ ((__format__ (__printf__, 1, 2)));
 
+/* Between these two, plugin_warning, plugin_note and plugin_warnings say
+ * nothing, if NBDIMAGE_START is "quiet" in the environment: whoever runs us
+ * opened the same image and has said it.  To be called by one thread, while
+ * there is no other.
+ */
+void plugin_start_begins (void);
+void plugin_start_ends (void);
+
 /* Say what is good to know, and nothing wrong. */
 void plugin_note (const char *fmt, ...)
   __attribute__ ((__format__ (__printf__, 1, 2)));

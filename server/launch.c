@@ -146,6 +146,9 @@ run_relay (int messages, int log_fd)
  */
 static char spelling[] = "NBDIMAGE_SPELLING=options";
 
+/* And it may have said what is odd about the image (exports_prepare). */
+static char quiet_start[] = "NBDIMAGE_START=quiet";
+
 /* Our environment without a LISTEN_* of our own, with nbdkit's. */
 static int
 make_environment (const struct server *server, struct child *c,
@@ -156,7 +159,7 @@ make_environment (const struct server *server, struct child *c,
 
   while (environ[n])
     n++;
-  c->envp = calloc (n + 5, sizeof *c->envp);
+  c->envp = calloc (n + 6, sizeof *c->envp);
   c->listen_pid = calloc (1, LISTEN_PID_SIZE);
   if (c->envp == NULL || c->listen_pid == NULL)
     return err_nomem (err);
@@ -169,6 +172,8 @@ make_environment (const struct server *server, struct child *c,
     c->envp[count++] = server->preload;
   strcpy (c->listen_pid, "LISTEN_PID=");
   c->envp[count++] = spelling;
+  if (server->quiet_start)
+    c->envp[count++] = quiet_start;
   c->envp[count++] = c->listen_pid;
   c->envp[count] = listen_fds;
   return 0;

@@ -112,7 +112,9 @@ wait_until_ready (struct server *server, int ready, int messages_fd,
   return messages_to_err (m, server_ended (server), err);
 }
 
-/* What nbdkit said although all is well. */
+/* What nbdkit said although all is well: after a quiet start, which is the
+ * plugin's matter, it is all news.
+ */
 static void
 pass_on (struct server *server, const struct messages *m)
 {
@@ -141,8 +143,7 @@ server_run (struct server *server, struct err *err)
     return r;
   r = wait_until_ready (server, ready, messages_fd, &m, err);
   if (r == 0) {
-    if (!server->quiet_start)
-      pass_on (server, &m);
+    pass_on (server, &m);
     r = server_start_relay (server, messages_fd, err);
   }
   free (m.text);

@@ -54,8 +54,8 @@ struct server_config {
   int log_fd;
   bool verbose;                 /* nbdkit -v */
 
-  /* Leave out what nbdkit says while it starts and all is well: the caller
-   * opened the images and said it.
+  /* Leave out what the plugin would say of the images while they are opened
+   * for the start, and all is well: the caller opened them and said it.
    */
   bool quiet_start;
 

@@ -592,8 +592,11 @@ what_a_checkpoint_says_is_on_the_disk (void **state)
     assert_int_equal (copy_disk (&from->base, &to->base, &options, &result,
                                  NULL), 0);
     assert_int_equal (watcher.told, 30 * MB + 5);
-    /* Many threads may all be at their last range when one looks. */
-    assert_true (watcher.times >= (threads <= 4 ? 2 : 1));
+    fprintf(stderr,"TIMES %u %u\n", threads, watcher.times);
+    /* One among several may have stood still at its range until the others
+     * were done with all the rest.
+     */
+    assert_true (watcher.times >= (threads == 1 ? 2 : 1));
     /* A second, and four times what the last one took. */
     assert_true (watcher.times <= 8);
     done_with (from, to);
