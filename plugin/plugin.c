@@ -196,7 +196,7 @@ cache_native (void *handle)
 
 static struct nbdkit_plugin plugin = {
   .name = "image",
-  .longname = "disk images (VHD, VHDX, ISO, raw)",
+  .longname = "disk images (VHD, VHDX, ISO, raw, backups)",
   .version = PACKAGE_VERSION,
   .description = "Serve the disks inside image files.",
   .load = plugin_load,
