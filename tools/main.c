@@ -91,7 +91,7 @@ help (void)
 {
   printf ("Usage: nbdimage COMMAND [OPTION…] [ARGUMENT…]\n"
           "\n"
-          "Disk images as real disks: VHD, VHDX, ISO, raw and backups over NBD.\n"
+          "Disk images as real disks: VHD, VHDX, ISO, raw, backups over NBD.\n"
           "\n"
           "Commands:\n");
   for (size_t i = 0; i < NR_COMMANDS; ++i)
