@@ -13,6 +13,8 @@ requires jq
 requires nbdcopy
 requires qemu-io
 requires debugfs -V
+requires mkfs.ext4 -V
+requires sfdisk --version
 requires ntfscat --version
 requires mtype -V
 cd "$tmp"
@@ -176,6 +178,33 @@ hurt hurt4.nbi $((len4 / 2)) 20000
 status 1 nbdimage salvage --json --dry-run hurt4.nbi
 cp out report
 hit_are_those ext4.img report 1 ext4
+
+# A byte in the middle of one file: it is named, and no other one may be hit,
+# wherever the library looks for file systems, or reads ahead.
+mkdir -p files/folder
+for name in folder/a folder/b folder/c folder/d e f g h; do
+    head -c 300000 /dev/urandom >files/$name
+done
+mkfs.ext4 -q -b 1024 -d files fs.img 16M
+truncate -s 17M parted.img
+echo 'start=2048,size=32768,type=83' | sfdisk -q parted.img
+dd if=fs.img of=parted.img bs=1M seek=1 conv=notrunc status=none
+nbdimage backup --single=parted.nbi parted.img
+for name in folder/a folder/b folder/c folder/d e f g h; do
+    python3 - files/$name <<'PYTHON'
+import sys
+with open (sys.argv[1], "rb") as f:
+    middle = f.read ()[150000:150050]
+with open ("parted.nbi", "rb") as f:
+    image = bytearray (f.read ())
+image[image.index (middle)] ^= 1
+with open ("flipped.nbi", "wb") as f:
+    f.write (image)
+PYTHON
+    status 1 nbdimage salvage --json --dry-run flipped.nbi
+    same "hit" "$(jq -c '.partitions[0] | [.["files-hit"][].path,
+        .["files-hit-note"]]' out)" "[\"/$name\",null]"
+done
 
 # Without the file system's beginning nobody can tell, and that is said.
 cp ext4.nbi hurt4.nbi

@@ -101,6 +101,23 @@ end (const char *note)
 
 /*--- The partition, for libtsk ----------------------------------------------*/
 
+/* libtsk reads ahead, and when that fails again just what it wants: only the
+ * second one says that something it needs is lost.
+ */
+static bool
+is_wanted (uint64_t off, uint64_t len)
+{
+  static uint64_t ahead_off, ahead_len; /* of the read before, if it failed */
+  uint64_t rest = files.question.size - off;
+  bool is_again = off == ahead_off && len == ahead_len;
+  bool may_be_ahead = off % 512 == 0 &&
+    len == (rest < TSK_IMG_INFO_CACHE_LEN ? rest : TSK_IMG_INFO_CACHE_LEN);
+
+  ahead_off = off;
+  ahead_len = may_be_ahead && !is_again ? len : 0;
+  return !may_be_ahead || is_again;
+}
+
 static ssize_t
 read_image (TSK_IMG_INFO *img, TSK_OFF_T off, char *buf, size_t len)
 {
@@ -114,7 +131,7 @@ read_image (TSK_IMG_INFO *img, TSK_OFF_T off, char *buf, size_t len)
 
     must (put (&m, sizeof m) && get (&r, sizeof r));
     if (r < 0) {
-      files.unreadable = true;
+      files.unreadable |= is_wanted ((uint64_t) off, len);
       tsk_error_set_errno (TSK_ERR_IMG_READ);
       tsk_error_set_errstr ("it is lost");
       return -1;
@@ -280,6 +297,23 @@ hear_question (void)
         get (files.ranges, files.question.nr_ranges * sizeof *files.ranges));
 }
 
+/* Looking for what it is reads everywhere: what is lost there counts only where
+ * the one that it is needs it.
+ */
+static TSK_FS_INFO *
+open_fs (TSK_IMG_INFO *img)
+{
+  TSK_FS_INFO *fs = tsk_fs_open_img (img, 0, TSK_FS_TYPE_DETECT);
+  TSK_FS_TYPE_ENUM type;
+
+  if (fs == NULL)
+    return NULL;
+  type = fs->ftype;
+  tsk_fs_close (fs);
+  files.unreadable = false;
+  return tsk_fs_open_img (img, 0, type);
+}
+
 static void
 limit (void)
 {
@@ -311,7 +345,7 @@ main (void)
                              files.question.sector_size, read_image,
                              close_image, stat_image) == NULL)
     end ("libtsk does not take the partition");
-  fs = tsk_fs_open_img (&img, 0, TSK_FS_TYPE_DETECT);
+  fs = open_fs (&img);
   if (fs == NULL)
     end (files.unreadable ? "what the file system begins with is lost"
                           : "libtsk knows no such file system");
