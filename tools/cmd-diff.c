@@ -18,6 +18,7 @@
 #include "lib/repo/image-nbi.h"
 #include "tools/commands.h"
 #include "tools/image-options.h"
+#include "tools/open.h"
 #include "tools/output.h"
 #include "tools/progress.h"
 #include "tools/report.h"
@@ -200,10 +201,11 @@ show_text (const struct diff *d)
 /*--- All of it --------------------------------------------------------------*/
 
 static int
-open_both (struct diff *d)
+open_both (struct diff *d, enum progress_mode mode)
 {
   struct image_options options;
   struct err err = ERR_INIT;
+  bool plain = false;
 
   if (image_options_from_values (&d->image, &options, &err) < 0)
     command_usage_error (&command_diff, "%s", err.msg);
@@ -212,11 +214,14 @@ open_both (struct diff *d)
   for (int i = 0; i < 2; ++i) {
     CLEANUP_REPORT struct report report = REPORT_INIT;
 
-    if (image_open (d->names[i], &options, &d->images[i], &report, &err) < 0)
+    if (tool_image_open_of_two (d->names[i], &options, mode, &d->images[i],
+                                &plain, &report, &err) < 0)
       return tool_fail (d->names[i], &err);
     tool_warnings (d->names[i], &report);
     d->gens[i] = nbi_image_generation (d->images[i]);
   }
+  if (tool_images_check_key (d->images[0], d->images[1], plain, &err) < 0)
+    return tool_fail (NULL, &err);
   d->unit = UNIT;
   if (d->gens[0] == NULL || d->gens[1] == NULL ||
       generation_diff_check (d->gens[0], d->gens[1], NULL) < 0)
@@ -232,7 +237,7 @@ diff (struct diff *d, enum progress_mode mode)
   struct progress *progress = NULL;
   struct job job = JOB_INIT;
   struct err err = ERR_INIT;
-  int status = open_both (d), r;
+  int status = open_both (d, mode), r;
 
   if (status != STATUS_DONE)
     return status;

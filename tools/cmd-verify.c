@@ -24,6 +24,7 @@
 #include "tools/boot/boot.h"
 #include "tools/commands.h"
 #include "tools/keys.h"
+#include "tools/open.h"
 #include "tools/report.h"
 #include "tools/verify/verify-tool.h"
 
@@ -106,7 +107,7 @@ static int
 open_target (struct verify_command *v, struct report *report, struct err *err)
 {
   const struct image_options options = { .format = NULL };
-  bool remote = store_at_is_remote (v->path);
+  bool remote = store_at_is_remote (v->path), plain = false;
   struct stat st;
   int r;
 
@@ -116,7 +117,10 @@ open_target (struct verify_command *v, struct report *report, struct err *err)
                  "generation: %s/DISK, or %s/DISK@TIME", v->path, v->path);
   v->in_vault = remote || (!block_nbd_is_uri (v->path) &&
                            (stat (v->path, &st) < 0 || S_ISDIR (st.st_mode)));
-  r = image_open (v->path, &options, &v->image, report, err);
+  r = v->source_name == NULL
+    ? image_open (v->path, &options, &v->image, report, err)
+    : tool_image_open_of_two (v->path, &options, v->mode, &v->image, &plain,
+                              report, err);
   if (r < 0)
     return r;
   if (nbi_image_generation (v->image) == NULL)
@@ -125,7 +129,8 @@ open_target (struct verify_command *v, struct report *report, struct err *err)
   r = check_boot (v, err);
   if (r < 0)
     return r;
-  return v->source_name != NULL ? verify_source_open (v, report, err) : 0;
+  return v->source_name != NULL ? verify_source_open (v, &plain, report, err)
+    : 0;
 }
 
 static int

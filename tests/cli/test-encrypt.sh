@@ -330,6 +330,22 @@ nbdimage diff --json --key-file=key v/a-name disk2.img >same
 [ "$(jq .changed same)" = 0 ]
 refused 'there is no key' setsid -w nbdimage diff v/a-name disk2.img
 
+# One of two is not encrypted: the key is for the other one, or for none.
+for pair in 'v/a-name plain/b-name' 'plain/b-name v/a-name'; do
+    # shellcheck disable=SC2086
+    nbdimage diff --json --key-file=key $pair >found 2>err
+    [ "$(jq -r '"\(.compared) \(.changed)"' found)" = 'bytes 0' ]
+    contains err 'plain/b-name: is not encrypted, and is read without the key'
+    nbdimage verify --key-file=key --source="${pair#* }" "${pair% *}" 2>err
+    contains err 'plain/b-name: is not encrypted, and is read without the key'
+done
+refused 'neither of the two is encrypted (NBI-124)' \
+        nbdimage diff --key-file=key plain/plain plain/b-name
+refused 'neither of the two is encrypted (NBI-124)' \
+        nbdimage diff --key-file=key disk2.img plain/b-name
+refused 'neither of the two is encrypted (NBI-124)' \
+        nbdimage verify --key-file=key --source=disk2.img plain/b-name
+
 # --- restored, pruned
 
 truncate -s "$(stat -c %s disk2.img)" target.img

@@ -13,14 +13,15 @@
 #include "tools/verify/verify-tool.h"
 
 int
-verify_source_open (struct verify_command *v, struct report *report,
-                    struct err *err)
+verify_source_open (struct verify_command *v, bool *plain,
+                    struct report *report, struct err *err)
 {
   const struct image_options options = { .format = v->source_format };
-  int r = tool_image_open (v->source_name, &options, v->mode, &v->source,
-                           report, err);
+  int r = tool_image_open_of_two (v->source_name, &options, v->mode,
+                                  &v->source, plain, report, err);
 
-  return r < 0 ? err_in (err, "--source: %s", v->source_name) : 0;
+  return r < 0 ? err_in (err, "--source: %s", v->source_name)
+    : tool_images_check_key (v->image, v->source, *plain, err);
 }
 
 int

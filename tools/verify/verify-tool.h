@@ -126,9 +126,11 @@ int verify_show (const struct verify_command *v);
 
 /*--- source.c ---------------------------------------------------------------*/
 
-/* Before anything is read: open it. */
-int verify_source_open (struct verify_command *v, struct report *report,
-                        struct err *err);
+/* Before anything is read: open it.  plain: what tool_image_open_of_two says of
+ * the image, and gets what it says of the source.
+ */
+int verify_source_open (struct verify_command *v, bool *plain,
+                        struct report *report, struct err *err);
 int verify_source_compare (struct verify_command *v, unsigned threads,
                            struct err *err);
 
