@@ -246,18 +246,21 @@ nbi_tell_other (struct image *img, const uint8_t id[UUID_SIZE],
   const struct vault_runs *runs = nbi->view ? vault_view_runs (nbi->view)
     : NULL;
   const struct nbi_header *h = generation_header (nbi->gen);
-  char time[VAULT_TIME_SIZE];
+  char time[VAULT_TIME_SIZE], now[VAULT_TIME_SIZE];
 
   for (size_t i = 0; runs != NULL && i < runs->len; ++i) {
     const struct vault_run *run = &runs->ptr[i];
     bool same = strcmp (run->disk, nbi->run.disk) == 0;
+    const char *vault = vault_images_name (nbi->vault);
+    const char *disk = same ? h->name : run->disk;
 
     if (memcmp (run->run, id, UUID_SIZE) != 0)
       continue;
     vault_time_to_string (run->time, time);
-    return err_set (err, -ENOENT, "was made over the generation %s, and this "
-                    "is %s: name it as VAULT/%s@%s", time, image_title (img),
-                    same ? h->name : run->disk, time);
+    vault_time_to_string (h->time, now);
+    return err_set (err, -ENOENT, "lies over %s/%s@%s, not over %s/%s@%s: "
+                    "name %s/%s@%s with it", vault, disk, time, vault, h->name,
+                    now, vault, disk, time);
   }
   return 0;
 }

@@ -90,6 +90,12 @@ vault_images_unref (struct vault_images *v)
   free (v);
 }
 
+const char *
+vault_images_name (const struct vault_images *v)
+{
+  return store_name (v->store);
+}
+
 int
 vault_images_look (struct vault_images *v, struct vault_view **out,
                    struct err *err)

@@ -21,6 +21,9 @@ int vault_images_open (const char *path, struct vault_images **out,
 struct vault_images *vault_images_ref (struct vault_images *vault);
 void vault_images_unref (struct vault_images *vault);   /* NULL is fine */
 
+/* As it was opened.  Lives as long as the vault. */
+const char *vault_images_name (const struct vault_images *vault);
+
 /* What is in it now; a view of its own, to be freed before the vault. */
 int vault_images_look (struct vault_images *vault, struct vault_view **out,
                        struct err *err);

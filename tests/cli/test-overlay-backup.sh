@@ -83,14 +83,21 @@ mv elsewhere vault
 # --- another generation than that it was made over
 
 refuses nbdimage info --overlay=over.vhd "$one"
-contains "$tmp/refused" "was made over the generation ${times[1]}"
+contains "$tmp/refused" "lies over $two, not over $one: name $two with it"
 nbdimage backup --everything --name=d over.vhd vault
 rm -f got.img
 nbdimage convert vault/d -O raw got.img
 cmp got.img over.img
 refuses nbdimage info --overlay=over.vhd vault/d
-contains "$tmp/refused" "name it as VAULT/d@${times[1]}"
+contains "$tmp/refused" "lies over $two, not over vault/d@"
+contains "$tmp/refused" ": name $two with it"
 nbdimage info --overlay=over.vhd "$two"
+
+# One that lies in a single file is named in the same way.
+head -c 8M /dev/urandom >other.img
+nbdimage backup --everything --name=d other.img vault
+refuses nbdimage info --overlay=over.vhd vault/d
+contains "$tmp/refused" "lies over $two, not over vault/d@"
 
 # --- a prune wrote the file anew, which has another name then
 
