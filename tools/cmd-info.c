@@ -22,6 +22,7 @@
 #include "tools/open.h"
 #include "tools/output.h"
 #include "tools/report.h"
+#include "tools/salvage/hint.h"
 
 /* How long the data of a disk is counted unless its picture is asked for. */
 #define COUNT_SECONDS 3
@@ -189,7 +190,10 @@ open_and_show (const struct info_command *c, const char *name)
   if (tool_image_open (name, &options, PROGRESS_AUTO, &img, &report,
                        &err) < 0) {
     tool_warnings (name, &report);
-    return tool_fail (name, &err);
+    status = tool_fail (name, &err);
+    if (status == STATUS_DAMAGED)
+      salvage_hint (name);
+    return status;
   }
   is_rest = image_check_recognised (img, NULL) < 0;
   if (!c->map)

@@ -81,6 +81,7 @@ find_manifest (struct salvage_command *c, struct report *report,
 {
   const struct survey_options options = {
     .sector_size = salvage_header (c->salvage)->logical, .everything = true,
+    .damaged = true,
   };
   CLEANUP_REPORT struct report unused = REPORT_INIT;
   struct used_map used;

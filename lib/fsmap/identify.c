@@ -81,9 +81,9 @@ identify_fd (int fd, struct fs_identity *id, struct err *err)
   return r == 0 ? take_all (probe, id, err) : 0;
 }
 
-int
-fs_identify (struct block *block, struct fs_identity *identity,
-             struct err *err)
+static int
+look (struct block *block, bool damaged, struct fs_identity *identity,
+      struct err *err)
 {
   CLEANUP_SPARSE_COPY struct sparse_copy copy = { .fd = -1 };
   struct fs_identity found = { .type = NULL };
@@ -91,6 +91,7 @@ fs_identify (struct block *block, struct fs_identity *identity,
 
   if (block_size (block) > 0) {
     r = sparse_copy_init (&copy, block, err);
+    copy.skips = damaged;
     if (r == 0)
       r = places_copy (&copy, err);
     if (r == 0)
@@ -102,6 +103,20 @@ fs_identify (struct block *block, struct fs_identity *identity,
   }
   *identity = found;
   return 0;
+}
+
+int
+fs_identify (struct block *block, struct fs_identity *identity,
+             struct err *err)
+{
+  return look (block, false, identity, err);
+}
+
+int
+fs_identify_damaged (struct block *block, struct fs_identity *identity,
+                     struct err *err)
+{
+  return look (block, true, identity, err);
 }
 
 void

@@ -27,6 +27,13 @@ struct fs_identity {
 int fs_identify (struct block *block, struct fs_identity *identity,
                  struct err *err);
 
+/* The same of one that is damaged, by what can be read of it: what is lost may
+ * have named something else, so this is to be shown, and nothing is to be done
+ * by it.
+ */
+int fs_identify_damaged (struct block *block, struct fs_identity *identity,
+                         struct err *err);
+
 void fs_identity_free (struct fs_identity *identity);
 
 #define CLEANUP_FS_IDENTITY __attribute__ ((__cleanup__ (fs_identity_free)))

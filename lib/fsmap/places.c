@@ -266,6 +266,12 @@ copy_udf (struct sparse_copy *copy, struct err *err)
 
 /*---------------------------------------------------------------------------*/
 
+/* What the boot sector names. */
+static int (*const by_head[]) (struct sparse_copy *, const uint8_t *,
+                               struct err *) = {
+  copy_ntfs, copy_bitlocker, copy_fat, copy_exfat,
+};
+
 int
 places_copy (struct sparse_copy *copy, struct err *err)
 {
@@ -274,6 +280,9 @@ places_copy (struct sparse_copy *copy, struct err *err)
   int r = block_pread (copy->from, head,
                        (size_t) min_u64 (copy->size, HEAD_SIZE), 0, err);
 
+  if (r < 0)
+    memset (head, 0, sizeof head);
+  r = sparse_copy_go_on (copy, r);
   if (r == 0)
     r = sparse_copy_range (copy, 0, ENDS_SIZE, err);
   if (r == 0)
@@ -282,15 +291,7 @@ places_copy (struct sparse_copy *copy, struct err *err)
     r = sparse_copy_range (copy, 2 * ENDS_SIZE, 65536, err);
   if (r == 0)
     r = sparse_copy_range (copy, tail, ENDS_SIZE, err);
-  if (r == 0)
-    r = copy_ntfs (copy, head, err);
-  if (r == 0)
-    r = copy_bitlocker (copy, head, err);
-  if (r == 0)
-    r = copy_fat (copy, head, err);
-  if (r == 0)
-    r = copy_exfat (copy, head, err);
-  if (r == 0)
-    r = copy_udf (copy, err);
-  return r;
+  for (size_t i = 0; r == 0 && i < sizeof by_head / sizeof by_head[0]; ++i)
+    r = sparse_copy_go_on (copy, by_head[i] (copy, head, err));
+  return r < 0 ? r : sparse_copy_go_on (copy, copy_udf (copy, err));
 }

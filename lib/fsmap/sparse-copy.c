@@ -14,6 +14,7 @@
 #include "lib/fsmap/sparse-copy.h"
 
 #define PIECE (256 * 1024)
+#define STEP 4096               /* of a piece that can't be read as a whole */
 #define MAX_EXTENTS 64          /* asked for at once */
 
 int
@@ -31,7 +32,9 @@ sparse_copy_init (struct sparse_copy *copy, struct block *from,
     return err_sys (err, "memfd_create");
   if (ftruncate (fd, (off_t) size) < 0)
     return err_sys (err, "setting the size of a memfd to %" PRIu64, size);
-  *copy = (struct sparse_copy) { from, size, steal_fd (&fd) };
+  *copy = (struct sparse_copy) {
+    .from = from, .size = size, .fd = steal_fd (&fd),
+  };
   return 0;
 }
 
@@ -39,6 +42,35 @@ static bool
 is_zero (const uint8_t *buf, size_t len)
 {
   return buf[0] == 0 && memcmp (buf, buf + 1, len - 1) == 0;
+}
+
+int
+sparse_copy_go_on (const struct sparse_copy *copy, int r)
+{
+  return copy->skips && (r == -EIO || r == -EBADMSG) ? 0 : r;
+}
+
+static int
+copy_piece (struct sparse_copy *copy, uint8_t *buf, uint64_t off, size_t n,
+            struct err *err)
+{
+  int r = block_pread (copy->from, buf, n, off, err);
+
+  return r < 0 || is_zero (buf, n) ? r
+    : fd_pwrite (copy->fd, buf, n, off, err);
+}
+
+/* What can be read of a piece. */
+static int
+copy_rest (struct sparse_copy *copy, uint8_t *buf, uint64_t off, size_t len,
+           struct err *err)
+{
+  int r = 0;
+
+  for (size_t done = 0; r == 0 && done < len; done += STEP)
+    r = sparse_copy_go_on (copy, copy_piece (copy, buf, off + done,
+                                             min_u64 (STEP, len - done), err));
+  return r;
 }
 
 static int
@@ -51,10 +83,10 @@ copy_data (struct sparse_copy *copy, uint64_t off, uint64_t len,
     return err_nomem (err);
   while (len > 0) {
     size_t n = (size_t) min_u64 (len, PIECE);
-    int r = block_pread (copy->from, buf, n, off, err);
+    int r = copy_piece (copy, buf, off, n, err);
 
-    if (r == 0 && !is_zero (buf, n))
-      r = fd_pwrite (copy->fd, buf, n, off, err);
+    if (r < 0 && sparse_copy_go_on (copy, r) == 0)
+      r = copy_rest (copy, buf, off, n, err);
     if (r < 0)
       return r;
     off += n;

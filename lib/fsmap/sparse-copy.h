@@ -8,6 +8,8 @@
 #ifndef NBDIMAGE_FSMAP_SPARSE_COPY_H
 #define NBDIMAGE_FSMAP_SPARSE_COPY_H
 
+#include <stdbool.h>
+
 #include "lib/base/err.h"
 #include "lib/block/block.h"
 
@@ -15,6 +17,8 @@ struct sparse_copy {
   struct block *from;           /* not referenced */
   uint64_t size;                /* of from and of the copy */
   int fd;                       /* a memfd of that size; owned */
+  bool skips;                   /* false at first; true: what can't be read is
+                                   not copied, and no error */
 };
 
 /* Nothing is copied yet.  -ENOTSUP: the block is too big for a file. */
@@ -26,6 +30,9 @@ int sparse_copy_init (struct sparse_copy *copy, struct block *from,
  */
 int sparse_copy_range (struct sparse_copy *copy, uint64_t off, uint64_t len,
                        struct err *err);
+
+/* 0 for an error of reading that such a copy does not mind; r otherwise. */
+int sparse_copy_go_on (const struct sparse_copy *copy, int r);
 
 void sparse_copy_close (struct sparse_copy *copy);
 

@@ -65,11 +65,13 @@ warn (struct survey *s, struct err *err, const char *fmt, ...)
 /*--- What is in a partition -------------------------------------------------*/
 
 static int
-identify (struct block *part, struct manifest_fs *fs, struct err *err)
+identify (const struct survey *s, struct block *part, struct manifest_fs *fs,
+          struct err *err)
 {
   CLEANUP_FS_IDENTITY struct fs_identity id = { NULL };
   struct err why = ERR_INIT;
-  int r = fs_identify (part, &id, &why);
+  int r = s->options->damaged ? fs_identify_damaged (part, &id, &why)
+    : fs_identify (part, &id, &why);
 
   /* What can't be told is not told; the bytes are backed up anyway. */
   if (r == -ENOMEM)
@@ -118,7 +120,7 @@ look (struct survey *s, struct manifest_partition *p, const char *what,
   int r = block_window_new (s->disk, off, len, &part, err);
 
   if (r == 0 && p != NULL)
-    r = identify (part, &p->fs, err);
+    r = identify (s, part, &p->fs, err);
   if (r < 0)
     return r;
   if (p != NULL && !is_chosen (s, p->number))

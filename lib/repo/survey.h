@@ -16,6 +16,8 @@
 struct survey_options {
   uint32_t sector_size;         /* of the disk; 0: not known */
   bool everything;              /* count all of it as used */
+  bool damaged;                 /* file systems are named by what can be read of
+                                   them; with everything */
 
   /* Only these partitions, by their numbers: of all others nothing is used,
    * and `saved' is "none".  NULL: all of them.

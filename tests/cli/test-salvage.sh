@@ -206,6 +206,16 @@ PYTHON
         .["files-hit-note"]]' out)" "[\"/$name\",null]"
 done
 
+# Cut off, manifest and end of the file system are lost: what its beginning says
+# is shown, and info says what helps.
+head -c $(($(stat -c %s parted.nbi) * 6 / 10)) parted.nbi >cut.nbi
+status 1 nbdimage salvage --json --dry-run cut.nbi
+same "file system" "$(jq -r '.partitions[0].fs' out)" ext4
+[ "$(jq '.partitions[0]["files-hit"] | length' out)" -gt 0 ]
+status 3 nbdimage info cut.nbi
+contains err 'is what is left of a backup of ‘parted’ of '
+contains err 'nbdimage salvage --dry-run'
+
 # Without the file system's beginning nobody can tell, and that is said.
 cp ext4.nbi hurt4.nbi
 hurt hurt4.nbi 4096 $((len4 / 2))

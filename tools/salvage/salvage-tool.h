@@ -4,6 +4,7 @@
  *
  *   ../cmd-salvage.c   the command line, and the steps
  *   files.c            the files to look at, folders too
+ *   hint.c             for info, of one that is damaged
  *   hits.c             which files are hit by what is lost
  *   show.c             what was had, and what is lost
  */
