@@ -43,9 +43,9 @@ push (struct walk *w, const struct extent *e)
 static uint64_t
 adapt_step (uint64_t step, int64_t took_ms)
 {
-  if (took_ms < 20)
+  if (took_ms < 100)            /* a far server needs that for any answer */
     return min_u64 (step * 2, STEP_MAX);
-  if (took_ms > 200)
+  if (took_ms > 400)
     return max_u64 (step / 2, STEP_MIN);
   return step;
 }
