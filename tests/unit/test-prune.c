@@ -925,6 +925,44 @@ test_keep_goes_as_another_comes (void **state)
   keeper_free (&k);
 }
 
+/* In front of the keep: somebody breaks the lease that it is put under. */
+static void
+break_before (void *opaque, unsigned op, const char *name)
+{
+  struct keeper *k = opaque;
+  CLEANUP_FREE char *names = store_model_names (k->t->model);
+  char *lease = strstr (names, "partial/read-");
+
+  if (op != STORE_OP_MAKE || strstr (name, ".keep") == NULL)
+    return;
+  assert_non_null (lease);
+  lease += strlen ("partial/");
+  lease[strcspn (lease, "/\n")] = '\0';
+  assert_int_equal (lease_break (k->store, lease, NULL), 0);
+}
+
+/* Whoever broke the lease may take away the generation without having seen the
+ * keep.
+ */
+static void
+test_keep_without_lease (void **state)
+{
+  struct store *faulty;
+  struct vault *vault;
+  struct keeper k;
+
+  (void) state;
+  keeper_init (&k, 65);
+  faulty = store_faulty_new (k.store);
+  assert_int_equal (vault_open (faulty, 0, &vault, NULL, NULL), 0);
+  store_faulty_watch (faulty, break_before, &k);
+  assert_int_equal (keep_put (vault, &k.run, "/other", NULL, NULL), -ESTALE);
+  assert_false (has_name (k.t, "files/", ".keep"));
+  vault_close (vault);
+  store_close (faulty);
+  keeper_free (&k);
+}
+
 /* Take away the files with a root, or those without. */
 static void
 take_files (struct keeper *k, bool root)
@@ -1535,6 +1573,7 @@ main (void)
     cmocka_unit_test (test_keep_after_plan),
     cmocka_unit_test (test_keep_and_mark),
     cmocka_unit_test (test_keep_goes_as_another_comes),
+    cmocka_unit_test (test_keep_without_lease),
     cmocka_unit_test (test_keep_of_what_went),
     cmocka_unit_test (test_keep_fails),
     cmocka_unit_test (test_edition),
