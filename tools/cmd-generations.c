@@ -25,6 +25,7 @@
 #include "tools/keys.h"
 #include "tools/output.h"
 #include "tools/report.h"
+#include "tools/vault-operand.h"
 
 #define CHUNKS_LIMIT ((size_t) 64 * 1024)       /* none is read */
 
@@ -520,7 +521,10 @@ run (int argc, char *argv[])
     command_usage_error (&command_generations, "%s", err.msg);
   parse_age (&g);
   g.path = argv[first];
-  g.disk = argc - first == 2 ? argv[first + 1] : NULL;
+  if (argc - first == 2)
+    g.disk = argv[first + 1];
+  else
+    (void) vault_operand_cut (argv[first], &g.disk);
   status = generations (&g);
   json_decref (g.list);
   json_decref (g.newest);
@@ -534,7 +538,7 @@ run (int argc, char *argv[])
 const struct command command_generations = {
   .name = "generations",
   .alias = "snapshots",
-  .operands = "VAULT [DISK]",
+  .operands = "VAULT [DISK]|VAULT/DISK",
   .summary = "List what is in a vault of backups",
   .options = generations_options,
   .run = run,

@@ -20,6 +20,7 @@
 #include "tools/keys.h"
 #include "tools/output.h"
 #include "tools/report.h"
+#include "tools/vault-operand.h"
 
 #define CHUNKS_LIMIT ((size_t) 64 * 1024)       /* none is read */
 #define RULES_SIZE 64
@@ -212,13 +213,15 @@ show_result (const struct prune_command *c, bool changed)
     return show_json (c, changed);
   if (!changed)
     return STATUS_DONE;
-  change_say (&c->change, "Deleted", "%" PRIu64 " files, %s (%" PRIu64
+  change_say (&c->change, "Deleted", "%" PRIu64 " file%s, %s (%" PRIu64
               " bytes)", c->result.deleted.nr,
+              c->result.deleted.nr == 1 ? "" : "s",
               size_to_string (c->result.deleted.bytes, some),
               c->result.deleted.bytes);
   if (c->result.nr_rewritten > 0)
-    change_say (&c->change, "Written anew", "%" PRIu64 " files",
-                c->result.nr_rewritten);
+    change_say (&c->change, "Written anew", "%" PRIu64 " file%s",
+                c->result.nr_rewritten,
+                c->result.nr_rewritten == 1 ? "" : "s");
   return STATUS_DONE;
 }
 
@@ -309,6 +312,7 @@ run (int argc, char *argv[])
 {
   struct prune_command c = { .report = REPORT_INIT };
   struct err err = ERR_INIT;
+  const char *disk;
   int first, status;
 
   command_parse (&command_prune, argc, argv, &c, &first);
@@ -323,6 +327,10 @@ run (int argc, char *argv[])
   if (argc - first > 1) {
     c.options.disks = (const char *const *) argv + first + 1;
     c.options.nr_disks = (size_t) (argc - first - 1);
+  }
+  else if (vault_operand_cut (argv[first], &disk)) {
+    c.options.disks = &disk;
+    c.options.nr_disks = 1;
   }
   /* Before change_check, which asks for keys of images that it has not. */
   if (keys_use (&c.keys, &err) < 0)
@@ -339,7 +347,7 @@ run (int argc, char *argv[])
 
 const struct command command_prune = {
   .name = "prune",
-  .operands = "VAULT [DISK…]",
+  .operands = "VAULT [DISK…]|VAULT/DISK",
   .summary = "Thin out the backups in a vault",
   .options = prune_options,
   .run = run,

@@ -245,7 +245,7 @@ static int
 refuse_without (struct err *err)
 {
   return err_set (err, -EACCES, "it is encrypted, and there is no key "
-                  "(NBI-41)");
+                  "(NBI-41): " KEYRING_HINT);
 }
 
 int

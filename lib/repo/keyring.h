@@ -16,6 +16,11 @@
 
 struct keyring;
 
+/* What people are told who have none: the options, and the plugin's parameters.
+ */
+#define KEYRING_HINT "--passphrase-file or --key-file names it (nbdkit: " \
+                     "passphrase=+FILE or key-file=FILE)"
+
 /* Get a passphrase from whoever is there, when it is needed first: *len bytes
  * for free(), which are forgotten before.  Once: what it fails with is the
  * answer from then on.

@@ -79,7 +79,7 @@ same_part some.nbi 69632 131072
 # The same, one by one.
 nbdimage backup --everything --partition 3 --partition=1 --single=two.nbi \
     disk.img >out
-contains out 'with partition 1, 3, without partition 2'
+contains out 'with partitions 1 and 3, without partition 2'
 same "left out" "$(nbdimage info --json two.nbi |
     jq -r '.. | .absent? // empty' | head -1)" "partition 2"
 

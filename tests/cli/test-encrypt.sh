@@ -205,6 +205,7 @@ same got.img disk.img
 nbdimage backup --init --everything --encrypt --key-file=key --name=a-name disk.img v
 refused 'the vault is encrypted, and there is no key (NBI-125)' \
         setsid -w nbdimage backup --name=a-name disk2.img v
+contains refused.err '--passphrase-file or --key-file'
 refused 'this key file does not open it' \
         nbdimage backup --key-file=otherkey --name=a-name disk2.img v
 nbdimage backup --everything --key-file=key --name=a-name disk2.img v
@@ -212,6 +213,7 @@ nothing_plain v
 [ "$(jq .encryption v/vault/vault.json)" = 1 ]
 [ "$(nbdimage generations --json --key-file=key v | jq length)" = 2 ]
 refused 'there is no key' setsid -w nbdimage generations v
+contains refused.err '--passphrase-file or --key-file'
 nbdimage verify --key-file=key v
 refused 'there is no key' setsid -w nbdimage verify v
 refused 'nothing was verified' setsid -w nbdimage verify v

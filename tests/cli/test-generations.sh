@@ -25,6 +25,21 @@ status ()
     same "status of $*" "$found" "$want"
 }
 
+# --- of one disk, as images are named
+
+status 0 nbdimage generations vault disk
+cp out want
+status 0 nbdimage generations vault/disk
+cmp out want
+status 1 nbdimage generations vault/other
+contains err 'vault: the vault has no generation of ‘other’'
+status 1 nbdimage generations nowhere/disk
+contains err 'nowhere/disk: the folder can'
+status 0 nbdimage prune --dry-run --keep-last=1 vault/disk
+cp out want
+status 0 nbdimage prune --dry-run --keep-last=1 vault disk
+cmp out want
+
 # --- it was made by a clock that was ten days ahead
 
 if [ -z "${NBDIMAGE_ASAN:-}${NBDIMAGE_TSAN:-}" ] && command -v cc; then

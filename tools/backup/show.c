@@ -111,17 +111,22 @@ show_chosen (const struct backup_work *w)
   struct absent_vector absent = VECTOR_INIT;
   const struct manifest *m = &w->manifest;
   CLEANUP_FREE char *text = NULL;
-  size_t nr = 0;
+  size_t nr = 0, all = 0;
 
   if (absent_list (m, &absent, NULL) == 0 && absent.len > 0)
     text = absent_to_text (&absent);
   vector_free (&absent);
   if (text == NULL)
     return;
-  printf ("; with partition");
   for (size_t i = 0; i < m->partitions.len; ++i)
-    if (!manifest_partition_is_absent (&m->partitions.ptr[i]))
-      printf ("%s %" PRIu64, nr++ == 0 ? "" : ",", m->partitions.ptr[i].number);
+    all += !manifest_partition_is_absent (&m->partitions.ptr[i]);
+  printf ("; with partition%s", all > 1 ? "s" : "");
+  for (size_t i = 0; i < m->partitions.len; ++i)
+    if (!manifest_partition_is_absent (&m->partitions.ptr[i])) {
+      ++nr;
+      printf ("%s %" PRIu64, nr == 1 ? "" : nr == all ? " and" : ",",
+              m->partitions.ptr[i].number);
+    }
   printf (", without %s", text);
 }
 

@@ -165,8 +165,8 @@ show_hits (const struct fs_hits *hits)
   for (size_t i = 0; i < n; ++i)
     show_hit (&hits->v.ptr[i]);
   if (n < hits->v.len)
-    printf ("    and %zu files more; --json has all of them\n",
-            hits->v.len - n);
+    printf ("    and %zu file%s more; --json has all of them\n",
+            hits->v.len - n, hits->v.len - n == 1 ? "" : "s");
   if (hits->note)
     printf ("    %s not known: %s\n",
             n > 0 ? "Which other files are hit is" : "Which files are hit is",
@@ -228,8 +228,9 @@ show_ranges (const struct salvage_command *c)
     printf ("  Lost:         bytes %" PRIu64 " to %" PRIu64 "\n",
             c->lost.ptr[i].off, c->lost.ptr[i].off + c->lost.ptr[i].len - 1);
   if (c->lost.len > SHOWN_RANGES)
-    printf ("  ...           and %zu ranges more; --json has all of them\n",
-            c->lost.len - SHOWN_RANGES);
+    printf ("  ...           and %zu range%s more; --json has all of them\n",
+            c->lost.len - SHOWN_RANGES,
+            c->lost.len - SHOWN_RANGES == 1 ? "" : "s");
 }
 
 static void
