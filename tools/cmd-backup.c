@@ -315,7 +315,8 @@ let_go (void *opaque, struct err *err)
 {
   struct backup_work *w = opaque;
   int r = w->snapshot != NULL ? snapshot_check (w->snapshot, err)
-    : w->command->freeze ? backup_hold_end (&w->held, err)
+    : w->command->freeze
+    ? backup_hold_end (image_block (w->disk.img), &w->held, err)
     : w->command->live ? 0
     : backup_device_check_still (image_block (w->disk.img), err);
 

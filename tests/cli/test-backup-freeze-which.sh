@@ -70,3 +70,33 @@ umount here
 umount here
 save "$device"
 date >there/file
+
+# --- mounted while it is read: that was not frozen
+
+umount there/file
+becomes_free ()
+{
+    for ((i = 0; i < 100; i++)); do
+        ! save "$1" || return 0
+        sleep 0.1
+    done
+    fail "$1 is still in use"
+}
+# Larger than what a backup has in memory.
+head -c 100M /dev/urandom >late.img
+mkfs.ext4 -q -E nodiscard late.img
+late=$(losetup --find --show late.img)
+cleanup_fn losetup -d "$late"
+blockdev --setrw "$late"
+mkfifo pipe
+nbdimage backup --freeze --everything --codec=none --single=- --name=x \
+         "$late" >pipe 2>err.txt & pid=$!
+exec 8<pipe
+head -c 100000 <&8 >/dev/null
+mount "$late" here
+cat <&8 >/dev/null
+exec 8<&-
+! wait $pid || fail "it was mounted, and its backup is said to be whole"
+contains err.txt 'was not frozen'
+umount here
+becomes_free "$late"

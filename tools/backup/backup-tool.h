@@ -85,6 +85,7 @@ int backup_device_mounts (struct block *disk, struct mount_vector *mounts,
 
 struct backup_held {
   struct mount_vector mounts;
+  bool listed;                  /* these are all that there were */
   struct freeze *freeze;        /* NULL: it is no device */
 };
 
@@ -104,9 +105,11 @@ int backup_hold (struct block *disk, const char *target, unsigned seconds,
                  struct backup_held *held, struct job *job, struct err *err);
 
 /* All was read, or will not be: let it go.  -ETIMEDOUT: it was not held all the
- * time.  Again: the same.
+ * time.  -EBUSY: something of the disk has been mounted for writing since
+ * backup_hold, or is swapped to, or claimed.
  */
-int backup_hold_end (struct backup_held *held, struct err *err);
+int backup_hold_end (struct block *disk, struct backup_held *held,
+                     struct err *err);
 void backup_hold_free (struct backup_held *held);
 
 /*--- single.c: a backup in one file -----------------------------------------*/

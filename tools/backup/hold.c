@@ -99,6 +99,7 @@ backup_hold (struct block *disk, const char *target, unsigned seconds,
     return 0;
   job_start (job, "freezing", 0);
   r = list (disk, target, &held->mounts, err);
+  held->listed = r == 0;
   if (r < 0 || held->mounts.len == 0)
     return r;
   r = freeze_begin (held->freeze, &held->mounts, seconds, job, err);
@@ -112,10 +113,31 @@ backup_hold (struct block *disk, const char *target, unsigned seconds,
   return 0;
 }
 
-int
-backup_hold_end (struct backup_held *held, struct err *err)
+/* What was mounted since was not frozen. */
+static int
+check_nothing_new (struct block *disk, const struct mount_vector *mounts,
+                   struct err *err)
 {
-  return held->freeze != NULL ? freeze_end (held->freeze, err) : 0;
+  struct mount_vector now = VECTOR_INIT;
+  int r = backup_device_mounts (disk, &now, err);
+
+  for (size_t i = 0; r == 0 && i < now.len; ++i)
+    if (!mounts_have (mounts, &now.ptr[i]))
+      r = err_set (err, -EBUSY, "was mounted for writing at %s while it was "
+                   "read, and that was not frozen: the backup would be of no "
+                   "moment", mount_where (&now.ptr[i]));
+  mounts_free (&now);
+  return r < 0 ? r : backup_device_check_known (disk, err);
+}
+
+int
+backup_hold_end (struct block *disk, struct backup_held *held,
+                 struct err *err)
+{
+  int r = held->freeze != NULL ? freeze_end (held->freeze, err) : 0;
+
+  return r < 0 || !held->listed ? r
+    : check_nothing_new (disk, &held->mounts, err);
 }
 
 void

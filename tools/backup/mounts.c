@@ -63,6 +63,12 @@ mounts_add (struct mount_vector *mounts, unsigned major, unsigned minor,
   return err_nomem (err);
 }
 
+bool
+mounts_have (const struct mount_vector *mounts, const struct mount *mount)
+{
+  return find (mounts, mount->major, mount->minor) != NULL;
+}
+
 const char *
 mount_where (const struct mount *mount)
 {

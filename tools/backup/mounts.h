@@ -35,6 +35,10 @@ void mounts_free (struct mount_vector *mounts);
 int mounts_add (struct mount_vector *mounts, unsigned major, unsigned minor,
                 const struct mount_place *place, struct err *err);
 
+/* Is this file system one of them? */
+bool mounts_have (const struct mount_vector *mounts,
+                  const struct mount *mount);
+
 /* For messages: one of its places. */
 const char *mount_where (const struct mount *mount);
 
