@@ -111,3 +111,20 @@ boot 0 --passphrase-file=pass --boot-marker=OLDER-ONE --structure e/d
 exec 5<pass
 boot 1 --passphrase-fd=5 e/d
 contains err 'needs --passphrase-file'
+
+# Who is slow to end, and goes on talking, has time for it; and what was
+# verified is named by its time, whatever the folder is called.
+mkdir fake a@b
+cp -a v a@b
+cat >fake/qemu-system-x86_64 <<'FAKE'
+#!/usr/bin/env bash
+if [ "$*" = "-display help" ]; then
+    exit 0
+fi
+yes "a line of many" 2>/dev/null & talker=$!
+trap 'sleep 1; kill $talker; exit 0' TERM
+tr '\0' ' ' </proc/$PPID/cmdline
+wait
+FAKE
+chmod +x fake/qemu-system-x86_64
+PATH=$tmp/fake:$PATH boot 0 --boot-marker="a@b/v/d@2" --structure a@b/v/d

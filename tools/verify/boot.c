@@ -57,9 +57,10 @@ struct machine_run {
 static int
 add_name (const struct verify_command *v, struct words *argv, struct err *err)
 {
+  const char *slash = strrchr (v->path, '/');
   char time[VAULT_TIME_SIZE];
 
-  if (!v->in_vault || strchr (v->path, '@') != NULL ||
+  if (!v->in_vault || strchr (slash ? slash : v->path, '@') != NULL ||
       strchr (v->path, '?') != NULL)
     return words_add (argv, err, "%s", v->path);
   vault_time_to_string (
@@ -287,13 +288,15 @@ copy_screenshot (int from, const char *name, struct err *err)
   CLEANUP_NEW_FILE struct new_file to = NEW_FILE_INIT;
   uint8_t buf[65536];
   uint64_t off = 0;
-  ssize_t n;
+  ssize_t n = 0;
   int r = new_file_open (name, &to, err);
 
   while (r == 0 && (n = read (from, buf, sizeof buf)) > 0) {
     r = fd_pwrite (to.fd, buf, (size_t) n, off, err);
     off += (uint64_t) n;
   }
+  if (r == 0 && n < 0)
+    r = err_sys (err, "the screenshot can't be read");
   return r < 0 ? r : new_file_commit (&to, err);
 }
 
@@ -338,9 +341,11 @@ keep_message (const struct machine_run *m, struct verify_boot *b)
 static void
 end (struct machine_run *m)
 {
+  const double limit = seconds (m) + END_SECONDS;
+
   if (m->pid != 0)
     kill (m->pid, SIGTERM);
-  for (int i = 0; m->pid != 0 && i < END_SECONDS * 10; ++i) {
+  while (m->pid != 0 && seconds (m) < limit) {
     char buf[4096];
     struct pollfd p = { .fd = m->serial, .events = POLLIN };
 
