@@ -403,7 +403,7 @@ backup (struct backup_work *w)
   struct err err = ERR_INIT;
   struct job job = JOB_INIT;
   struct progress *progress = NULL;
-  int r;
+  int r, status;
 
   r = image_options_check_folders (&b->image, &err);
   if (r == 0 && b->bitmap != NULL)
@@ -428,7 +428,12 @@ backup (struct backup_work *w)
   progress_stop (progress);
   tool_warnings (w->source, &report);
   tool_warnings (b->vault, &in_vault);
-  return r < 0 ? fail (w, NULL, &err) : backup_show_result (w);
+  if (r == 0)
+    return backup_show_result (w);
+  status = fail (w, NULL, &err);
+  if (r == -ECANCELED && job_check (&job, NULL) < 0)
+    backup_tell_interrupted (b->vault, b->single);
+  return status;
 }
 
 static int

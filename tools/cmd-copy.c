@@ -221,7 +221,7 @@ copy (struct copy *c)
   struct progress *progress = NULL;
   struct job job = JOB_INIT;
   struct err err = ERR_INIT;
-  int r;
+  int r, status;
 
   if (choose_target (c, &err) < 0)
     return tool_fail (c->target, &err);
@@ -234,9 +234,12 @@ copy (struct copy *c)
     r = copy_it (c, &in_target, &job, &err);
   progress_stop (progress);
   tool_warnings (c->target, &in_target);
-  if (r < 0)
-    return tool_fail (NULL, &err);
-  return c->json ? show_json (c) : show_text (c);
+  if (r == 0)
+    return c->json ? show_json (c) : show_text (c);
+  status = tool_fail (NULL, &err);
+  if (r == -ECANCELED && job_check (&job, NULL) < 0)
+    backup_tell_interrupted (c->to_file ? NULL : c->target, c->target);
+  return status;
 }
 
 /* nbi_name_is_right wants it as the header has it, with zeros behind it. */

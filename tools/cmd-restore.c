@@ -344,6 +344,9 @@ run (int argc, char *argv[])
   command_parse (&command_restore, argc, argv, &c, &first);
   if (argc - first != 2)
     command_usage_error (&command_restore, "expected an image and a target");
+  if (argv[first][0] == '\0' || argv[first + 1][0] == '\0')
+    command_usage_error (&command_restore, "the name of the %s is empty",
+                         argv[first][0] == '\0' ? "image" : "target");
   c.source = argv[first];
   c.name = argv[first + 1];
   check (&c);

@@ -293,13 +293,26 @@ done
 
 truncate -s 4G huge.img
 head -c 200M /dev/urandom | dd of=huge.img conv=notrunc status=none
-nbdimage backup --everything --single=huge.nbi --codec=zstd:19 --threads=1 \
-    huge.img & pid=$!
-sleep 1
-kill -INT $pid
-status=0
-wait $pid || status=$?
-[ "$status" -ne 0 ]
+# interrupt OPTION...: a backup with them, once it goes on; what it says: in err
+interrupt ()
+{
+    local pid status=0
+    : >err
+    nbdimage backup --everything --codec=zstd:19 --threads=1 --progress=json \
+        "$@" 2>err & pid=$!
+    for ((i = 0; i < 1200; i++)); do
+        ! grep -q '"backing up"' err || break
+        sleep 0.05
+    done
+    kill -INT $pid
+    wait $pid || status=$?
+    same "status" "$status" 1
+}
+interrupt --single=huge.nbi huge.img
+contains err 'huge.nbi was not made, and nothing of it is left'
+interrupt --init huge.img huge
+contains err 'huge lists what it listed before; what was written is kept there'
+rm -r huge
 same "what is left" "$(find . -name '*huge.nbi*')" ""
 
 # --- a vault

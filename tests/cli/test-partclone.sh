@@ -215,6 +215,7 @@ for command in 'bzip2 -1' 'gzip -1' 'lz4 -1' 'xz -0' 'zstd -1'; do
     cp whole/* pieces
     rm "pieces/$(ls pieces | tail -n 1)"
     refuses nbdimage info "$first"
+    contains refused "what comes after pieces/$(ls pieces | tail -n 1) is missing"
     rm -r pieces whole
 done
 split -b 300K ext4.pcl ext4.pcl.

@@ -283,6 +283,8 @@ status 1 nbdimage restore --yes vault/win /dev/null
 status 1 nbdimage restore --yes vault/nothing used.img
 status 1 nbdimage restore --yes vault/win no/such/folder.img
 status 2 nbdimage restore vault/win
+status 2 nbdimage restore vault/win ''
+contains err 'the name of the target is empty'
 chmod a-w used.img
 if [ "$(id -u)" -ne 0 ]; then
     status 1 nbdimage restore --confirm="$size" vault/win used.img

@@ -83,6 +83,8 @@ kill -INT "$pid"
 status=0
 wait "$pid" || status=$?
 same "exit status" "$status" 1
+contains out 'tables and maps looked at: whole'
+contains out 'boot: interrupted'
 same "what is left in TMPDIR" "$(ls -A "$TMPDIR")" ""
 
 # What is damaged is not run, nor what can't be.

@@ -125,6 +125,13 @@ int backup_to_file (struct block *disk, struct backup_options *options,
                     struct backup_result *result, struct job *job,
                     struct err *err);
 
+/*--- show.c: what is said ---------------------------------------------------*/
+
+/* After Ctrl-C: what is left of it, in a vault or (NULL) in a file, and how to
+ * go on.
+ */
+void backup_tell_interrupted (const char *vault, const char *file);
+
 /*--- into-vault.c: a generation more in a vault -----------------------------*/
 
 /* The vault in the folder `path', or at that URI (store-at.h).  init: make it,

@@ -54,6 +54,17 @@ put_json (const struct backup_work *w, json_t *object)
 }
 
 void
+backup_tell_interrupted (const char *vault, const char *file)
+{
+  if (vault != NULL)
+    tool_note ("%s lists what it listed before; what was written is kept "
+               "there, and the same command goes on with it", vault);
+  else if (strcmp (file, "-") != 0)
+    tool_note ("%s was not made, and nothing of it is left; the same command "
+               "begins anew", file);
+}
+
+void
 backup_show_failure (const struct backup_work *w, const struct err *err)
 {
   if (w->command->list != NULL)

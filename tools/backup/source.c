@@ -116,16 +116,45 @@ backup_source_close (struct backup_source *source)
 
 /*--- Its name in backups ----------------------------------------------------*/
 
-/* Without its ending. */
+/* NULL: it has none. */
+static char *
+ending_of (char *name)
+{
+  char *dot = strrchr (name, '.');
+
+  return dot != name ? dot : NULL;
+}
+
+static bool
+is_among (const char *ending, const char *const *list)
+{
+  while (*list != NULL && strcmp (ending, *list) != 0)
+    ++list;
+  return *list != NULL;
+}
+
+/* Without its ending.  Compressed, disk.img.gz, it is the same disk. */
 static char *
 name_of_file (const char *name)
 {
+  static const char *const codecs[] = {
+    ".bz2", ".gz", ".lz4", ".xz", ".zst", NULL,
+  };
+  static const char *const images[] = {
+    ".dd", ".img", ".iso", ".raw", ".vhd", ".vhdx", NULL,
+  };
   const char *slash = strrchr (name, '/');
   char *base = strdup (slash != NULL && slash[1] != '\0' ? slash + 1 : name);
-  char *dot = base != NULL ? strrchr (base, '.') : NULL;
+  char *ending = base != NULL ? ending_of (base) : NULL, *before;
+  bool again;
 
-  if (dot != NULL && dot != base)
-    *dot = '\0';
+  if (ending == NULL)
+    return base;
+  again = is_among (ending, codecs);
+  *ending = '\0';
+  before = ending_of (base);
+  if (again && before != NULL && is_among (before, images))
+    *before = '\0';
   return base;
 }
 

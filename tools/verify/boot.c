@@ -391,6 +391,11 @@ verify_boot_run (struct verify_command *v, struct err *err)
   if (r == 0 && b->verdict == VERIFY_BOOT_ENDED)
     keep_message (&m, b);
   end (&m);
+  /* What was verified of the data before is to be said all the same. */
+  if (r == -ECANCELED) {
+    b->verdict = VERIFY_BOOT_INTERRUPTED;
+    r = 0;
+  }
   return r;
 }
 
@@ -437,6 +442,9 @@ verify_boot_show (const struct verify_command *v)
     output_text (b->said);
     putchar ('\n');
     break;
+  case VERIFY_BOOT_INTERRUPTED:
+    printf ("interrupted: whether it boots is not known\n");
+    break;
   }
   if (b->saved) {
     printf ("boot: the screen is in ");
@@ -452,6 +460,7 @@ verify_boot_json (const struct verify_command *v)
     [VERIFY_BOOT_NOT_RUN] = "not-run",
     [VERIFY_BOOT_MARKER] = "marker", [VERIFY_BOOT_SETTLED] = "settled",
     [VERIFY_BOOT_TIMEOUT] = "timeout", [VERIFY_BOOT_ENDED] = "ended",
+    [VERIFY_BOOT_INTERRUPTED] = "interrupted",
   };
   const struct verify_boot *b = &v->boot;
 

@@ -39,6 +39,7 @@ enum verify_boot_verdict {
   VERIFY_BOOT_MARKER,           /* the serial port said it */
   VERIFY_BOOT_SETTLED,          /* the screen is not blank, and the same */
   VERIFY_BOOT_ENDED,            /* before any of that */
+  VERIFY_BOOT_INTERRUPTED,      /* by whoever ran us */
 };
 
 #define VERIFY_BOOT_TIMEOUT_DEFAULT 600U        /* seconds */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "lib/base/checked.h"
+#include "lib/block/split.h"
 #include "lib/format/compressed/input.h"
 
 void
@@ -68,6 +69,13 @@ int
 input_truncated (const struct input *in, const char *what, uint64_t began,
                  struct err *err)
 {
+  size_t pieces = block_split_nr (in->block);
+
+  if (pieces > 0)
+    return err_set (err, -EBADMSG, "its %zu pieces end at %" PRIu64 ", inside "
+                    "of the %s at %" PRIu64 ": what comes after %s is missing",
+                    pieces, block_size (in->block), what, began,
+                    block_name (block_split_piece (in->block, pieces - 1)));
   return err_set (err, -EBADMSG, "the file ends at %" PRIu64 ", inside of the "
                   "%s at %" PRIu64, block_size (in->block), what, began);
 }
