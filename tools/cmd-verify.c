@@ -309,12 +309,14 @@ run (int argc, char *argv[])
     command_usage_error (&command_verify, "%s", err.msg);
   v.path = argv[first];
   v.findings = json_array ();
-  if (v.findings == NULL) {
+  v.hurt = json_object ();
+  if (v.findings == NULL || v.hurt == NULL) {
     err_nomem (&err);
     return tool_fail (v.path, &err);
   }
   status = verify (&v);
   json_decref (v.findings);
+  json_decref (v.hurt);
   verify_needs_free (v.needs);
   verify_state_close (v.state);
   verify_source_free (&v.compared);

@@ -89,6 +89,21 @@ for what in both "both/d@$first" both/d; do
     same "times" "$(grep -c NBI-40 out)" 1
 done
 nbdimage verify --structure both/d
+
+# What a later backup would refer to is saved anew by what verify says.
+nbdimage backup --name=d two.img both
+refuses nbdimage verify both/d
+nbdimage verify both >out || true
+same "times" "$(grep -c 'nbdimage salvage' out)" 1
+nbdimage verify both/d >out || true
+cure=$(grep 'nbdimage salvage' out)
+same "what heals" "$cure" '  nbdimage salvage --into=both --name=d both'
+$cure || same "exit status of salvage" $? 1
+nbdimage backup --name=d two.img both
+nbdimage verify both/d
+nbdimage restore both/d healed.img
+cmp healed.img two.img
+rm healed.img
 cp one.nbi bad.nbi
 damage bad.nbi 5000
 same "file" "$(ask .whole bad.nbi)" false

@@ -6,8 +6,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/base/cleanup.h"
 #include "lib/base/size.h"
 #include "lib/repo/image-nbi.h"
+#include "lib/repo/store-at.h"
 #include "lib/repo/vault-names.h"
 #include "tools/output.h"
 #include "tools/verify/verify-tool.h"
@@ -16,6 +18,18 @@
  * seen: 1 of so many.
  */
 static const unsigned parts[] = { 10, 100, 1000 };
+
+/* Later backups of that disk may refer to the record as well. */
+static int
+note_disk (struct verify_command *v, const struct file_reader *file,
+           const struct verify_finding *finding, struct err *err)
+{
+  if (file == NULL || (strcmp (finding->kind, "nbi-data") != 0 &&
+                       strcmp (finding->kind, "nbi-record") != 0))
+    return 0;
+  return json_object_set_new (v->hurt, file_reader_header (file)->name,
+                              json_true ()) < 0 ? err_nomem (err) : 0;
+}
 
 int
 verify_found (void *opaque, struct file_reader *file,
@@ -33,7 +47,7 @@ verify_found (void *opaque, struct file_reader *file,
     : json_integer ((json_int_t) finding->off),
     "sentence", output_json_text (finding->what->msg));
   return object == NULL || json_array_append_new (v->findings, object) < 0
-    ? err_nomem (err) : 0;
+    ? err_nomem (err) : note_disk (v, file, finding, err);
 }
 
 static double
@@ -203,6 +217,37 @@ show_chances (const struct verify_command *v)
   printf (".\n");
 }
 
+/* A backup takes what is in the vault for whole, and refers to it; but not to
+ * what a salvaged generation in front of it has not.
+ */
+static void
+show_cure (const struct verify_command *v)
+{
+  const char *slash = strrchr (v->path, '/');
+  CLEANUP_FREE char *vault = NULL;
+  const char *disk;
+  json_t *value;
+
+  if (v->image == NULL)
+    vault = strdup (v->path);
+  else if (v->in_vault && slash != NULL && slash != v->path)
+    vault = strndup (v->path, (size_t) (slash - v->path));
+  if (vault == NULL || store_at_is_remote (vault))      /* no salvage there */
+    return;
+  json_object_foreach (v->hurt, disk, value) {
+    printf ("Later backups of ");
+    output_text (disk);
+    printf (" may refer to what is damaged; to have it saved anew run this, "
+            "and back up the disk again:\n  nbdimage salvage --into=");
+    output_shell_word (vault);
+    printf (" --name=");
+    output_shell_word (disk);
+    putchar (' ');
+    output_shell_word (vault);
+    putchar ('\n');
+  }
+}
+
 static void
 show_text (const struct verify_command *v)
 {
@@ -228,6 +273,7 @@ show_text (const struct verify_command *v)
     verify_source_show (v);
   if (v->boot.wanted)
     verify_boot_show (v);
+  show_cure (v);
 }
 
 int

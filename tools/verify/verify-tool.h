@@ -99,6 +99,7 @@ struct verify_command {
   struct verify_pieces stored, read;
   uint64_t tables;              /* bytes that are no records */
   json_t *findings;
+  json_t *hurt;                 /* names of the disks with damaged records */
   uint64_t nr_found;
 };
 
