@@ -101,8 +101,8 @@ send_readdir (struct sftp *sftp, const struct sftp_handle *handle,
   return sftp_send (sftp, call, err);
 }
 
-/* A ring of calls.  Once one says that there is no more, what comes of those
- * behind it counts only if it has names after all.
+/* A ring of calls.  Once one says that there is no more, those behind it may
+ * fail for that; but they may have names after all, which are not to be lost.
  */
 static int
 read_names (struct sftp *sftp, const struct sftp_handle *handle,
@@ -115,6 +115,7 @@ read_names (struct sftp *sftp, const struct sftp_handle *handle,
   for (unsigned i = 0; i < AT_ONCE; ++i)
     calls[i] = (struct sftp_call) SFTP_CALL_INIT;
   while (r == 1 || n > 0) {
+    struct err why = ERR_INIT;
     int r2;
 
     while (r == 1 && n < AT_ONCE) {
@@ -126,8 +127,12 @@ read_names (struct sftp *sftp, const struct sftp_handle *handle,
     }
     if (n == 0)
       break;
-    r2 = take_names (sftp, &calls[first], names, r == 1 ? err : NULL);
-    r = r == 1 ? r2 : r;
+    r2 = take_names (sftp, &calls[first], names, &why);
+    if (r == 1 || (r == 0 && r2 < 0 && r2 != SFTP_FAILED)) {
+      r = r2;
+      if (r < 0 && err != NULL)
+        *err = why;
+    }
     first = (first + 1) % AT_ONCE;
     --n;
   }

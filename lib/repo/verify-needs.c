@@ -21,6 +21,7 @@ struct needed {
 struct verify_needs {
   struct needed *files;
   uint32_t nr_files;
+  bool complete;                /* all that it needs is known */
 };
 
 static int
@@ -61,8 +62,10 @@ set_up_file (struct verify_needs *needs, struct generation *gen, uint32_t i,
     r = generation_get_file (gen, i, &file, &why);
   }
   if (r < 0) {
-    if (verify_is_finding (r))
+    if (verify_is_finding (r)) {
+      needs->complete = false;
       return 0;
+    }
     if (err != NULL)
       *err = why;
     return r;
@@ -86,8 +89,10 @@ read_map (struct verify_needs *needs, struct generation *gen, struct job *job,
     struct err why = ERR_INIT;
 
     r = generation_page_visit (gen, page, add, needs, &why);
-    if (verify_is_finding (r))
+    if (verify_is_finding (r)) {
+      needs->complete = false;
       r = 0;
+    }
     else if (r < 0 && err != NULL)
       *err = why;
     if (r == 0)
@@ -105,6 +110,7 @@ verify_needs_new (struct generation *gen, struct job *job,
 
   if (needs == NULL)
     return err_nomem (err);
+  needs->complete = true;
   needs->nr_files = generation_nr_files (gen);
   needs->files = calloc ((size_t) needs->nr_files + 1, sizeof *needs->files);
   if (needs->files == NULL)
@@ -137,11 +143,23 @@ compare (const void *uuid, const void *file)
   return memcmp (uuid, ((const struct needed *) file)->uuid, UUID_SIZE);
 }
 
+/* Entries that can't be had have no UUID, and are not where it would be. */
 static const struct needed *
 find (const struct verify_needs *needs, const uint8_t uuid[UUID_SIZE])
 {
-  return bsearch (uuid, needs->files, needs->nr_files, sizeof *needs->files,
-                  compare);
+  if (needs->complete)
+    return bsearch (uuid, needs->files, needs->nr_files, sizeof *needs->files,
+                    compare);
+  for (uint32_t i = 0; i < needs->nr_files; ++i)
+    if (compare (uuid, &needs->files[i]) == 0)
+      return &needs->files[i];
+  return NULL;
+}
+
+bool
+verify_needs_are_complete (const struct verify_needs *needs)
+{
+  return needs->complete;
 }
 
 bool

@@ -21,6 +21,9 @@ int verify_needs_new (struct generation *gen, struct job *job,
                       struct verify_needs **out, struct err *err);
 void verify_needs_free (struct verify_needs *needs);    /* NULL is fine */
 
+/* Otherwise some of it could not be read, and it needs more than it says. */
+bool verify_needs_are_complete (const struct verify_needs *needs);
+
 bool verify_needs_has (const struct verify_needs *needs,
                        const uint8_t file[UUID_SIZE], uint32_t ordinal);
 

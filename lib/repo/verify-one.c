@@ -37,12 +37,15 @@ with_needed (struct one *o, uint32_t i, bool tell,
   struct err why = ERR_INIT;
   struct file_reader *file;
   struct nbi_file needed;
-  int r = file_reader_file (o->last, i, &needed, NULL);
+  int r = file_reader_file (o->last, i, &needed, &why);
 
   /* An entry that can't be had is told with the file that it is in. */
   if (r < 0 || memcmp (needed.uuid, file_reader_header (o->last)->file,
-                       UUID_SIZE) == 0)
+                       UUID_SIZE) == 0) {
+    if (r < 0 && !verify_is_finding (r) && err != NULL)
+      *err = why;
     return verify_is_finding (r) ? 0 : r;
+  }
   r = generation_get_file (o->gen, i, &file, &why);
   if (r == 0) {
     r = fn (o, file, err);

@@ -304,7 +304,9 @@ compare_behind (struct compare *c, const struct span *span, uint64_t off,
   count (c, &c->out->compared, end - off);
   for (uint64_t n; r == 0 && off < size; off += n) {
     n = min_u64 (UNIT - off % UNIT, size - off);
-    r = block_pread (c->source, buf, (size_t) n, off, err);
+    r = job_check (c->job, err);
+    if (r == 0)
+      r = block_pread (c->source, buf, (size_t) n, off, err);
     if (r == 0 && span->kind == NBI_ZERO)
       r = expect_zeros (c, buf, off, n, err);
     else if (r == 0)

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include "lib/base/cleanup.h"
 #include "lib/block/file.h"
@@ -60,6 +61,11 @@ device_disk (const struct device *device, struct device *disk)
 {
   char path[256];
 
+  /* Above a whole disk of NVMe lies a character device. */
+  snprintf (path, sizeof path, "/sys/dev/block/%u:%u/partition",
+            device->major, device->minor);
+  if (access (path, F_OK) != 0)
+    return false;
   snprintf (path, sizeof path, "/sys/dev/block/%u:%u/../dev", device->major,
             device->minor);
   return device_read (path, disk);

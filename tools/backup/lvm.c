@@ -223,7 +223,10 @@ lvm_check_snapshot (const char *group, const char *name, struct err *err)
 
   full_name (group, name, full);
   r = ask (full, "lv_attr", text, err);
-  if (r == 0 && strlen (text) >= 5 && text[4] != 'a')
+  if (r == 0 && strlen (text) < 5)
+    return err_set (err, -EIO, "the snapshot %s: lvs says ‘%s’ of its state, "
+                    "expected its attributes", full, text);
+  if (r == 0 && text[4] != 'a')
     return err_set (err, text[4] == 'I' || text[4] == 'S' ? -ENOSPC : -EIO,
                     "the snapshot %s is lost, as more was written meanwhile "
                     "than it had room for; give it more with --snapshot-size "

@@ -151,7 +151,10 @@ passed (void *opaque, struct file_reader *file,
     return 0;
   v->read.nr += p->records;
   v->read.bytes += p->bytes;
-  return v->state != NULL ? note (v, file, p, err) : 0;
+  /* A record that is needed by what can't be read may have been left out. */
+  return v->state != NULL &&
+    (v->needs == NULL || verify_needs_are_complete (v->needs))
+    ? note (v, file, p, err) : 0;
 }
 
 void
