@@ -433,6 +433,8 @@ backup (struct backup_work *w)
   status = fail (w, NULL, &err);
   if (r == -ECANCELED && job_check (&job, NULL) < 0)
     backup_tell_interrupted (b->vault, b->single);
+  else if (r == -ENOSPC && b->vault != NULL)
+    backup_tell_full (b->vault, &job);
   return status;
 }
 

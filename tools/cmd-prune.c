@@ -24,6 +24,7 @@
 
 #define CHUNKS_LIMIT ((size_t) 64 * 1024)       /* none is read */
 #define RULES_SIZE 64
+#define LEFT_SIZE 160
 
 struct prune_command {
   struct change_options change; /* without an image */
@@ -55,6 +56,9 @@ static const struct option_spec prune_options[] = {
   { "drop-damaged", 0, OPTION_FLAG, NULL,
     "drop generations that are damaged, too",
     offsetof (struct prune_command, options.drop_damaged) },
+  { "drop-interrupted", 0, OPTION_FLAG, NULL,
+    "drop what is left of backups that did not end, too",
+    offsetof (struct prune_command, options.drop_interrupted) },
   { "trust-times", 0, OPTION_FLAG, NULL,
     "also if the newest generation is of the future",
     offsetof (struct prune_command, options.trust_times) },
@@ -127,6 +131,33 @@ show_generation (const struct prune_generation *g)
   putchar ('\n');
 }
 
+/* "2 backups that did not end, 9.2 MiB (9646899 bytes)" */
+static const char *
+left_to_string (const struct prune_amount *left, char str[LEFT_SIZE])
+{
+  char size[SIZE_STRING_SIZE];
+
+  snprintf (str, LEFT_SIZE, "%" PRIu64 " backup%s that did not end, %s (%"
+            PRIu64 " bytes)", left->nr, left->nr == 1 ? "" : "s",
+            size_to_string (left->bytes, size), left->bytes);
+  return str;
+}
+
+static void
+show_left (const struct prune_command *c)
+{
+  const struct prune_left *left = &c->plan.left;
+  char str[LEFT_SIZE];
+
+  if (left->goes.nr > 0)
+    change_say (&c->change, "Also freed", "%s",
+                left_to_string (&left->goes, str));
+  if (left->stays.nr > 0)
+    change_say (&c->change, "Left", "%s; the next one of the disk goes on "
+                "from there (--drop-interrupted frees it)",
+                left_to_string (&left->stays, str));
+}
+
 static void
 show_plan (const struct prune_command *c)
 {
@@ -149,6 +180,7 @@ show_plan (const struct prune_command *c)
                 PRIu64 " files that are written anew",
                 size_to_string (p->mostly_dead.bytes, some),
                 p->mostly_dead.bytes, p->mostly_dead.nr);
+  show_left (c);
 }
 
 /*--- The result -------------------------------------------------------------*/
@@ -190,7 +222,7 @@ show_json (const struct prune_command *c, bool changed)
     json_array_append_new (list,
                            generation_to_json (&c->plan.generations.ptr[i]));
   return output_json (json_pack (
-    "{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:b}",
+    "{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:b}",
     "name", output_json_text (c->change.name),
     "generations", list,
     "dropped", json_integer ((json_int_t) c->plan.nr_dropped),
@@ -199,6 +231,11 @@ show_json (const struct prune_command *c, bool changed)
     "planned-later", json_integer ((json_int_t) c->plan.mostly_dead.bytes),
     "files", json_integer ((json_int_t) c->result.deleted.nr),
     "bytes", json_integer ((json_int_t) c->result.deleted.bytes),
+    "interrupted-planned-bytes",
+    json_integer ((json_int_t) c->plan.left.goes.bytes),
+    "interrupted-left-bytes",
+    json_integer ((json_int_t) c->plan.left.stays.bytes),
+    "cleared-bytes", json_integer ((json_int_t) c->result.cleared.bytes),
     "rewritten", json_integer ((json_int_t) c->result.nr_rewritten),
     "in-use", json_integer ((json_int_t) c->result.nr_in_use),
     "changed", changed));
@@ -218,6 +255,12 @@ show_result (const struct prune_command *c, bool changed)
               c->result.deleted.nr == 1 ? "" : "s",
               size_to_string (c->result.deleted.bytes, some),
               c->result.deleted.bytes);
+  if (c->result.cleared.nr > 0)
+    change_say (&c->change, "Cleared", "%" PRIu64 " file%s that others left, "
+                "%s (%" PRIu64 " bytes)", c->result.cleared.nr,
+                c->result.cleared.nr == 1 ? "" : "s",
+                size_to_string (c->result.cleared.bytes, some),
+                c->result.cleared.bytes);
   if (c->result.nr_rewritten > 0)
     change_say (&c->change, "Written anew", "%" PRIu64 " file%s",
                 c->result.nr_rewritten,
@@ -300,7 +343,9 @@ prune (struct prune_command *c)
   if (c->change.dry_run)
     return show_result (c, false);
   /* What was dropped before needs no second yes. */
-  if (c->plan.nr_dropped > 0 && !change_confirm (&c->change))
+  if ((c->plan.nr_dropped > 0 ||
+       (c->options.drop_interrupted && c->plan.left.goes.nr > 0)) &&
+      !change_confirm (&c->change))
     return STATUS_FAILED;
   r = change_run (&c->change, run_plan, c, &err);
   tool_warnings (c->change.name, &c->report);
@@ -319,10 +364,13 @@ run (int argc, char *argv[])
   if (argc - first < 1)
     command_usage_error (&command_prune, "expected a vault, and perhaps names "
                          "of disks");
-  if (!retention_has_rules (&c.options.retention))
+  /* Without rules all generations stay. */
+  if (!retention_has_rules (&c.options.retention) &&
+      !c.options.drop_interrupted)
     command_usage_error (&command_prune, "nothing says what to keep; expected "
                          "--keep-last, --keep-daily, --keep-weekly, "
-                         "--keep-monthly or --keep-yearly");
+                         "--keep-monthly or --keep-yearly, or "
+                         "--drop-interrupted alone");
   c.change.name = argv[first];
   if (argc - first > 1) {
     c.options.disks = (const char *const *) argv + first + 1;

@@ -444,6 +444,40 @@ add_up (struct planning *p, const struct liveness *live, struct err *err)
   return r;
 }
 
+/*--- What others left behind ------------------------------------------------*/
+
+static int
+add_newest (struct planning *p, struct prune_newest_list *newest,
+            struct err *err)
+{
+  const struct prune_generations *all = &p->plan->generations;
+  int r = 0;
+
+  for (size_t i = 0; r == 0 && i < all->len; ++i)
+    if (stays (&all->ptr[i]) && all->ptr[i].fate != PRUNE_MARKED)
+      r = prune_note_newest (newest, all->ptr[i].disk, all->ptr[i].run.time,
+                             err);
+  return r;
+}
+
+static int
+count_left (struct planning *p, struct err *err)
+{
+  struct prune_newest_list newest = VECTOR_INIT;
+  struct prune_leaving leaving = {
+    .store = vault_store (p->vault), .newest = &newest,
+    .drop_interrupted = p->options->drop_interrupted,
+  };
+  int r = add_newest (p, &newest, err);
+
+  if (r == 0)
+    r = ask_time (p, &leaving.now, err);
+  if (r == 0)
+    r = prune_count_left (&leaving, &p->plan->left, err);
+  vector_free (&newest);
+  return r;
+}
+
 /*--- All of it --------------------------------------------------------------*/
 
 /* Each round drops one more generation that is damaged, or is the last. */
@@ -477,12 +511,14 @@ prune_plan (struct vault *vault, const struct generation_caches *caches,
   };
   int r;
 
-  *plan = (struct prune_plan) { .nr_dropped = 0 };
+  *plan = (struct prune_plan) { .drop_interrupted = options->drop_interrupted };
   r = look_at_vault (&p, err);
   if (r == 0)
     r = check_names (&p, err);
   if (r == 0)
     r = plan_rounds (&p, err);
+  if (r == 0)
+    r = count_left (&p, err);
   vault_view_free (p.view);
   prune_listing_free (&p.listing);
   return r;

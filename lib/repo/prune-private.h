@@ -87,6 +87,11 @@ struct prune_newest {
 
 DEFINE_VECTOR (prune_newest_list, struct prune_newest);
 
+/* A generation of a disk; the newest counts. */
+int prune_note_newest (struct prune_newest_list *list,
+                       const char disk[NBI_NAME_SIZE], uint64_t time,
+                       struct err *err);
+
 /* A prune at work. */
 struct prune {
   struct vault *vault;
@@ -128,6 +133,28 @@ bool prune_is_mostly_dead (uint64_t bytes, uint64_t size);
 /* P8, and P9 of editions. */
 int prune_write_editions (struct prune *p, struct err *err);
 int prune_drop_editions (struct prune *p, struct err *err);
+
+/* By what it is known whether something that others left may go. */
+struct prune_leaving {
+  struct store *store;
+  const struct prune_newest_list *newest;
+  int64_t now;                  /* seconds since 1970, of the store */
+  bool drop_interrupted;        /* of prune_options */
+};
+
+/* May the folder WHERE/TEXT be deleted, of "broken", "partial" or "files"? */
+int prune_may_clear (const struct prune_leaving *leaving, const char *where,
+                     const char *text, bool *may, struct err *err);
+
+/* Add the files of a folder, and of `depth' folders in it; those that can't be
+ * had do not count.
+ */
+void prune_measure (struct store *store, const char *folder, unsigned depth,
+                    struct prune_amount *amount);
+
+/* Add what is in broken/ of backups. */
+int prune_count_left (const struct prune_leaving *leaving,
+                      struct prune_left *left, struct err *err);
 
 /* P9, but for editions. */
 int prune_clear (struct prune *p, struct err *err);

@@ -258,21 +258,6 @@ list_again (struct prune *p, struct err *err)
   return r;
 }
 
-static int
-note_newest (struct prune *p, const struct nbi_header *h, struct err *err)
-{
-  struct prune_newest newest = { .time = h->time };
-
-  for (size_t i = 0; i < p->newest.len; ++i)
-    if (strcmp (p->newest.ptr[i].disk, h->name) == 0) {
-      if (p->newest.ptr[i].time < h->time)
-        p->newest.ptr[i].time = h->time;
-      return 0;
-    }
-  memcpy (newest.disk, h->name, sizeof newest.disk);
-  return vector_append (&p->newest, &newest) < 0 ? err_nomem (err) : 0;
-}
-
 /* What it refers to is live; whatever hinders to know all of that ends the
  * prune.
  */
@@ -290,7 +275,9 @@ mark_live (struct prune *p, size_t i, struct err *err)
     if (r == 0)
       r = liveness_mark (&p->live, p->view, &opened, p->job, err);
     if (r == 0 && !folder->names.dropped)
-      r = note_newest (p, generation_header (opened.gen), err);
+      r = prune_note_newest (&p->newest,
+                             generation_header (opened.gen)->name,
+                             generation_header (opened.gen)->time, err);
     vault_opened_close (&opened);
   }
   if (r == -ENOENT || (r == -EBADMSG && !folder->names.dropped &&

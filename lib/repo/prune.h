@@ -31,6 +31,11 @@ struct prune_options {
    */
   bool drop_damaged;
 
+  /* Also what is left of backups that did not end, with which their next one
+   * would go on.
+   */
+  bool drop_interrupted;
+
   /* Also if the newest generation of a disk is later than now by more than
    * VAULT_AHEAD (§13, "Time").
    */
@@ -69,6 +74,13 @@ struct prune_amount {
   uint64_t nr, bytes;
 };
 
+/* What is in broken/ of backups that did not end: runs, and bytes of files. */
+struct prune_left {
+  struct prune_amount goes;     /* a month old, of a disk that was saved since,
+                                   or drop_interrupted */
+  struct prune_amount stays;    /* the disk's next backup goes on with it */
+};
+
 struct prune_plan {
   struct prune_generations generations; /* by time */
   size_t nr_dropped;            /* DROPPED and DAMAGED */
@@ -84,6 +96,9 @@ struct prune_plan {
    * and so many bytes become free when the old ones go, a day later or more.
    */
   struct prune_amount mostly_dead;
+
+  bool drop_interrupted;        /* as the options say */
+  struct prune_left left;
 };
 
 /* What there is to do; looks, and changes nothing.  *plan is to be freed also
@@ -102,6 +117,7 @@ struct prune_result {
   size_t nr_in_use;             /* that stay for now: somebody uses or keeps
                                    them, or something in their folders */
   struct prune_amount deleted;
+  struct prune_amount cleared;  /* of what others left: files */
   uint64_t nr_rewritten;        /* files, as a new edition */
 };
 
@@ -118,5 +134,11 @@ struct prune_result {
 int prune_run (struct vault *vault, const struct generation_caches *caches,
                const struct prune_plan *plan, struct prune_result *result,
                struct report *report, struct job *job, struct err *err);
+
+/* What is left of backups in a vault, all of it as what stays: for who finds
+ * the store full.
+ */
+int prune_look_for_left (struct store *store, struct prune_left *left,
+                         struct err *err);
 
 #endif /* NBDIMAGE_REPO_PRUNE_H */

@@ -53,6 +53,25 @@ done
 head -c 9M /dev/urandom >large.img
 refuses nbdimage backup --everything --name=disk large.img v/vault
 contains "$tmp/refused" 'No space left on device'
+contains "$tmp/refused" 'of 1 backup that did not end; the next one'
+remains "${times[@]}"
+
+# --- what is left of it is kept, as the next backup goes on from there, and can
+# be dropped
+
+nbdimage prune --keep-last=2 --yes v/vault >out
+contains out '1 backup that did not end'
+[ -n "$(ls v/vault/broken)" ]
+refuses nbdimage backup --everything --name=disk large.img v/vault
+contains "$tmp/refused" 'nbdimage prune --drop-interrupted v/vault'
+nbdimage prune --drop-interrupted --dry-run v/vault >out
+contains out 'Also freed'
+[ -n "$(ls v/vault/broken)" ]
+refuses nbdimage prune --drop-interrupted v/vault </dev/null
+[ -n "$(ls v/vault/broken)" ]
+nbdimage prune --drop-interrupted --json --yes v/vault >out
+[ "$(jq '."cleared-bytes" > 1000000' out)" = true ]
+same "left in broken/" "$(ls v/vault/broken)" ""
 remains "${times[@]}"
 
 # --- prune, without a byte left

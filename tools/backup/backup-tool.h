@@ -132,6 +132,11 @@ int backup_to_file (struct block *disk, struct backup_options *options,
  */
 void backup_tell_interrupted (const char *vault, const char *file);
 
+/* The vault's file system is full: what is left there of backups that did not
+ * end, if anything, and how to be rid of it.
+ */
+void backup_tell_full (const char *vault, struct job *job);
+
 /*--- into-vault.c: a generation more in a vault -----------------------------*/
 
 /* The vault in the folder `path', or at that URI (store-at.h).  init: make it,

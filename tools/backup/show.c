@@ -11,6 +11,8 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/size.h"
 #include "lib/repo/absent.h"
+#include "lib/repo/prune.h"
+#include "lib/repo/store-at.h"
 #include "tools/backup/backup-command.h"
 #include "tools/output.h"
 #include "tools/report.h"
@@ -62,6 +64,24 @@ backup_tell_interrupted (const char *vault, const char *file)
   else if (strcmp (file, "-") != 0)
     tool_note ("%s was not made, and nothing of it is left; the same command "
                "begins anew", file);
+}
+
+void
+backup_tell_full (const char *vault, struct job *job)
+{
+  struct prune_left left;
+  struct store *store;
+  char size[SIZE_STRING_SIZE];
+
+  if (store_at (vault, false, job, &store, NULL) < 0)
+    return;
+  if (prune_look_for_left (store, &left, NULL) == 0 && left.stays.nr > 0)
+    tool_note ("%s are left in %s of %" PRIu64 " backup%s that did not end; "
+               "the next one of the disk goes on from there, once there is "
+               "room, or ‘nbdimage prune --drop-interrupted %s’ frees it",
+               size_to_string (left.stays.bytes, size), vault, left.stays.nr,
+               left.stays.nr == 1 ? "" : "s", vault);
+  store_close (store);
 }
 
 void
