@@ -46,20 +46,38 @@ seconds_since ()
     echo "$((ms / 1000)).$((ms % 1000 / 100))"
 }
 
+# tick NAME MS: how long that takes, which began then, on a terminal, as long as
+# the script lives.
+tick ()
+{
+    while sleep 1 && kill -0 $$ 2>/dev/null; do
+        printf '\r  %-42s%6s s' "$1" "$(seconds_since "$2")"
+    done
+}
+
 # step NAME COMMAND ARG...
 # One line for it.  When it fails, the end of what it said, where all of it
 # is, and status 1.
 step ()
 {
-    local name=$1 began status=0 from
+    local name=$1 began status=0 from ticker=
     shift
 
     printf '  %-42s' "$name"
     began=$(now_ms)
+    if [ -t 1 ]; then
+        tick "$name" "$began" &
+        ticker=$!
+    fi
     from=$(($(stat -c %s "$log") + 1))
     printf '\n=== %s: %s\n' "$name" "$*" >>"$log"
     # A subshell, so that a step may change the folder.
     ("$@") </dev/null >>"$log" 2>&1 || status=$?
+    if [ -n "$ticker" ]; then
+        kill "$ticker" 2>/dev/null
+        wait "$ticker" 2>/dev/null
+        printf '\r  %-42s' "$name"
+    fi
     if [ "$status" -eq 0 ]; then
         printf '%6s s\n' "$(seconds_since "$began")"
         return 0
