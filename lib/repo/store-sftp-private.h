@@ -3,6 +3,7 @@
 /* What the parts of the SFTP store share.  Only they include this:
  *
  *   store-sftp.c           the table; folders and names
+ *   store-sftp-look.c      what has a name
  *   store-sftp-list.c      listings
  *   store-sftp-file.c      files that are written
  *   store-sftp-read.c      files that are read
@@ -80,7 +81,13 @@ int sftp_look_take (struct sftp *sftp, struct sftp_look *look,
 /* -ENOENT; -EBADMSG (NBI-132): it is no folder. */
 int sftp_check_folder (const struct sftp_found *found, struct err *err);
 
-/* The same, and it has to be a regular file: -ENOENT, -EBADMSG (NBI-132). */
+/* sftp_find of what has to be there, a folder, or a regular file: -ENOENT,
+ * -EBADMSG (NBI-132).
+ */
+int sftp_find_there (struct sftp_store *s, struct sftp *sftp, const char *name,
+                     struct sftp_found *found, struct err *err);
+int sftp_find_folder (struct sftp_store *s, struct sftp *sftp,
+                      const char *name, struct err *err);
 int sftp_find_file (struct sftp_store *s, struct sftp *sftp, const char *name,
                     struct sftp_found *found, struct err *err);
 
