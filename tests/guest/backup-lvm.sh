@@ -10,7 +10,7 @@ fi
 
 step "a logical volume that is mounted"
 mkdir lvm
-export LVM_SYSTEM_DIR=$tmp/lvm
+export LVM_SYSTEM_DIR=$tmp/lvm LVM_SUPPRESS_FD_WARNINGS=1
 cat >lvm/lvm.conf <<END
 backup { backup = 0 archive = 0 }
 activation { udev_sync = 0 udev_rules = 0 monitoring = 0 }
@@ -112,4 +112,28 @@ finish 1
 contains err 'is lost'
 umount mnt
 nbdimage backup --single=y.nbi "$lv" >/dev/null
+
+step "a thin logical volume that is mounted"
+lvremove -q -y v/some-lv
+modprobe dm_thin_pool
+lvcreate -q -y -L 60M -T v/pool
+lvcreate -q -y -V 80M -T v/pool -n thin-lv
+lv=/dev/v/thin-lv
+mkfs.ext4 -q "$lv"
+mount "$lv" mnt
+cp data mnt
+nbdimage backup --snapshot=lvm --json --single=z.nbi "$lv" >result
+no_snapshot
+same "name" "$(jq -r .disk result)" thin-lv
+nbdimage convert z.nbi -O raw z.raw
+e2fsck -fn z.raw
+debugfs -R 'dump data got' z.raw
+cmp got data
+rm z.raw got
+# It lasts however much is written meanwhile: the pool has the room.
+begin
+head -c 16M /dev/zero | tr "\\0" x >mnt/data
+sync
+finish 0
+umount mnt
 vgchange -q -an v
