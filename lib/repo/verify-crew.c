@@ -11,7 +11,7 @@
 #include "lib/base/checked.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/thread.h"
-#include "lib/repo/decoders.h"
+#include "lib/repo/record-proof.h"
 #include "lib/repo/verify-crew.h"
 
 #define THREADS_MAX 16U
@@ -75,61 +75,16 @@ verify_crew_free (struct verify_crew *crew)
 
 /*--- One record -------------------------------------------------------------*/
 
-static bool
-same_record (const struct nbi_record *a, const struct nbi_record *b)
-{
-  return a->kind == b->kind && a->codec == b->codec &&
-    a->number == b->number && a->stored == b->stored &&
-    a->plain == b->plain && a->xxh3 == b->xxh3 && a->ordinal == b->ordinal;
-}
-
-/* NBI-30 to NBI-38, and NBI-67. */
-static int
-check_header (struct file_reader *file, const struct nbi_record *record,
-              struct err *why)
-{
-  uint8_t head[NBI_RECORD_SIZE];
-  struct nbi_record found;
-  int r;
-
-  r = block_pread (file_reader_block (file), head, sizeof head, record->off,
-                   why);
-  if (r == 0)
-    r = nbi_record_decode (head, file_reader_header (file), record->off,
-                           file_reader_end (file), &found, why);
-  if (r == 0 && !same_record (&found, record))
-    r = nbi_refuse (why, 67, "the header of the record at %" PRIu64 " says "
-                    "other things than the table", record->off);
-  return r;
-}
-
-/* NBI-40 to NBI-43. */
-static int
-check_data (const struct hand *hand, const struct nbi_record *record,
-            struct err *why)
-{
-  struct file_reader *file = hand->crew->file;
-  uint8_t identity[DIGEST_SIZE];
-  int r;
-
-  r = decoders_read (hand->crew->decoders, file, record, hand->plain, why);
-  if (r == 0)
-    r = file_reader_identity (file, hand->plain, record->plain, identity, why);
-  if (r == 0 && memcmp (identity, record->identity, DIGEST_SIZE) != 0)
-    r = nbi_refuse (why, 43, "the record at %" PRIu64 " has another identity "
-                    "than the table says", record->off);
-  return r;
-}
-
 static int
 check_piece (const struct hand *hand, struct verify_piece *piece)
 {
   struct verify_crew *crew = hand->crew;
   const struct nbi_record *record = &piece->record;
 
-  (void) check_header (crew->file, record, &piece->header);
+  (void) record_proof_header (crew->file, record, &piece->header);
   if (crew->decoders != NULL && piece->header.code != -ENOMEM)
-    (void) check_data (hand, record, &piece->data);
+    (void) record_proof_data (crew->file, record, crew->decoders, hand->plain,
+                              &piece->data);
   if (piece->header.code == -ENOMEM || piece->data.code == -ENOMEM)
     return -ENOMEM;
   return job_advance (crew->job, NBI_RECORD_SIZE +
