@@ -49,6 +49,9 @@ static const struct option_spec backup_options[] = {
   { "everything", 0, OPTION_FLAG, NULL,
     "also what no file system uses",
     offsetof (struct backup_command, everything) },
+  { "prove", 0, OPTION_FLAG, NULL,
+    "read what of the vault would be referred to; what is damaged, save anew",
+    offsetof (struct backup_command, prove) },
   { "freeze", 0, OPTION_FLAG, NULL,
     "let those who write to what is mounted of the disk wait while it is read",
     offsetof (struct backup_command, freeze) },
@@ -215,6 +218,8 @@ check (struct backup_command *b)
                          "or more");
   if (b->init && b->vault == NULL)
     command_usage_error (&command_backup, "--init is for vaults");
+  if (b->prove && b->vault == NULL)
+    command_usage_error (&command_backup, "--prove is for vaults");
   if (b->encrypt && b->vault != NULL && !b->init)
     command_usage_error (&command_backup, "--encrypt is for --single, or for a "
                          "new vault with --init: a vault has it or not");
@@ -239,6 +244,7 @@ check (struct backup_command *b)
                          "key file, and there is no terminal to ask at");
   check_name (b);
   b->options.threads = b->threads;
+  b->options.prove = b->prove;
 }
 
 /*--- What the header says ---------------------------------------------------*/

@@ -24,31 +24,60 @@ backup_identity (const struct backup *b, const void *plain, size_t len,
                             err);
 }
 
-/* What of the base can't be read it has not: then it is written again. */
-void
-backup_compare_to_base (struct generation *base, uint64_t c,
-                        struct examined *e)
+/* The same at that place of the base, which is data. */
+static int
+compare_to (const struct backup *b, uint64_t c,
+            const struct generation_chunk *before, uint8_t *room,
+            struct examined *e, struct err *err)
 {
-  struct generation_chunk before;
+  struct generation *base = b->options->base;
   struct nbi_record record;
+  int r = 0;
 
-  if (c >= nbi_nr_chunks (generation_header (base)) ||
-      generation_find (base, c, &before, NULL) < 0 || before.file == NULL)
-    return;
-  e->known = before.kind == NBI_DATA &&
-    generation_record (base, c, &before, &record, NULL) == 0 &&
-    record.plain == e->record.plain &&
+  if (generation_record (base, c, before, &record, NULL) < 0) {
+    backup_proofs_damaged (b->proofs, before->index);
+    return 0;
+  }
+  e->known = record.plain == e->record.plain &&
     memcmp (record.identity, e->record.identity, DIGEST_SIZE) == 0 &&
-    generation_file (base, before.index, &e->file, NULL) == 0;
-  e->record.ordinal = before.ordinal;
-  file_reader_unref (before.file);
+    generation_file (base, before->index, &e->file, NULL) == 0;
+  e->record.ordinal = before->ordinal;
+  if (e->known && b->proofs != NULL) {
+    r = backup_prove (b->proofs, before, &record, room, &e->known, err);
+    if (r == 0 && !e->known)
+      backup_proofs_damaged (b->proofs, before->index);
+  }
+  return r;
+}
+
+/* What of the base can't be read it has not: then it is written again. */
+int
+backup_compare_to_base (const struct backup *b, uint64_t c, uint8_t *room,
+                        struct examined *e, struct err *err)
+{
+  struct generation *base = b->options->base;
+  struct generation_chunk before;
+  int r = 0;
+
+  if (c >= nbi_nr_chunks (generation_header (base)))
+    return 0;
+  if (generation_find (base, c, &before, NULL) < 0) {
+    backup_proofs_lost (b->proofs);
+    return 0;
+  }
+  if (before.kind == NBI_DATA)
+    r = compare_to (b, c, &before, room, e, err);
+  if (before.file != NULL)
+    file_reader_unref (before.file);
+  return r;
 }
 
 /* What the base has not (not allocated then, unreadable) is read, whether it
- * was written or not.
+ * was written or not; so is what it has damaged, and counted then.
  */
 bool
-backup_take_unwritten (const struct backup *b, uint64_t c, struct examined *e)
+backup_take_unwritten (const struct backup *b, uint64_t c, uint8_t *room,
+                       struct examined *e)
 {
   struct generation *base = b->options->base;
   uint32_t len = nbi_chunk_len (&b->header, c);
@@ -63,6 +92,9 @@ backup_take_unwritten (const struct backup *b, uint64_t c, struct examined *e)
     generation_record (base, c, &before, &e->record, NULL) == 0 &&
     e->record.plain == len &&
     generation_file (base, before.index, &e->file, NULL) == 0;
+  if (e->known && b->proofs != NULL &&
+      backup_prove (b->proofs, &before, &e->record, room, &e->known, NULL) < 0)
+    e->known = false;
   e->record.ordinal = before.ordinal;
   file_reader_unref (before.file);
   return e->known || before.kind == NBI_ZERO;
@@ -104,7 +136,7 @@ examine_data (struct backup *b, struct hand *hand, uint64_t c,
   }
   r = backup_identity (b, plain, e->record.plain, e->record.identity, err);
   if (r == 0 && base != NULL && e->kind == NBI_DATA)
-    backup_compare_to_base (base, c, e);
+    r = backup_compare_to_base (b, c, room, e, err);
   if (r == 0) {
     backup_find_left (b, e);
     look_at_parts (b, plain, room, e);
@@ -223,7 +255,8 @@ examine_extent (struct backup *b, const struct crew_member *me,
   for (uint64_t off = start; !zero && r == 0 && off < end; off += chunk_size) {
     struct examined known;
 
-    if (!backup_take_unwritten (b, off / chunk_size, &known))
+    if (!backup_take_unwritten (b, off / chunk_size, me->buffers[1] +
+                                (off - me->range.off), &known))
       continue;
     r = examine_row (b, me, hand, start, off, false, err);
     if (r == 0)

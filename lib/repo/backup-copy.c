@@ -152,7 +152,9 @@ take_data (struct backup *b, uint64_t c, const struct generation_chunk *place,
     e->record.stored = record.stored;
   }
   if (base != NULL && e->kind == NBI_DATA)
-    backup_compare_to_base (base, c, e);
+    r = backup_compare_to_base (b, c, NULL, e, err);      /* no proofs */
+  if (r < 0)
+    return r;
   backup_find_left (b, e);
   if (e->known || e->whole || b->rekeyed)
     return 0;

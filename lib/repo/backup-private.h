@@ -49,6 +49,7 @@ struct backup {
   uint8_t identity_key[CRYPT_KEY_SIZE];
   bool rekeyed;                 /* what is copied has other identities */
   const struct used_map *written;       /* since the base; NULL: unknown */
+  struct backup_proofs *proofs; /* NULL: what the base has is taken for whole */
   struct hand **hands;          /* by slot; NULL: not made yet */
   struct write_behind *behind;  /* NULL: who appends writes */
 
@@ -78,21 +79,55 @@ int backup_examine (struct backup *b, const struct crew_member *me,
                     struct hand *hand, struct err *err);
 
 /* Has the base these bytes, at the same place?  e->known; identity and plain of
- * e->record are set.
+ * e->record are set.  room: for a chunk, if there are proofs.  Errors of
+ * backup_prove.
  */
-void backup_compare_to_base (struct generation *base, uint64_t c,
-                             struct examined *e);
+int backup_compare_to_base (const struct backup *b, uint64_t c, uint8_t *room,
+                            struct examined *e, struct err *err);
 
 /* Nothing of the chunk was written since the base, which has it: then e is what
- * it was.  False where it has to be read.
+ * it was.  False where it has to be read.  room: as above.
  */
-bool backup_take_unwritten (const struct backup *b, uint64_t c,
+bool backup_take_unwritten (const struct backup *b, uint64_t c, uint8_t *room,
                             struct examined *e);
 
 /* Unless it is known: has an interrupted run written these bytes, for the same
  * place, in a whole file?  e->whole, and the file; the record is that one.
  */
 void backup_find_left (struct backup *b, struct examined *e);
+
+/*--- backup-prove.c: can what is referred to be read? -----------------------*/
+
+struct backup_proofs;
+
+/* base and job stay the caller's, longer than this.  -ENOMEM. */
+int backup_proofs_new (struct generation *base, struct job *job,
+                       struct backup_proofs **out, struct err *err);
+void backup_proofs_free (struct backup_proofs *p);      /* NULL is fine */
+
+/* Is this record of the base, with the data of a chunk, whole?  room: for
+ * record->plain bytes.  By any thread, without a lock; -ENOMEM, -ECANCELED.
+ */
+int backup_prove (struct backup_proofs *p,
+                  const struct generation_chunk *chunk,
+                  const struct nbi_record *record, uint8_t *room, bool *is,
+                  struct err *err);
+
+/* The same of a page of the map, in file `index' of the base's list. */
+int backup_prove_page (struct backup_proofs *p, uint32_t index,
+                       const struct nbi_record *record, bool *is,
+                       struct err *err);
+
+/* Count what is not referred to: a chunk in that file; one of which the base
+ * does not tell where it is; a page.  By any thread; NULL counts nothing.
+ */
+void backup_proofs_damaged (struct backup_proofs *p, uint32_t file);
+void backup_proofs_lost (struct backup_proofs *p);
+void backup_proofs_damaged_page (struct backup_proofs *p);
+
+/* Warn of it, once for each file.  When all has been written; NULL is fine. */
+void backup_proofs_tell (const struct backup_proofs *p,
+                         struct report *report);
 
 /*--- backup-copy.c: of a generation instead of a disk -----------------------*/
 

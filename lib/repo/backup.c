@@ -159,6 +159,7 @@ same_page (void *opaque, uint64_t page, const uint8_t identity[DIGEST_SIZE],
   struct nbi_file entry;
   uint32_t index;
   bool is_record;
+  int r = 0;
 
   *is = false;
   if (page >= nbi_nr_pages (generation_header (base)) ||
@@ -169,6 +170,12 @@ same_page (void *opaque, uint64_t page, const uint8_t identity[DIGEST_SIZE],
       !can_be_read (base, page))
     return 0;
   *is = true;
+  if (b->proofs != NULL)
+    r = backup_prove_page (b->proofs, index, &record, is, err);
+  if (r == 0 && !*is)
+    backup_proofs_damaged_page (b->proofs);
+  if (r < 0 || !*is)
+    return r;
   *ordinal = record.ordinal;
   return file_table_add (&b->files, entry.uuid, entry.run, file, err);
 }
@@ -381,7 +388,7 @@ write_behind (struct backup *b, unsigned threads,
 static int
 set_up (struct backup *b, struct block *disk,
         const struct map_writer_ops *ops, const struct run_place *place,
-        struct err *err)
+        struct job *job, struct err *err)
 {
   const struct backup_options *options = b->options;
   unsigned n = how_many_threads (options);
@@ -395,6 +402,9 @@ set_up (struct backup *b, struct block *disk,
                         err);
   if (r == 0)
     r = identity_index_new (IDENTITIES, &b->known, err);
+  if (r == 0 && options->prove && options->base != NULL &&
+      options->from == NULL)
+    r = backup_proofs_new (options->base, job, &b->proofs, err);
   if (r == 0)
     r = run_new (&b->header, options->master, options->file_limit,
                  write_behind (b, n, place), &b->files, &b->run, err);
@@ -431,6 +441,7 @@ tear_down (struct backup *b)
   write_behind_free (b->behind);
   file_table_destroy (&b->files);
   identity_index_free (b->known);
+  backup_proofs_free (b->proofs);
   vector_free (&b->bad);
   block_unref (b->source);
   kdf_forget (b->identity_key, sizeof b->identity_key);
@@ -550,7 +561,7 @@ backup_disk (struct block *disk, const struct backup_options *options,
   if (r == 0 && options->from != NULL)
     r = backup_check_from (&b, err);
   if (r == 0)
-    r = set_up (&b, disk, &ops, place, err);
+    r = set_up (&b, disk, &ops, place, job, err);
   if (r == 0)
     r = run_crew (&b, job, err);
   if (r == 0 && options->all_read != NULL)
@@ -564,6 +575,7 @@ backup_disk (struct block *disk, const struct backup_options *options,
     result->bytes = run_bytes (b.run);
     result->nr_files = run_header (b.run)->number;
     use_leftovers (&b, result);
+    backup_proofs_tell (b.proofs, options->of_base);
   }
   tear_down (&b);
   return r;

@@ -9,7 +9,8 @@
  * the disk; they append one after the other, in the order of the disk.  So the
  * files of the same disk are the same each time, but for what is random in
  * them.  Memory: 4 MiB and what a codec keeps for each thread, 32 MiB of
- * identities, and what map_writer and file_writer say.
+ * identities, and what map_writer and file_writer say; with proofs 2 MiB, and
+ * what decoders have.
  */
 
 #ifndef NBDIMAGE_REPO_BACKUP_H
@@ -52,6 +53,13 @@ struct backup_options {
    * since is not written again.  NULL: there is none.
    */
   struct generation *base;
+
+  /* Records of the base are referred to only if they were read, and are whole;
+   * otherwise chunks and pages are written again, and of_base is told how many
+   * of which file are damaged.  Not of a copy.
+   */
+  bool prove;
+  struct report *of_base;
 
   /* What was written since some moment.  Believed if it can be (changes.h), and
    * what it does not have is taken from the base then, unread.  NULL: nothing

@@ -541,6 +541,7 @@ run_with (struct vault_run_writer *w, struct block *disk,
 
   set_time (w, base);
   w->options->base = base->gen;
+  w->options->of_base = w->report;
   r = write_all (w, disk, result, job, err);
   if (r == 0)
     r = look_again (w, run, job, err);
@@ -598,6 +599,7 @@ back_up (struct vault_run_writer *w, struct vault_view *view,
   if (r == 0)
     r = try_with (w, view, index, disk, &base, result, lost, job, err);
   w->options->base = NULL;
+  w->options->of_base = NULL;
   vault_opened_close (&base);
   return r;
 }

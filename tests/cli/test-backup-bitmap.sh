@@ -269,12 +269,39 @@ nbdimage backup --init --encrypt --key-file=key --name=vm \
     --checkpoint="$seven" "$export_b" secret
 withdraw
 write 'write -P 22 7M 64k'
+eight=$(new_name)
+begin "$eight"
 offer "$seven"
-nbdimage backup --key-file=key --name=vm --bitmap="$seven" --json "$export_b" \
-    secret >report
+nbdimage backup --key-file=key --name=vm --bitmap="$seven" \
+    --checkpoint="$eight" --json "$export_b" secret >report
 withdraw
 same "changes" "$(jq -r .changes report)" bitmap
 same "read" "$(jq .read report)" 65536
+rm -f got.raw
+nbdimage convert --key-file=key secret/vm -O raw got.raw
+cmp got.raw disk.img
+
+# --- proven: what is damaged is read, written or not, and nothing else
+
+file=$(find secret/files -name '*.nbi' -size +1M)
+python3 - "$file" <<'PYTHON'
+import sys
+f = open (sys.argv[1], "r+b")
+f.seek (0, 2)
+f.seek (f.tell () // 2)
+b = f.read (1)
+f.seek (-1, 1)
+f.write (bytes ([b[0] ^ 1]))
+PYTHON
+offer "$eight"
+nbdimage backup --key-file=key --name=vm --bitmap="$eight" --prove --json \
+    "$export_b" secret >report 2>err
+withdraw
+contains err '1 chunk of files/vm.'
+same "changes" "$(jq -r .changes report)" bitmap
+same "read" "$(jq .read report)" 65536
+same "new" "$(jq .new report)" 65536
+nbdimage verify --key-file=key secret/vm
 rm -f got.raw
 nbdimage convert --key-file=key secret/vm -O raw got.raw
 cmp got.raw disk.img
@@ -283,6 +310,7 @@ cmp got.raw disk.img
 
 for wrong in "--bitmap=$one --single=x.nbi $export_b" \
              "--checkpoint=$one --single=x.nbi $export_b" \
+             "--prove --single=x.nbi $export_b" \
              "--checkpoint=tuesday $export_b vault" \
              "--checkpoint=$one --bitmap=$one $export_b vault" \
              "--bitmap=$one disk.img vault"; do

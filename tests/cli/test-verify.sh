@@ -94,16 +94,79 @@ nbdimage verify --structure both/d
 nbdimage backup --name=d two.img both
 refuses nbdimage verify both/d
 nbdimage verify both >out || true
-same "times" "$(grep -c 'nbdimage salvage' out)" 1
+same "times" "$(grep -c 'nbdimage backup --prove' out)" 1
 nbdimage verify both/d >out || true
-cure=$(grep 'nbdimage salvage' out)
-same "what heals" "$cure" '  nbdimage salvage --into=both --name=d both'
-$cure || same "exit status of salvage" $? 1
-nbdimage backup --name=d two.img both
+cure=$(grep 'nbdimage backup' out)
+same "what heals" "$cure" '  nbdimage backup --prove --name=d SOURCE both'
+${cure/SOURCE/two.img} --json >json 2>err
+same "new" "$(jq .new json)" 65536
+same "said" "$(grep -c ' chunk' err)" 1
+contains err "both: 1 chunk of ${file#both/} is damaged and was saved anew"
 nbdimage verify both/d
 nbdimage restore both/d healed.img
 cmp healed.img two.img
 rm healed.img
+# So the next one need not be told.
+nbdimage backup --name=d --json two.img both >json
+same "new" "$(jq .new json)" 0
+nbdimage verify both/d
+
+# heals WHAT NEW: backup --prove, not one without, makes v2/d whole; it writes
+# NEW bytes, and says WHAT.
+heals ()
+{
+    nbdimage backup $key --name=d twice.img v2 2>err
+    refuses grep 'saved anew' err
+    status=0
+    nbdimage verify $key v2/d || status=$?
+    same "exit status" "$status" 3
+    nbdimage backup $key --prove --name=d --json twice.img v2 >json 2>err
+    contains err "$1"
+    same "new" "$(jq .new json)" "$2"
+    nbdimage verify $key v2/d
+    nbdimage convert $key v2/d -O raw healed.img
+    cmp healed.img twice.img
+    rm healed.img
+    nbdimage backup $key --prove --name=d --json twice.img v2 >json 2>err
+    refuses grep -e 'saved anew' -e 'written anew' err
+    same "new" "$(jq .new json)" 0
+}
+
+# One that the disk has three times, in a vault that is encrypted, too: it is
+# written once.  The header of another one; and that of a page of the map.
+python3 - <<'PYTHON'
+disk = bytearray (open ("two.img", "rb").read ())
+for i in 50, 90:
+    disk[i << 16:(i + 1) << 16] = disk[10 << 16:11 << 16]
+open ("twice.img", "wb").write (disk)
+PYTHON
+head -c 64 /dev/urandom >key
+chmod 600 key
+for key in "" --key-file=key; do
+    step=$((65536 + 64))
+    [ -z "$key" ] || step=$((step + 64))        # the tag
+    nbdimage backup --init ${key:+--encrypt} $key --name=d twice.img v2
+    file=$(find v2/files -name '*.nbi')
+    damage "$file" $((4096 + 10 * step + 1000))
+    heals '3 chunks of files/d.' 65536
+    damage "$file" $((4096 + 12 * step + 8))
+    heals '1 chunk of files/d.' 65536
+    # Of what the disk has no more nothing is said.
+    damage "$file" $((4096 + 14 * step + 1000))
+    cp twice.img other.img
+    dd if=/dev/urandom of=other.img bs=64K seek=14 count=1 conv=notrunc
+    nbdimage backup $key --prove --name=d other.img v2 2>err
+    refuses grep 'saved anew' err
+    nbdimage verify $key v2/d
+    rm -r v2
+done
+key=
+nbdimage backup --init --name=d twice.img v2
+file=$(find v2/files -name '*.nbi')
+records=$(nbdimage verify --json v2 | jq .pieces.stored)
+damage "$file" $((4096 + (records - 1) * (65536 + 64) + 8))
+heals '1 page of the map' 0
+rm -r v2 twice.img other.img
 cp one.nbi bad.nbi
 damage bad.nbi 5000
 same "file" "$(ask .whole bad.nbi)" false

@@ -20,7 +20,7 @@ struct backup_command {
   struct option_list partition;
   uint64_t chunk_size, snapshot_size;
   unsigned threads;
-  bool init, encrypt, everything, live, freeze, json;
+  bool init, encrypt, everything, prove, live, freeze, json;
   unsigned freeze_limit;        /* seconds */
 
   const char *vault;            /* NULL with --single */

@@ -9,7 +9,6 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/size.h"
 #include "lib/repo/image-nbi.h"
-#include "lib/repo/store-at.h"
 #include "lib/repo/vault-names.h"
 #include "tools/output.h"
 #include "tools/verify/verify-tool.h"
@@ -217,8 +216,8 @@ show_chances (const struct verify_command *v)
   printf (".\n");
 }
 
-/* A backup takes what is in the vault for whole, and refers to it; but not to
- * what a salvaged generation in front of it has not.
+/* A backup takes what is in the vault for whole, and refers to it, unless it is
+ * told to look.
  */
 static void
 show_cure (const struct verify_command *v)
@@ -232,17 +231,15 @@ show_cure (const struct verify_command *v)
     vault = strdup (v->path);
   else if (v->in_vault && slash != NULL && slash != v->path)
     vault = strndup (v->path, (size_t) (slash - v->path));
-  if (vault == NULL || store_at_is_remote (vault))      /* no salvage there */
+  if (vault == NULL)
     return;
   json_object_foreach (v->hurt, disk, value) {
     printf ("Later backups of ");
     output_text (disk);
-    printf (" may refer to what is damaged; to have it saved anew run this, "
-            "and back up the disk again:\n  nbdimage salvage --into=");
-    output_shell_word (vault);
-    printf (" --name=");
+    printf (" may refer to what is damaged; this one saves it anew:\n"
+            "  nbdimage backup --prove --name=");
     output_shell_word (disk);
-    putchar (' ');
+    printf (" SOURCE ");
     output_shell_word (vault);
     putchar ('\n');
   }
