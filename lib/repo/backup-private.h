@@ -100,7 +100,9 @@ void backup_find_left (struct backup *b, struct examined *e);
 
 struct backup_proofs;
 
-/* base and job stay the caller's, longer than this.  -ENOMEM. */
+/* Looks at the files of the base: phase "checking".  base and job stay the
+ * caller's, longer than this.  -ENOMEM, -ECANCELED.
+ */
 int backup_proofs_new (struct generation *base, struct job *job,
                        struct backup_proofs **out, struct err *err);
 void backup_proofs_free (struct backup_proofs *p);      /* NULL is fine */

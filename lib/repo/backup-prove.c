@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /* What of the base a backup refers to is read first, if that is wanted, as
- * verify would: a piece that is damaged is not referred to for ever.
+ * verify would: a piece that is damaged is not referred to for ever.  Nor is
+ * any of a file whose ends, tables or manifest are: whoever has that file needs
+ * them.
  *
  * A record that a disk has several times is read once, mostly: what came of it
  * is remembered by its place in a table, where another one may drive it out.
@@ -18,6 +20,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/repo/backup-private.h"
 #include "lib/repo/record-proof.h"
+#include "lib/repo/verify.h"
 
 #define REMEMBERED (UINT32_C (1) << 18) /* records; a power of 2 */
 
@@ -25,6 +28,7 @@ struct backup_proofs {
   struct generation *base;      /* the caller's */
   struct job *job;
   struct decoders *decoders;
+  bool *is_bad;                 /* by file of the base's list */
 
   /* All of it is atomic.  Of a record: (file + 1) << 33 | ordinal << 1 |
    * damaged; 0: nothing.
@@ -36,11 +40,74 @@ struct backup_proofs {
 
 _Static_assert (NBI_MAX_FILES < UINT32_C (1) << 30, "31 bits for file + 1");
 
+/*--- Files ------------------------------------------------------------------*/
+
+static bool
+wants_none (void *opaque, struct file_reader *file,
+            const struct nbi_record *record)
+{
+  (void) opaque;
+  (void) file;
+  (void) record;
+  return false;
+}
+
+static int
+note_bad (void *opaque, struct file_reader *file,
+          const struct verify_finding *finding, struct err *err)
+{
+  (void) file;
+  (void) finding;
+  (void) err;
+  *(bool *) opaque = true;
+  return 0;
+}
+
+/* All but its chunks and pages.  One that can't be had has none to refer to. */
+static int
+look_at_file (struct backup_proofs *p, uint32_t i, struct err *err)
+{
+  const struct verify v = {
+    .data = true, .job = p->job, .wants = wants_none, .found = note_bad,
+    .opaque = &p->is_bad[i],
+  };
+  struct err why = ERR_INIT;
+  struct file_reader *file;
+  int r;
+
+  if (generation_get_file (p->base, i, &file, NULL) < 0)
+    return 0;
+  r = verify_file (file, &v, &why);
+  file_reader_unref (file);
+  if (r == -ENOMEM || r == -ECANCELED)
+    return err_set (err, r, "%s", why.msg);
+  if (r < 0)
+    p->is_bad[i] = true;
+  return 0;
+}
+
+static int
+look_at_files (struct backup_proofs *p, struct err *err)
+{
+  uint32_t nr = generation_nr_files (p->base);
+  int r = 0;
+
+  for (uint32_t i = 0; r == 0 && i < nr; ++i) {
+    r = job_check (p->job, err);
+    if (r == 0)
+      r = look_at_file (p, i, err);
+  }
+  return r;
+}
+
+/*----------------------------------------------------------------------------*/
+
 int
 backup_proofs_new (struct generation *base, struct job *job,
                    struct backup_proofs **out, struct err *err)
 {
   struct backup_proofs *p = calloc (1, sizeof *p);
+  size_t nr = (size_t) generation_nr_files (base) + 1;
   int r;
 
   if (p == NULL)
@@ -48,10 +115,12 @@ backup_proofs_new (struct generation *base, struct job *job,
   p->base = base;
   p->job = job;
   p->remembered = calloc (REMEMBERED, sizeof *p->remembered);
-  p->damaged = calloc ((size_t) generation_nr_files (base) + 1,
-                       sizeof *p->damaged);
-  r = p->remembered == NULL || p->damaged == NULL ? err_nomem (err)
-    : decoders_new (&p->decoders, err);
+  p->damaged = calloc (nr, sizeof *p->damaged);
+  p->is_bad = calloc (nr, sizeof *p->is_bad);
+  r = p->remembered == NULL || p->damaged == NULL || p->is_bad == NULL
+    ? err_nomem (err) : decoders_new (&p->decoders, err);
+  if (r == 0)
+    r = look_at_files (p, err);
   if (r < 0)
     backup_proofs_free (p);
   else
@@ -67,6 +136,7 @@ backup_proofs_free (struct backup_proofs *p)
   decoders_free (p->decoders);
   free (p->remembered);
   free (p->damaged);
+  free (p->is_bad);
   free (p);
 }
 
@@ -111,6 +181,10 @@ backup_prove (struct backup_proofs *p, const struct generation_chunk *chunk,
   uint64_t known = __atomic_load_n (place, __ATOMIC_RELAXED);
   int r;
 
+  if (p->is_bad[chunk->index]) {
+    *is = false;
+    return 0;
+  }
   if ((known & ~UINT64_C (1)) == name) {
     *is = (known & 1) == 0;
     return 0;
@@ -132,7 +206,8 @@ backup_prove_page (struct backup_proofs *p, uint32_t index,
   if (room == NULL)
     return err_nomem (err);
   *is = false;
-  if (generation_get_file (p->base, index, &file, NULL) < 0)
+  if (p->is_bad[index] ||
+      generation_get_file (p->base, index, &file, NULL) < 0)
     return 0;
   r = prove (p, file, record, room, is, err);
   file_reader_unref (file);
@@ -186,9 +261,14 @@ tell_file (const struct backup_proofs *p, uint32_t i, struct report *report)
                  n == 1 ? "was" : "were");
     return;
   }
-  report_warn (report, "%" PRIu64 " chunk%s of %s %s damaged and %s saved anew",
-               n, n == 1 ? "" : "s", name_in_vault (file),
-               n == 1 ? "is" : "are", n == 1 ? "was" : "were");
+  if (p->is_bad[i])
+    report_warn (report, "%s is damaged, not only its chunks; %" PRIu64 " of "
+                 "them %s saved anew", name_in_vault (file), n,
+                 n == 1 ? "was" : "were");
+  else
+    report_warn (report, "%" PRIu64 " chunk%s of %s %s damaged and %s saved "
+                 "anew", n, n == 1 ? "" : "s", name_in_vault (file),
+                 n == 1 ? "is" : "are", n == 1 ? "was" : "were");
   file_reader_unref (file);
 }
 

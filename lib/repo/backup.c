@@ -388,7 +388,7 @@ write_behind (struct backup *b, unsigned threads,
 static int
 set_up (struct backup *b, struct block *disk,
         const struct map_writer_ops *ops, const struct run_place *place,
-        struct job *job, struct err *err)
+        struct err *err)
 {
   const struct backup_options *options = b->options;
   unsigned n = how_many_threads (options);
@@ -402,9 +402,6 @@ set_up (struct backup *b, struct block *disk,
                         err);
   if (r == 0)
     r = identity_index_new (IDENTITIES, &b->known, err);
-  if (r == 0 && options->prove && options->base != NULL &&
-      options->from == NULL)
-    r = backup_proofs_new (options->base, job, &b->proofs, err);
   if (r == 0)
     r = run_new (&b->header, options->master, options->file_limit,
                  write_behind (b, n, place), &b->files, &b->run, err);
@@ -554,6 +551,9 @@ backup_disk (struct block *disk, const struct backup_options *options,
     r = check_base (&b, err);
   if (r == 0)
     r = set_up_keys (&b, err);
+  if (r == 0 && options->prove && options->base != NULL &&
+      options->from == NULL)
+    r = backup_proofs_new (options->base, job, &b.proofs, err);
   if (r == 0 && options->before_read != NULL)
     r = options->before_read (options->opaque, job, err);
   if (r == 0)
@@ -561,7 +561,7 @@ backup_disk (struct block *disk, const struct backup_options *options,
   if (r == 0 && options->from != NULL)
     r = backup_check_from (&b, err);
   if (r == 0)
-    r = set_up (&b, disk, &ops, place, job, err);
+    r = set_up (&b, disk, &ops, place, err);
   if (r == 0)
     r = run_crew (&b, job, err);
   if (r == 0 && options->all_read != NULL)

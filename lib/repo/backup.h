@@ -54,9 +54,10 @@ struct backup_options {
    */
   struct generation *base;
 
-  /* Records of the base are referred to only if they were read, and are whole;
-   * otherwise chunks and pages are written again, and of_base is told how many
-   * of which file are damaged.  Not of a copy.
+  /* Records of the base are referred to only if they were read, and they, and
+   * what else their file has but its records, are whole; otherwise chunks and
+   * pages are written again, and of_base is told how many of which file.  Not
+   * of a copy.
    */
   bool prove;
   struct report *of_base;

@@ -18,13 +18,20 @@
  */
 static const unsigned parts[] = { 10, 100, 1000 };
 
-/* Later backups of that disk may refer to the record as well. */
+/* Later backups of that disk may refer to what the file has as well. */
 static int
 note_disk (struct verify_command *v, const struct file_reader *file,
            const struct verify_finding *finding, struct err *err)
 {
-  if (file == NULL || (strcmp (finding->kind, "nbi-data") != 0 &&
-                       strcmp (finding->kind, "nbi-record") != 0))
+  static const char *const kinds[] = {
+    "nbi-data", "nbi-record", "nbi-table", "nbi-header", "nbi-trailer",
+    "nbi-gap",
+  };
+  bool is = false;
+
+  for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; ++i)
+    is |= strcmp (finding->kind, kinds[i]) == 0;
+  if (file == NULL || !is)
     return 0;
   return json_object_set_new (v->hurt, file_reader_header (file)->name,
                               json_true ()) < 0 ? err_nomem (err) : 0;

@@ -99,7 +99,8 @@ struct verify_command {
   struct verify_pieces stored, read;
   uint64_t tables;              /* bytes that are no records */
   json_t *findings;
-  json_t *hurt;                 /* names of the disks with damaged records */
+  json_t *hurt;                 /* names of the disks that something is
+                                   damaged of for later backups too */
   uint64_t nr_found;
 };
 
