@@ -69,6 +69,24 @@ cmp disk.img one.raw
 nbdimage copy --init "$(gen)" "$(sshd_uri "$tmp/copies" lag=0)"
 nbdimage copy "$(gen)" vault-here --init
 nbdimage verify "$(sshd_uri "$tmp/copies" lag=0)"
+
+# What is damaged is saved anew by what verify says.
+here=$(sshd_uri "$tmp/vault-here/disk" lag=0)
+python3 - vault-here/files/*/*.nbi <<'PYTHON'
+import sys
+f = open (sys.argv[1], "r+b")
+f.seek (1000000)
+b = f.read (1)
+f.seek (-1, 1)
+f.write (bytes ([b[0] ^ 1]))
+PYTHON
+nbdimage verify "$here" >out || same "exit status" $? 3
+cure=$(sed -n 's/^  \(nbdimage backup .*\) SOURCE / \1 disk.img /p' out)
+eval "$cure --everything" 2>err
+contains err '1 chunk of files/disk.'
+nbdimage verify "$here"
+nbdimage convert "$here" -O raw here.raw
+cmp disk.img here.raw
 nbdimage prune --keep-last 1 --yes "$vault"
 same "generations left" \
      "$(nbdimage generations --json "$vault" | jq length)" 1

@@ -9,6 +9,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/size.h"
 #include "lib/repo/image-nbi.h"
+#include "lib/repo/store-at.h"
 #include "lib/repo/vault-names.h"
 #include "tools/output.h"
 #include "tools/verify/verify-tool.h"
@@ -223,21 +224,34 @@ show_chances (const struct verify_command *v)
   printf (".\n");
 }
 
+/* For free(); NULL: it is none. */
+static char *
+vault_of (const struct verify_command *v)
+{
+  const char *end = v->path + strlen (v->path), *slash;
+  char *vault;
+
+  if (v->image == NULL)
+    return strdup (v->path);
+  if (store_at_is_remote (v->path))
+    end = v->path + strcspn (v->path, "?");     /* options, of the vault too */
+  slash = memrchr (v->path, '/', (size_t) (end - v->path));
+  if (!v->in_vault || slash == NULL || slash == v->path ||
+      asprintf (&vault, "%.*s%s", (int) (slash - v->path), v->path, end) < 0)
+    return NULL;
+  return vault;
+}
+
 /* A backup takes what is in the vault for whole, and refers to it, unless it is
  * told to look.
  */
 static void
 show_cure (const struct verify_command *v)
 {
-  const char *slash = strrchr (v->path, '/');
-  CLEANUP_FREE char *vault = NULL;
+  CLEANUP_FREE char *vault = vault_of (v);
   const char *disk;
   json_t *value;
 
-  if (v->image == NULL)
-    vault = strdup (v->path);
-  else if (v->in_vault && slash != NULL && slash != v->path)
-    vault = strndup (v->path, (size_t) (slash - v->path));
   if (vault == NULL)
     return;
   json_object_foreach (v->hurt, disk, value) {
