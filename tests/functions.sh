@@ -113,6 +113,23 @@ requires_root ()
     [ "$(id -u)" -eq 0 ] || skip "this must run as root"
 }
 
+# loop FILE [OPTION]: sets $device to a loop device of it, until the end
+loop ()
+{
+    device=$(losetup --find --show "${@:2}" "$1") || skip "no loop devices"
+    cleanup_fn _end_loop "$device" "$(realpath "$1")"
+    # Whoever had it before may have left it read-only.
+    blockdev --setrw "$device"
+}
+
+# Unless it was detached before and is another's now.
+_end_loop ()
+{
+    local file
+    file=$(losetup --list --noheadings --output BACK-FILE "$1" 2>/dev/null)
+    [ "${file% (deleted)}" != "$2" ] || losetup --detach "$1"
+}
+
 # sample NAME
 # Unpack ../shared/samples/NAME.xz (NAME like vhd/ext2.vhd) and print where it
 # is.  Samples keep their folder, so unpack a parent and its child, and they
@@ -252,6 +269,27 @@ stop_pid ()
     done
     echo "$0: process $1 did not end by itself" >&2
     kill -KILL "$1" 2>/dev/null || true
+}
+
+# change_files FOLDER: somebody changes files there all the time, until
+# end_changes
+change_files ()
+{
+    rm -f "$tmp/end-changes"
+    (set +x
+     until [ -e "$tmp/end-changes" ]; do
+         date +%N >"$1/one"
+         cp "$1/one" "$1/two"
+         rm "$1/one"
+     done) & writer=$!
+    cleanup_fn sh -c "kill $writer 2>/dev/null || :"
+}
+
+# Not killed: what it runs would go on for a moment, and keep FOLDER busy.
+end_changes ()
+{
+    touch "$tmp/end-changes"
+    wait "$writer"
 }
 
 # --------------------------------------------------------------- compare

@@ -25,9 +25,7 @@ cleanup_fn sh -c "umount '$tmp/mnt' 2>/dev/null || :"
 # attach FILE: $device, mounted
 attach ()
 {
-    device=$(losetup --find --show "$1") || skip "no loop devices"
-    cleanup_fn sh -c "losetup -d $device 2>/dev/null || :"
-    blockdev --setrw "$device"
+    loop "$1"
     mount "$device" mnt
 }
 
@@ -43,17 +41,10 @@ for fs in xfs btrfs; do
     attach disk.img
     head -c 8M /dev/urandom >data
     cp data mnt
-    (set +x
-     while :; do
-         date +%N >mnt/one
-         cp mnt/one mnt/two
-         rm mnt/one
-     done) & writer=$!
-    cleanup_fn sh -c "kill $writer 2>/dev/null || :"
+    change_files mnt
     nbdimage backup --freeze --single=$fs.nbi "$device"
     timeout 60 touch mnt/free
-    kill $writer
-    wait $writer || :
+    end_changes
     detach
     rm disk.img
     nbdimage convert $fs.nbi -O raw got.raw

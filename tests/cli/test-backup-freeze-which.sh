@@ -19,9 +19,7 @@ disk ()
 {
     truncate -s 20M "$1.img"
     mkfs.ext4 -q "$1.img"
-    device=$(losetup --find --show "$1.img") || skip "no loop devices"
-    cleanup_fn losetup -d "$device"
-    blockdev --setrw "$device"
+    loop "$1.img"
 }
 
 # unmount WHERE: at the end
@@ -85,9 +83,8 @@ becomes_free ()
 # Larger than what a backup has in memory.
 head -c 100M /dev/urandom >late.img
 mkfs.ext4 -q -E nodiscard late.img
-late=$(losetup --find --show late.img)
-cleanup_fn losetup -d "$late"
-blockdev --setrw "$late"
+loop late.img
+late=$device
 mkfifo pipe
 nbdimage backup --freeze --everything --codec=none --single=- --name=x \
          "$late" >pipe 2>err.txt & pid=$!

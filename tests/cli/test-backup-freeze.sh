@@ -17,9 +17,7 @@ cd "$tmp"
 
 truncate -s 80M disk.img
 mkfs.ext4 -q disk.img
-device=$(losetup --find --show disk.img) || skip "no loop devices"
-cleanup_fn losetup -d "$device"
-blockdev --setrw "$device"
+loop disk.img
 mkdir "a folder"
 cleanup_fn sh -c "fsfreeze -u '$tmp/a folder' 2>/dev/null
     umount '$tmp/a folder' 2>/dev/null || :"
@@ -48,17 +46,10 @@ wait_frozen ()
 
 refuses nbdimage backup --single=x.nbi "$device"
 contains "$tmp/refused" '--freeze'
-(set +x
- while :; do
-     date +%N >"a folder/one"
-     cp "a folder/one" "a folder/two"
-     rm "a folder/one"
- done) & writer=$!
-cleanup_fn sh -c "kill $writer 2>/dev/null || :"
+change_files "a folder"
 nbdimage backup --freeze --single=frozen.nbi "$device"
 is_free
-kill $writer
-wait $writer || :
+end_changes
 rm -f frozen.raw
 nbdimage convert frozen.nbi -O raw frozen.raw
 e2fsck -fn frozen.raw

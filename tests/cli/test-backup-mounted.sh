@@ -17,15 +17,6 @@ requires sfdisk
 requires unshare
 cd "$tmp"
 
-# loop FILE: sets $device
-loop ()
-{
-    device=$(losetup --find --show "$1") || skip "no loop devices"
-    cleanup_fn losetup -d "$device"
-    # Whoever had it before may have left it read-only.
-    blockdev --setrw "$device"
-}
-
 # mounted DEVICE OPTIONS FOLDER
 mounted ()
 {
@@ -135,9 +126,7 @@ umount "$tmp/ext4"
 
 truncate -s 40M disk.img
 printf 'label: gpt\nsize=10M\nsize=10M\n' | sfdisk -q disk.img
-device=$(losetup --find --show --partscan disk.img) || skip "no loop devices"
-cleanup_fn losetup -d "$device"
-blockdev --setrw "$device"
+loop disk.img --partscan
 if [ -b "${device}p2" ]; then
     mkfs.ext4 -q "${device}p2"
     mounted "${device}p2" rw "$tmp/ext4"
