@@ -5,6 +5,7 @@
 # what changed is read again.
 
 . "$(dirname "$0")/../functions.sh"
+. "$(dirname "$0")/verify.sh"
 set -e
 set -x
 
@@ -13,17 +14,7 @@ requires python3
 requires nbdkit --version
 cd "$tmp"
 
-python3 - <<'PYTHON'
-import random
-random.seed (5)
-disk = bytearray (random.randbytes (6 << 20))
-disk[2 << 20:3 << 20] = bytes (1 << 20)
-open ("one.img", "wb").write (disk)
-disk[4 << 20:5 << 20] = random.randbytes (1 << 20)
-open ("two.img", "wb").write (disk)
-PYTHON
-nbdimage backup --init --name=d one.img v
-nbdimage backup --name=d two.img v
+make_vault
 newest=$(nbdimage generations --json v | jq -r '.[1].time')
 while [ "$(date +%s)" -le "$(date -d "$newest" +%s)" ]; do
     sleep 0.1
