@@ -201,3 +201,4 @@ cmp got.img "$win"
 nothing_left
 
 . "$(dirname "$0")/backup-lvm.sh"
+. "$(dirname "$0")/backup-units.sh"

@@ -41,6 +41,26 @@ first_line (int fd, char text[TEXT_SIZE])
     text[len - 1] = '\0';
 }
 
+/* The first line that is no warning; or else the first one. */
+static void
+why_it_failed (int fd, char text[TEXT_SIZE])
+{
+  char all[4096];
+  ssize_t n = pread (fd, all, sizeof all - 1, 0);
+  char *rest = NULL;
+
+  first_line (fd, text);
+  all[n > 0 ? n : 0] = '\0';
+  for (char *line = strtok_r (all, "\n", &rest); line != NULL;
+       line = strtok_r (NULL, "\n", &rest)) {
+    line += strspn (line, " ");
+    if (strncmp (line, "WARNING:", 8) != 0 && *line != '\0') {
+      snprintf (text, TEXT_SIZE, "%s", line);
+      return;
+    }
+  }
+}
+
 /* 0, or an errno. */
 static int
 spawn (const char *const *argv, int out, int error, pid_t *pid)
@@ -102,7 +122,7 @@ run (const char *const *args, char text[TEXT_SIZE], struct err *err)
     return err_set (err, -r, "%s: %s", args[0], strerror (r));
   status = wait_for (pid);
   first_line (out, text);
-  first_line (error, why);
+  why_it_failed (error, why);
   if (status == 127)
     return err_set (err, -ENOENT, "the program %s is not there: install lvm2",
                     args[0]);
