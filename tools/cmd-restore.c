@@ -95,6 +95,9 @@ look_at_source (struct restore_command *c, struct report *report,
   int r;
 
   image_get_sizes (c->img, &sizes);
+  /* The table of a hybrid CD counts in sectors of a disk. */
+  if (sizes.logical == 2048)
+    sizes.logical = 0;
   r = restore_contents_look (c->disk, sizes.logical, &c->contents, report,
                              &why);
   if (r < 0 && !c->allow_unreadable)
@@ -199,12 +202,15 @@ make_plan (struct restore_command *c, struct report *report, struct err *err)
 {
   struct restore_disk from = {
     .block = c->disk, .size = block_size (c->disk), .contents = &c->contents,
-    .is_optical = strcmp (image_format (c->img), "iso") == 0,
   };
   struct restore_disk to;
   struct block_sizes sizes;
-  int r;
+  CLEANUP_IMAGE_INFO struct image_info info = { .type = NULL };
+  int r = image_get_info (c->img, &info, err);
 
+  if (r < 0)
+    return r;
+  from.is_optical = info.is_optical;
   image_get_sizes (c->img, &sizes);
   from.sector_size = sizes.logical;
   describe_target (c, &to);

@@ -352,9 +352,15 @@ static int
 find_partitions (struct survey *s, bool *lost, struct err *err)
 {
   struct err why = ERR_INIT;
-  int r = part_read (s->disk, s->options->sector_size, &s->table, s->report,
-                     &why);
+  int r;
 
+  /* A CD is what all of it is: the tables of hybrids are about the same bytes,
+   * over which there are checksums.
+   */
+  *lost = false;
+  if (s->options->sector_size == 2048)
+    return take_table (s, err);
+  r = part_read (s->disk, s->options->sector_size, &s->table, s->report, &why);
   *lost = bad_sectors_may_be (r);
   if (*lost)
     return warn (s, err, "the disk is backed up as a whole: its partition "

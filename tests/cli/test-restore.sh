@@ -252,6 +252,22 @@ if command -v xorriso >/dev/null; then
     truncate -s 64M stick.img
     nbdimage restore --yes cd.iso stick.img >out
     cmp -n "$(stat -c %s cd.iso)" stick.img cd.iso
+
+    # One for sticks, whose table is of a disk of sectors of 512 bytes; on a
+    # stick, and out of a backup, which has all of it.
+    mkdir tree
+    head -c 3M /dev/urandom >tree/file
+    xorriso -as mkisofs -quiet -r -partition_offset 16 -o hybrid.iso tree
+    nbdimage backup --single=hybrid.nbi hybrid.iso 2>err
+    refuses grep 'left out' err
+    for image in hybrid.iso hybrid.nbi; do
+        truncate -s 0 stick.img
+        truncate -s 64M stick.img
+        loop stick.img
+        nbdimage restore --yes $image "$device" >out
+        losetup -d "$device"
+        cmp -n "$(stat -c %s hybrid.iso)" stick.img hybrid.iso
+    done
 fi
 
 # --- what the image is made of
