@@ -13,9 +13,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "lib/base/cleanup.h"
 #include "lib/block/nbd.h"
+#include "lib/repo/image-nbi.h"
+#include "lib/repo/ssh-uri.h"
 #include "tools/backup/backup-command.h"
 #include "tools/commands.h"
 #include "tools/keys.h"
@@ -400,6 +403,26 @@ open_source (struct backup_work *w, struct report *report, struct err *err)
                           report, err);
 }
 
+/* A key that nothing needs was meant to encrypt what is made. */
+static int
+check_key (const struct backup_work *w, struct err *err)
+{
+  const struct backup_command *b = w->command;
+  struct generation *gen = nbi_image_generation (w->disk.img);
+  char about[PATH_MAX];
+
+  if (b->encrypt || !keys_are_named (&b->image.keys) ||
+      (gen != NULL && nbi_encrypted (generation_header (gen))))
+    return 0;
+  if (b->vault != NULL) {
+    snprintf (about, sizeof about, "%s/vault", b->vault);
+    if (!b->init || ssh_uri_is_one (b->vault) || access (about, F_OK) == 0)
+      return 0;
+  }
+  return err_set (err, -EINVAL, "there is a key, and nothing that it is for: "
+                  "with --encrypt, what is made is encrypted with it");
+}
+
 static int
 backup (struct backup_work *w)
 {
@@ -417,6 +440,8 @@ backup (struct backup_work *w)
                                &err);
   if (r == 0)
     r = open_source (w, &report, &err);
+  if (r == 0)
+    r = check_key (w, &err);
   if (r == 0 && b->freeze)
     r = backup_hold_new (image_block (w->disk.img), b->vault ? b->vault
                          : b->single, &w->held, &err);

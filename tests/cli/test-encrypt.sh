@@ -62,6 +62,14 @@ nothing_plain () # FILE...
     grep -raqF -- 'a-name' "$@"
 }
 
+# --- a key without --encrypt is a mistake, and makes nothing
+
+refused 'with --encrypt' nbdimage backup --passphrase-file=pass \
+        --single=plain.nbi disk.img
+refused 'with --encrypt' nbdimage backup --key-file=key --single=- disk.img
+refused 'with --encrypt' nbdimage backup --init --key-file=key disk.img plain
+[ ! -e plain.nbi ] && [ ! -e plain ]
+
 # --- one file
 
 nbdimage backup --encrypt --passphrase-file=pass --codec=none --everything \
