@@ -145,6 +145,20 @@ if [ -b "${device}p2" ]; then
     fi
 fi
 
+# --- a file below a loop device that is mounted
+
+truncate -s 40M file.img
+mkfs.ext4 -q file.img
+loop file.img
+mounted "$device" rw "$tmp/file"
+refused file.img 'is below /dev/loop'
+rm -f live.nbi
+nbdimage backup --live --single=live.nbi file.img
+mount -o remount,ro "$tmp/file"
+save file.img
+umount "$tmp/file"
+save file.img
+
 # --- a btrfs of two devices, of which mountinfo names one
 
 truncate -s 150M two.img three.img

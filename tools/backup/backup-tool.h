@@ -70,12 +70,17 @@ unsigned backup_device_partition (struct block *disk);
 
 /* Is it, a part of it, or what is made of these (LVM, encryption, RAID),
  * mounted for writing, or in use otherwise, or claimed by something that is not
- * known?  -EBUSY.
+ * known?  -EBUSY.  A file is asked for loop devices.
  */
 int backup_device_check_still (struct block *disk, struct err *err);
 
 /* The same, but that it may be mounted for writing where that is known. */
 int backup_device_check_known (struct block *disk, struct err *err);
+
+/* The same of a file (loops.c), which is below a loop device: -EBUSY if what
+ * is on that is mounted for writing.
+ */
+int backup_file_check_still (struct block *disk, struct err *err);
 
 /* The file systems of it that are mounted for writing. */
 int backup_device_mounts (struct block *disk, struct mount_vector *mounts,

@@ -116,8 +116,11 @@ int
 backup_device_check_still (struct block *disk, struct err *err)
 {
   struct mount_vector mounts = VECTOR_INIT;
-  int r = backup_device_mounts (disk, &mounts, err);
+  int r;
 
+  if (!backup_is_device (disk))
+    return backup_file_check_still (disk, err);
+  r = backup_device_mounts (disk, &mounts, err);
   if (r == 0 && mounts.len > 0)
     r = err_set (err, -EBUSY, "is mounted for writing at %s: what changes "
                  "while it is read makes a backup that is of no moment; "
