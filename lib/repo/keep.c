@@ -346,7 +346,7 @@ keep_put (struct vault *vault, const struct vault_run *run, const char *path,
   r = keep_with (hold, vault, run, path, job, err);
   snprintf (folder, sizeof folder, "broken/%s", lease_folder_name (hold));
   if (lease_leave (hold, NULL) == 0)
-    (void) prune_delete_tree (vault_store (vault), folder, 0, NULL);
+    (void) prune_delete_tree (vault_store (vault), folder, 0, NULL, NULL);
   lease_free (hold);
   return r;
 }

@@ -32,27 +32,36 @@ add_name (void *opaque, const struct store_entry *entry, struct err *err)
   return vector_append (names, &name) < 0 ? err_nomem (err) : 0;
 }
 
-/* A name that is cut off is too long for the store, which refuses it. */
-static void
-join (char path[PRUNE_PATH_SIZE], const char *folder, const char *name)
-{
-  if (snprintf (path, PRUNE_PATH_SIZE, "%s/%s", folder, name) >=
-      PRUNE_PATH_SIZE)
-    path[PRUNE_PATH_SIZE - 1] = '\0';
-}
-
 /*--- Deleting ---------------------------------------------------------------*/
+
+/* amount: NULL, or what is counted. */
+static int
+delete_file (struct store *store, const char *path,
+             struct prune_amount *amount, struct err *err)
+{
+  struct store_stat st = { .size = 0 };
+  int r;
+
+  if (amount != NULL)
+    (void) store_stat (store, path, &st, NULL);
+  r = store_delete (store, path, err);
+  if (r == 0 && amount != NULL) {
+    ++amount->nr;
+    amount->bytes += st.size;
+  }
+  return r;
+}
 
 static int
 delete_one (struct store *store, const char *folder, const struct name *name,
-            unsigned depth, struct err *err)
+            unsigned depth, struct prune_amount *amount, struct err *err)
 {
   char path[PRUNE_PATH_SIZE];
   int r;
 
-  join (path, folder, name->text);
-  r = name->kind != STORE_FOLDER ? store_delete (store, path, err)
-    : depth > 0 ? prune_delete_tree (store, path, depth - 1, err)
+  prune_join (path, folder, name->text);
+  r = name->kind != STORE_FOLDER ? delete_file (store, path, amount, err)
+    : depth > 0 ? prune_delete_tree (store, path, depth - 1, amount, err)
     : err_set (err, -ENOTEMPTY, "%s: a folder is in it that does not belong "
                "there", folder);
   return r == -ENOENT ? 0 : r;
@@ -60,7 +69,7 @@ delete_one (struct store *store, const char *folder, const struct name *name,
 
 int
 prune_delete_tree (struct store *store, const char *folder, unsigned depth,
-                   struct err *err)
+                   struct prune_amount *amount, struct err *err)
 {
   struct names names = VECTOR_INIT;
   const struct name *mark = NULL;
@@ -72,10 +81,10 @@ prune_delete_tree (struct store *store, const char *folder, unsigned depth,
     if (strcmp (name->text, VAULT_DROPPED) == 0)
       mark = name;
     else
-      r = delete_one (store, folder, name, depth, err);
+      r = delete_one (store, folder, name, depth, amount, err);
   }
   if (r == 0 && mark != NULL)
-    r = delete_one (store, folder, mark, depth, err);
+    r = delete_one (store, folder, mark, depth, amount, err);
   vector_free (&names);
   if (r == 0)
     r = store_delete_folder (store, folder, err);
@@ -91,21 +100,15 @@ static int
 take_away (struct prune *p, const char *folder, const char *name,
            struct err *err)
 {
-  struct prune_amount amount = { .nr = 0 };
   char to[PRUNE_PATH_SIZE];
   struct err why = ERR_INIT;
   int r;
 
-  join (to, lease_folder (p->hold), name);
+  prune_join (to, lease_folder (p->hold), name);
   r = store_rename (p->store, folder, to, &why);
-  if (r == 0) {
-    prune_measure (p->store, to, PRUNE_DEPTH, &amount);
-    r = prune_delete_tree (p->store, to, PRUNE_DEPTH, &why);
-  }
-  if (r == 0) {
-    p->result->cleared.nr += amount.nr;
-    p->result->cleared.bytes += amount.bytes;
-  }
+  if (r == 0)
+    r = prune_delete_tree (p->store, to, PRUNE_DEPTH, &p->result->cleared,
+                           &why);
   if (r == -EACCES || r == -EPERM) {
     report_warn (p->report, "nobody needs %s, but it can't be deleted: %s",
                  folder, why.msg);
@@ -135,7 +138,7 @@ clear_folder (struct prune *p, const char *where, struct err *err)
 
     if (names.ptr[i].kind != STORE_FOLDER)
       continue;
-    join (folder, where, text);
+    prune_join (folder, where, text);
     r = prune_go_on (p, err);
     if (r == 0)
       r = prune_may_clear (&leaving, where, text, &goes, err);

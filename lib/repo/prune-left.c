@@ -15,8 +15,8 @@
 
 #define OLD (30 * 86400)        /* seconds that an interrupted run is kept */
 
-static void
-join (char path[PRUNE_PATH_SIZE], const char *folder, const char *name)
+void
+prune_join (char path[PRUNE_PATH_SIZE], const char *folder, const char *name)
 {
   if (snprintf (path, PRUNE_PATH_SIZE, "%s/%s", folder, name) >=
       PRUNE_PATH_SIZE)
@@ -37,7 +37,7 @@ last_sign (struct store *store, const char *folder, int64_t *time,
   if (r < 0)
     return r;
   *time = st.time;
-  join (path, folder, VAULT_ALIVE);
+  prune_join (path, folder, VAULT_ALIVE);
   if (store_stat (store, path, &st, NULL) == 0)
     *time = st.time;
   return 0;
@@ -55,7 +55,7 @@ is_superseded (const struct prune_leaving *l, const char *folder,
   char path[PRUNE_PATH_SIZE];
   size_t len;
 
-  join (path, folder, VAULT_LEASE);
+  prune_join (path, folder, VAULT_LEASE);
   if (store_read_all (l->store, path, LEASE_SIZE_MAX, &json, &len, NULL) < 0 ||
       lease_decode (json, len, name->kind, name->uuid, &lease, NULL) < 0)
     return false;
@@ -120,7 +120,7 @@ prune_may_clear (const struct prune_leaving *l, const char *where,
   *may = keep == 0;
   if (keep <= 0)
     return 0;
-  join (folder, where, text);
+  prune_join (folder, where, text);
   r = last_sign (l->store, folder, &sign, err);
   if (r < 0)
     return r == -ENOENT ? 0 : r;
@@ -130,6 +130,9 @@ prune_may_clear (const struct prune_leaving *l, const char *where,
 }
 
 /*--- How much it is ---------------------------------------------------------*/
+
+static void measure (struct store *store, const char *folder, unsigned depth,
+                     struct prune_amount *amount);
 
 struct measuring {
   struct store *store;
@@ -146,9 +149,9 @@ measure_entry (void *opaque, const struct store_entry *entry, struct err *err)
   struct store_stat st;
 
   (void) err;
-  join (path, m->folder, entry->name);
+  prune_join (path, m->folder, entry->name);
   if (entry->kind == STORE_FOLDER && m->depth > 0)
-    prune_measure (m->store, path, m->depth - 1, m->amount);
+    measure (m->store, path, m->depth - 1, m->amount);
   else if (entry->kind != STORE_FOLDER &&
            store_stat (m->store, path, &st, NULL) == 0) {
     ++m->amount->nr;
@@ -157,9 +160,12 @@ measure_entry (void *opaque, const struct store_entry *entry, struct err *err)
   return 0;
 }
 
-void
-prune_measure (struct store *store, const char *folder, unsigned depth,
-               struct prune_amount *amount)
+/* Add the files of a folder, and of `depth' folders in it; those that can't be
+ * had do not count.
+ */
+static void
+measure (struct store *store, const char *folder, unsigned depth,
+         struct prune_amount *amount)
 {
   struct measuring m = { store, folder, depth, amount };
 
@@ -188,8 +194,8 @@ count_entry (void *opaque, const struct store_entry *entry, struct err *err)
   r = prune_may_clear (c->leaving, "broken", entry->name, &goes, err);
   if (r < 0)
     return r;
-  join (folder, "broken", entry->name);
-  prune_measure (c->leaving->store, folder, PRUNE_DEPTH, &amount);
+  prune_join (folder, "broken", entry->name);
+  measure (c->leaving->store, folder, PRUNE_DEPTH, &amount);
   ++*(goes ? &left->goes.nr : &left->stays.nr);
   *(goes ? &left->goes.bytes : &left->stays.bytes) += amount.bytes;
   return 0;

@@ -73,11 +73,19 @@ const char *prune_path (char path[PRUNE_PATH_SIZE],
  */
 #define PRUNE_DEPTH 3
 
+/* "FOLDER/NAME".  One that is cut off is too long for the store, which refuses
+ * it.
+ */
+void prune_join (char path[PRUNE_PATH_SIZE], const char *folder,
+                 const char *name);
+
 /* Delete a folder with all that is in it, a mark last; at most `depth' folders
- * in it.  What is gone already is fine.
+ * in it.  What is gone already is fine.  amount: NULL, or to it is added what
+ * was deleted, also after a failure.
  */
 int prune_delete_tree (struct store *store, const char *folder,
-                       unsigned depth, struct err *err);
+                       unsigned depth, struct prune_amount *amount,
+                       struct err *err);
 
 /* The newest generation of a disk that stays. */
 struct prune_newest {
@@ -145,12 +153,6 @@ struct prune_leaving {
 /* May the folder WHERE/TEXT be deleted, of "broken", "partial" or "files"? */
 int prune_may_clear (const struct prune_leaving *leaving, const char *where,
                      const char *text, bool *may, struct err *err);
-
-/* Add the files of a folder, and of `depth' folders in it; those that can't be
- * had do not count.
- */
-void prune_measure (struct store *store, const char *folder, unsigned depth,
-                    struct prune_amount *amount);
 
 /* Add what is in broken/ of backups. */
 int prune_count_left (const struct prune_leaving *leaving,

@@ -372,7 +372,7 @@ delete_folder (struct prune *p, struct prune_folder *folder, struct err *err)
   if (r == 0)
     r = store_flush_folder (p->store, lease_folder (p->hold), err);
   if (r == 0)
-    r = prune_delete_tree (p->store, to, PRUNE_DEPTH, err);
+    r = prune_delete_tree (p->store, to, PRUNE_DEPTH, NULL, err);
   if (r < 0)
     return r;
   folder->gone = true;
@@ -467,7 +467,7 @@ give_back (struct prune *p)
     return;
   snprintf (folder, sizeof folder, "broken/%s", lease_folder_name (p->hold));
   if (lease_leave (p->hold, NULL) == 0)
-    (void) prune_delete_tree (p->store, folder, PRUNE_DEPTH, NULL);
+    (void) prune_delete_tree (p->store, folder, PRUNE_DEPTH, NULL, NULL);
   lease_free (p->hold);
   p->hold = NULL;
 }

@@ -100,7 +100,8 @@ give_back (struct reader_lease *l, struct lease_hold *hold)
 
   snprintf (folder, sizeof folder, "broken/%s", lease_folder_name (hold));
   if (lease_leave (hold, NULL) == 0)
-    (void) prune_delete_tree (vault_store (l->vault), folder, 0, NULL);
+    (void) prune_delete_tree (vault_store (l->vault), folder, 0, NULL,
+                              NULL);
   lease_free (hold);
 }
 
