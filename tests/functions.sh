@@ -292,6 +292,18 @@ end_changes ()
     wait "$writer"
 }
 
+# eventually COMMAND...: it succeeds within ten seconds
+eventually ()
+{
+    local i
+
+    for ((i = 0; i < 100; i++)); do
+        ! "$@" || return 0
+        sleep 0.1
+    done
+    fail "still fails: $*"
+}
+
 # --------------------------------------------------------------- compare
 
 # same WHAT FOUND EXPECTED

@@ -72,14 +72,6 @@ date >there/file
 # --- mounted while it is read: that was not frozen
 
 umount there/file
-becomes_free ()
-{
-    for ((i = 0; i < 100; i++)); do
-        ! save "$1" || return 0
-        sleep 0.1
-    done
-    fail "$1 is still in use"
-}
 # Larger than what a backup has in memory.
 head -c 100M /dev/urandom >late.img
 mkfs.ext4 -q -E nodiscard late.img
@@ -96,4 +88,4 @@ exec 8<&-
 ! wait $pid || fail "it was mounted, and its backup is said to be whole"
 contains err.txt 'was not frozen'
 umount here
-becomes_free "$late"
+eventually save "$late"

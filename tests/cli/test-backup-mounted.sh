@@ -41,16 +41,6 @@ refused ()
     [ ! -e out.nbi ]
 }
 
-# becomes_free DEVICE
-becomes_free ()
-{
-    for ((i = 0; i < 100; i++)); do
-        ! save "$1" || return 0
-        sleep 0.1
-    done
-    fail "$1 is still in use"
-}
-
 # --- a whole device: of btrfs mountinfo has no device's numbers
 
 truncate -s 200M btrfs.img
@@ -90,7 +80,7 @@ exec 8<&-
 ! wait $pid || fail "it was mounted, and its backup is said to be whole"
 contains err.txt 'mounted for writing'
 umount "$tmp/ext4"
-becomes_free "$device"
+eventually save "$device"
 
 # --- where it can't be seen from here: by another process; by none, but by a
 # --- file that is open; for reading only
@@ -107,7 +97,7 @@ nbdimage backup "$device" --single=live2.nbi --name=x --live
 nbdimage backup "$device" --single=frozen.nbi --name=x --freeze
 kill "$sleeper"
 wait "$sleeper" || :
-becomes_free "$device"
+eventually save "$device"
 
 mount "$device" "$tmp/ext4"
 date >"$tmp/ext4/file"
@@ -117,7 +107,7 @@ refused "$device" 'is in use'
 refuses nbdimage backup "$device" --single=out.nbi --name=x --freeze
 contains "$tmp/refused" 'is in use'
 exec 9<&-
-becomes_free "$device"
+eventually save "$device"
 mount -o ro "$device" "$tmp/ext4"
 save "$device"
 umount "$tmp/ext4"
