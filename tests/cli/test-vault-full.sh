@@ -49,9 +49,11 @@ done
 [ "$(stat -c %s v/vault/reserve)" -eq 1048576 ]
 
 # --- the one that does not fit
+# Of a disk without generations: those of one that is saved again and again are
+# ahead of the clock, and of what is left nobody could tell which came later.
 
 head -c 9M /dev/urandom >large.img
-refuses nbdimage backup --everything --name=disk large.img v/vault
+refuses nbdimage backup --everything --name=large large.img v/vault
 contains "$tmp/refused" 'No space left on device'
 contains "$tmp/refused" 'of 1 backup that did not end; the next one'
 remains "${times[@]}"
@@ -62,7 +64,7 @@ remains "${times[@]}"
 nbdimage prune --keep-last=2 --yes v/vault >out
 contains out '1 backup that did not end'
 [ -n "$(ls v/vault/broken)" ]
-refuses nbdimage backup --everything --name=disk large.img v/vault
+refuses nbdimage backup --everything --name=large large.img v/vault
 contains "$tmp/refused" 'nbdimage prune --drop-interrupted v/vault'
 nbdimage prune --drop-interrupted --dry-run v/vault >out
 contains out 'Also freed'
