@@ -85,19 +85,59 @@ is_below (void *opaque, const char *name, const char *below)
   return is_the_file (opaque, below);
 }
 
+/* The number of a loop device; 0: it is gone. */
+static dev_t
+loop_dev (const struct restore_system *system, const char *name)
+{
+  CLEANUP_FREE char *path = NULL;
+
+  if (asprintf (&path, "%s/block/%s/dev", system->sys, name) < 0) {
+    path = NULL;
+    return 0;
+  }
+  return sysfs_dev (path);
+}
+
+struct loop_visit {
+  struct loop_question question;
+  restore_loop_fn fn;
+  void *opaque;
+  struct err *err;
+  int r;
+};
+
+/* True: enough. */
+static bool
+visit (void *opaque, const char *name, const char *below)
+{
+  struct loop_visit *v = opaque;
+  dev_t loop = is_the_file (&v->question, below)
+    ? loop_dev (v->question.system, name) : 0;
+
+  if (loop != 0)
+    v->r = v->fn (v->opaque, name, loop, v->err);
+  return v->r < 0;
+}
+
+int
+restore_file_loops (const struct restore_system *system,
+                    const struct stat *file, restore_loop_fn fn, void *opaque,
+                    struct err *err)
+{
+  struct loop_visit v = {
+    .question = { system, 0, file }, .fn = fn, .opaque = opaque, .err = err,
+  };
+
+  free (find_loop (system, visit, &v));
+  return v.r;
+}
+
 static bool
 carries (void *opaque, const char *name, const char *below)
 {
   const struct loop_question *q = opaque;
-  CLEANUP_FREE char *path = NULL;
-  dev_t loop;
+  dev_t loop = is_the_file (q, below) ? loop_dev (q->system, name) : 0;
 
-  if (!is_the_file (q, below) ||
-      asprintf (&path, "%s/block/%s/dev", q->system->sys, name) < 0) {
-    path = NULL;
-    return false;
-  }
-  loop = sysfs_dev (path);
   return loop != 0 && restore_device_has (q->system, loop, q->dev);
 }
 

@@ -58,6 +58,15 @@ int restore_device_check_free (const struct restore_system *system, dev_t dev,
 int restore_file_check_free (const struct restore_system *system,
                              const struct stat *file, struct err *err);
 
+/* Call fn for each loop device above the file, with its name ("loop3") and
+ * number, until it returns less than 0, which is returned then.
+ */
+typedef int (*restore_loop_fn) (void *opaque, const char *name, dev_t loop,
+                                struct err *err);
+int restore_file_loops (const struct restore_system *system,
+                        const struct stat *file, restore_loop_fn fn,
+                        void *opaque, struct err *err);
+
 /* Do writes to the device end up in this file, below a loop device? */
 bool restore_device_lies_in (const struct restore_system *system, dev_t dev,
                              const struct stat *file);
