@@ -95,11 +95,8 @@ look_at_source (struct restore_command *c, struct report *report,
   int r;
 
   image_get_sizes (c->img, &sizes);
-  /* The table of a hybrid CD counts in sectors of a disk. */
-  if (sizes.logical == 2048)
-    sizes.logical = 0;
-  r = restore_contents_look (c->disk, sizes.logical, &c->contents, report,
-                             &why);
+  r = restore_contents_look (c->disk, part_sector_size (sizes.logical),
+                             &c->contents, report, &why);
   if (r < 0 && !c->allow_unreadable)
     return err_set (err, r, "looking at its partitions: %s%s", why.msg,
                     r == -EIO ? "; --allow-unreadable restores the rest" : "");

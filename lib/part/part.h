@@ -45,6 +45,18 @@ struct part_table {
                                    copy is good */
 };
 
+/* The sectors of a CD.  The table of a hybrid, which is a disk too, does not
+ * count in them: what a table counts in by the sectors of what it is on, for
+ * part_read.
+ */
+#define PART_DISC_SECTOR 2048
+
+static inline uint32_t
+part_sector_size (uint32_t logical)
+{
+  return logical == PART_DISC_SECTOR ? 0 : logical;
+}
+
 /* Read the table of a disk.  sector_size: as the disk says; 0 tries 512 and
  * 4096 (what the table of a hybrid CD counts in, too).  A damaged copy of a
  * GPT is reported and the good one used; entries that do not lie wholly

@@ -358,7 +358,7 @@ find_partitions (struct survey *s, bool *lost, struct err *err)
    * over which there are checksums.
    */
   *lost = false;
-  if (s->options->sector_size == 2048)
+  if (s->options->sector_size == PART_DISC_SECTOR)
     return take_table (s, err);
   r = part_read (s->disk, s->options->sector_size, &s->table, s->report, &why);
   *lost = bad_sectors_may_be (r);

@@ -72,10 +72,8 @@ look_at_table (struct info *info, struct err *err)
   int r;
 
   image_get_sizes (info->img, &sizes);
-  /* The table of a hybrid CD counts in sectors of a disk. */
-  if (sizes.logical == 2048)
-    sizes.logical = 0;
-  r = part_read (info->disk, sizes.logical, &info->table, &info->report, err);
+  r = part_read (info->disk, part_sector_size (sizes.logical), &info->table,
+                 &info->report, err);
   if (r < 0)
     return err_in (err, "partition table");
   info->parts = calloc (info->table.parts.len + 1, sizeof *info->parts);
