@@ -26,39 +26,35 @@ extern char **environ;
 
 /*--- Running one of them ----------------------------------------------------*/
 
-/* What it wrote: its first line, without spaces at its ends. */
 static void
-first_line (int fd, char text[TEXT_SIZE])
+cut_end (char *text)
 {
-  ssize_t n = pread (fd, text, TEXT_SIZE - 1, 0);
-  size_t start;
+  size_t len = strcspn (text, "\n");
 
-  text[n > 0 ? n : 0] = '\0';
-  start = strspn (text, " \t\n");
-  memmove (text, text + start, strlen (text + start) + 1);
-  text[strcspn (text, "\n")] = '\0';
-  for (size_t len = strlen (text); len > 0 && text[len - 1] == ' '; --len)
-    text[len - 1] = '\0';
+  while (len > 0 && text[len - 1] == ' ')
+    --len;
+  text[len] = '\0';
 }
 
-/* The first line that is no warning; or else the first one. */
+/* What it wrote: the first line that does not begin so (NULL: the first one),
+ * or else the first one; without spaces at its ends.
+ */
 static void
-why_it_failed (int fd, char text[TEXT_SIZE])
+take_line (int fd, const char *unlike, char text[TEXT_SIZE])
 {
-  char all[4096];
+  char all[4 * TEXT_SIZE];
   ssize_t n = pread (fd, all, sizeof all - 1, 0);
-  char *rest = NULL;
+  const char *line = all, *first;
 
-  first_line (fd, text);
   all[n > 0 ? n : 0] = '\0';
-  for (char *line = strtok_r (all, "\n", &rest); line != NULL;
-       line = strtok_r (NULL, "\n", &rest)) {
-    line += strspn (line, " ");
-    if (strncmp (line, "WARNING:", 8) != 0 && *line != '\0') {
-      snprintf (text, TEXT_SIZE, "%s", line);
-      return;
-    }
+  line += strspn (line, " \t\n");
+  first = line;
+  while (unlike != NULL && strncmp (line, unlike, strlen (unlike)) == 0) {
+    line += strcspn (line, "\n");
+    line += strspn (line, " \t\n");
   }
+  snprintf (text, TEXT_SIZE, "%s", *line != '\0' ? line : first);
+  cut_end (text);
 }
 
 /* 0, or an errno. */
@@ -121,8 +117,8 @@ run (const char *const *args, char text[TEXT_SIZE], struct err *err)
   if (r != 0)
     return err_set (err, -r, "%s: %s", args[0], strerror (r));
   status = wait_for (pid);
-  first_line (out, text);
-  why_it_failed (error, why);
+  take_line (out, NULL, text);
+  take_line (error, "WARNING:", why);
   if (status == 127)
     return err_set (err, -ENOENT, "the program %s is not there: install lvm2",
                     args[0]);
