@@ -239,6 +239,8 @@ copy (struct copy *c)
   status = tool_fail (NULL, &err);
   if (r == -ECANCELED && job_check (&job, NULL) < 0)
     backup_tell_interrupted (c->to_file ? NULL : c->target, c->target);
+  else if (r == -ENOSPC && !c->to_file)
+    backup_tell_full (c->target, &job);
   return status;
 }
 
