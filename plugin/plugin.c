@@ -15,6 +15,7 @@
 #include "lib/format/compressed/compressed.h"
 #include "lib/format/image.h"
 #include "lib/repo/image-nbi.h"
+#include "lib/repo/keyring.h"
 #include "plugin/config.h"
 #include "plugin/export.h"
 #include "plugin/folder.h"
@@ -43,6 +44,7 @@ choose_spelling (void)
     return;
   image_option_dashes = "--";
   image_format_option = "--format";
+  keyring_options = "--passphrase-file or --key-file";
 }
 
 /* glibc gives each thread memory of its own, up to eight times as often as

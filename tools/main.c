@@ -16,6 +16,7 @@
 
 #include "lib/format/image.h"
 #include "lib/repo/image-nbi.h"
+#include "lib/repo/keyring.h"
 #include "tools/commands.h"
 #include "tools/nearest.h"
 #include "tools/output.h"
@@ -186,6 +187,7 @@ main (int argc, char *argv[])
   setlocale (LC_CTYPE, "");
   image_option_dashes = "--";
   image_format_option = "--format";
+  keyring_options = "--passphrase-file or --key-file";
   nbi_register ();
   if (argc < 2) {
     tool_error ("expected a command; ‘nbdimage --help’ lists them");

@@ -236,7 +236,7 @@ static int
 refuse_locked (struct err *err)
 {
   return err_set (err, -EACCES, "it is encrypted, and there is no key "
-                  "(NBI-41): " KEYRING_HINT);
+                  "(NBI-41): %s names it", keyring_options);
 }
 
 int

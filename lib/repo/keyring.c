@@ -241,11 +241,15 @@ find (struct keyring *keys, const uint8_t id[NBI_KEY_ID_SIZE],
 
 /*----------------------------------------------------------------------------*/
 
+const char *keyring_options = "passphrase=+FILE or key-file=FILE";
+const char *keyring_options_of_target =
+  "--passphrase-file or --key-file";
+
 static int
 refuse_without (struct err *err)
 {
   return err_set (err, -EACCES, "it is encrypted, and there is no key "
-                  "(NBI-41): " KEYRING_HINT);
+                  "(NBI-41): %s names it", keyring_options);
 }
 
 int

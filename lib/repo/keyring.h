@@ -16,10 +16,12 @@
 
 struct keyring;
 
-/* What people are told who have none: the options, and the plugin's parameters.
+/* What names a key, for sentences that advise it: the plugin's parameters (the
+ * default), or the options of a command; and the same for a vault that is
+ * written to, where that has others.  Set before the first keyring is made, and
+ * not after.
  */
-#define KEYRING_HINT "--passphrase-file or --key-file names it (nbdkit: " \
-                     "passphrase=+FILE or key-file=FILE)"
+extern const char *keyring_options, *keyring_options_of_target;
 
 /* Get a passphrase from whoever is there, when it is needed first: *len bytes
  * for free(), which are forgotten before.  Once: what it fails with is the

@@ -333,9 +333,8 @@ static int
 refuse_encrypted (struct vault *vault, struct err *err)
 {
   return err_set (err, -EACCES, "%s: the vault is encrypted, and there is no "
-                  "key (NBI-125): --passphrase-file or --key-file names it, "
-                  "of what copy and salvage write --to-passphrase-file or "
-                  "--to-key-file", store_name (vault_store (vault)));
+                  "key (NBI-125): %s names it",
+                  store_name (vault_store (vault)), keyring_options_of_target);
 }
 
 static void

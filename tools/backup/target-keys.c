@@ -70,6 +70,7 @@ target_keys_choose (struct target_keys *keys, const struct nbi_header *was,
 {
   int r;
 
+  keyring_options_of_target = "--to-passphrase-file or --to-key-file";
   options->decrypt = keys->decrypt;
   if (keys->decrypt)
     return 0;
